@@ -1,0 +1,14 @@
+"""Scores a trained student on a split: `python -m dsbs_jax.eval --gin_file=… …`."""
+
+from dsbs_jax import settings
+
+
+def main() -> None:
+    """Evaluates as gin says."""
+    from dsbs_jax.local import inference
+
+    inference.evaluate()
+
+
+if __name__ == "__main__":
+    settings.run_configured(main)

@@ -1,0 +1,1 @@
+"""The local engine: trains, evaluates and runs a student on one machine."""

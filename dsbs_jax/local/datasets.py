@@ -1,0 +1,172 @@
+"""Batches for the local engine, from SeqIO."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from dsbs_jax.data.feature_converter import DistillationFeatureConverter
+from dsbs_jax.errors import UserError
+
+# Rows looked at to say how many are cut off: enough for all but e-SNLI's training set.
+_COUNTED_ROWS = 20_000
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetConfig:
+    """Which examples, and how they are put into batches; T5X's names.
+
+    Attributes:
+      mixture_or_task_name: as registered with SeqIO.
+      task_feature_lengths: tokens, for "inputs", "targets" and "task_ids".
+      batch_size: rows a batch, of all tasks together.
+      seed: of the order of the examples and of mixing.
+      pack: whether several examples share a row.
+    """
+
+    mixture_or_task_name: str
+    task_feature_lengths: Mapping[str, int]
+    batch_size: int
+    seed: int = 0
+    pack: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the fields."""
+        if self.batch_size < 1:
+            raise UserError(f"BATCH_SIZE is {self.batch_size}, expected 1 or more")
+        for feature in ("inputs", "targets", "task_ids"):
+            length = self.task_feature_lengths.get(feature)
+            if not isinstance(length, int) or length < 1:
+                raise UserError(
+                    f"TASK_FEATURE_LENGTHS: {feature} is {length}, expected tokens"
+                )
+
+    @property
+    def provider(self) -> seqio.Task | seqio.Mixture:
+        """The registered task or mixture.
+
+        Raises:
+          UserError: nothing is registered under the name.
+        """
+        try:
+            return seqio.get_mixture_or_task(self.mixture_or_task_name)
+        except ValueError as error:
+            raise UserError(
+                f"MIXTURE_OR_TASK_NAME: {str(error).splitlines()[0]} "
+                "(the dataset's gin file imports its tasks)"
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskSize:
+    """How many examples a task has and how many of them are cut off.
+
+    Attributes:
+      name: of the task.
+      rows: examples looked at, at most `_COUNTED_ROWS`.
+      truncated: by feature, examples longer than its length.
+      longest: by feature, tokens of the longest example, end of sequence included.
+    """
+
+    name: str
+    rows: int
+    truncated: dict[str, int]
+    longest: dict[str, int]
+
+
+def task_sizes(config: DatasetConfig) -> list[TaskSize]:
+    """Counts each task's training examples and those that its lengths cut off.
+
+    Raises:
+      UserError: a task has no training examples.
+    """
+    sizes = []
+    for task in seqio.get_subtasks(config.provider):
+        dataset = task.get_dataset(
+            None, "train", shuffle=False, num_epochs=1, trim_output_features=False
+        )
+        lengths = dataset.take(_COUNTED_ROWS).map(
+            lambda e: tf.stack([tf.size(e["inputs"]), tf.size(e["targets"])]),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        table = np.asarray(list(lengths.as_numpy_iterator())).reshape(-1, 2)
+        if not len(table):
+            raise UserError(
+                f"task {task.name!r} has no training examples: its rows lack the label "
+                "or rationale that it asks for"
+            )
+        limits = [config.task_feature_lengths[f] for f in ("inputs", "targets")]
+        sizes.append(
+            TaskSize(
+                task.name,
+                len(table),
+                dict(
+                    zip(
+                        ("inputs", "targets"),
+                        (table > limits).sum(0).tolist(),
+                        strict=True,
+                    )
+                ),
+                dict(
+                    zip(("inputs", "targets"), table.max(0).tolist(), strict=True)
+                ),
+            )
+        )
+    return sizes
+
+
+def _bucket(length: int, limit: int) -> int:
+    """The next of 8, 12, 16, 24, 32, 48 … so that few shapes are compiled."""
+    size = 8
+    while size < length:
+        size = size * 3 // 2 if size & (size - 1) == 0 else size // 3 * 4
+    return min(size, limit)
+
+
+def trim(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Cuts off columns that are padding in every row, up to the next bucket.
+
+    Args:
+      batch: int32, encoder features [B, S], decoder features [B, T].
+
+    Returns:
+      The same features with smaller S and T; what the student computes is the same.
+    """
+    widths = {}
+    for side, tokens in (
+        ("encoder", "encoder_input_tokens"),
+        ("decoder", "decoder_target_tokens"),
+    ):
+        used = np.flatnonzero(batch[tokens].any(axis=0))
+        longest = int(used[-1]) + 1 if used.size else 1
+        widths[side] = _bucket(longest, batch[tokens].shape[1])
+    return {k: v[:, : widths[k.split("_")[0]]] for k, v in batch.items()}
+
+
+def training_batches(
+    config: DatasetConfig, start: int = 0
+) -> Iterator[dict[str, np.ndarray]]:
+    """Endless training batches, the same ones for the same settings.
+
+    Args:
+      config: which examples.
+      start: batches to leave out, those a resumed run has seen. They are read and
+        tokenized again, which costs a fraction of training on them.
+
+    Yields:
+      int32 features, [B, S] for the encoder's and [B, T] for the decoder's.
+    """
+    dataset = seqio.get_dataset(
+        config.provider.name,
+        task_feature_lengths=dict(config.task_feature_lengths),
+        dataset_split="train",
+        shuffle=True,
+        num_epochs=None,
+        feature_converter=DistillationFeatureConverter(pack=config.pack),
+        seed=config.seed,
+    )
+    dataset = dataset.batch(config.batch_size, drop_remainder=True).skip(start)
+    for batch in dataset.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
+        yield trim(batch)

@@ -1,0 +1,237 @@
+"""The training loop of the local engine, top to bottom."""
+
+import json
+import math
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import gin
+import jax
+import numpy as np
+import optax
+import seqio
+from clu import metric_writers
+
+from dsbs_jax.data.features import student_vocabulary
+from dsbs_jax.errors import UserError
+from dsbs_jax.local import checkpoints, datasets, evaluation, state, step
+from dsbs_jax.local.partitioning import Partitioner
+from dsbs_jax.local.progress import Progress, duration
+from dsbs_jax.local.report import print_task_sizes, results_table
+from dsbs_jax.student.network import Transformer
+
+
+@gin.configurable
+def train(
+    *,
+    model_dir: str,
+    model: Transformer,
+    optimizer: optax.GradientTransformation,
+    learning_rate: optax.Schedule,
+    dataset: datasets.DatasetConfig,
+    test_task_name: str,
+    alpha: float,
+    total_steps: int,
+    eval_period: int,
+    log_period: int,
+    decoder: evaluation.Decoder,
+    eval_batch_size: int,
+    num_microbatches: int = 1,
+    num_partitions: int = 1,
+    seed: int = 0,
+    initial_checkpoint_path: str | None = None,
+) -> dict[str, Any]:
+    """Trains a student, or goes on with a run that was stopped; scores it at the end.
+
+    Args:
+      model_dir: the run's folder: `config.gin`, `checkpoints/`, `predictions/`,
+        TensorBoard's events and `results.json`.
+      model: the student.
+      optimizer: its schedule is `learning_rate`.
+      learning_rate: what is logged.
+      dataset: the training examples; the mixture's label tasks are scored on their
+        validation split.
+      test_task_name: the task whose test split is scored at the end.
+      alpha: weight of the label task in the objective, 0 to 1.
+      total_steps: updates of the whole run.
+      eval_period: steps between two validations, each with a checkpoint.
+      log_period: steps between two lines of progress.
+      decoder: how predictions are decoded.
+      eval_batch_size: rows decoded at a time.
+      num_microbatches: parts of a batch that are computed one after another.
+      num_partitions: devices that a copy of the student is spread over.
+      seed: of parameters, dropout and the order of examples.
+      initial_checkpoint_path: a run or a checkpoint to take parameters from.
+
+    Returns:
+      What `results.json` holds: scores of the best and the last checkpoint on
+      validation and test, and the teacher's on test, in percent.
+
+    Raises:
+      UserError: settings, data or checkpoints do not fit together, the folder cannot
+        be written, or the loss is not finite.
+    """
+    began = time.monotonic()
+    partitioner = Partitioner(num_partitions)
+    _check_settings(model, dataset, alpha, num_microbatches, partitioner)
+
+    # Where the run stands: new, from other parameters, or stopped half-way.
+    folder = pathlib.Path(model_dir)
+    abstract = state.abstract_state(model, optimizer, partitioner)
+    checkpoints.check_room(folder, abstract)
+    saved = checkpoints.Checkpoints(folder / "checkpoints")
+    key = jax.random.key(seed)
+    if saved.last is not None:
+        train_state = saved.restore(saved.last, abstract)
+        print(f"Going on from step {saved.last} in {folder}")
+    else:
+        train_state = state.init_state(model, optimizer, abstract, key)
+        if initial_checkpoint_path:
+            params = checkpoints.load_params(initial_checkpoint_path, abstract.params)
+            train_state = train_state.replace(params=params)
+    (folder / "config.gin").write_text(gin.config_str())
+
+    # Data and scorers.
+    print_task_sizes(datasets.task_sizes(dataset), dataset.task_feature_lengths)
+    batches = datasets.training_batches(dataset, start=int(train_state.step))
+    predictor = evaluation.Predictor(model, decoder, partitioner, eval_batch_size)
+    validate = _scorer(dataset, dataset.mixture_or_task_name, "validation", predictor)
+    train_step = step.make_train_step(
+        model, optimizer, partitioner, alpha, num_microbatches
+    )
+
+    # The loop.
+    writer = metric_writers.SummaryWriter(str(folder))
+    progress = Progress("step", total_steps, int(train_state.step))
+    recent: list[step.Metrics] = []
+    for number in range(int(train_state.step) + 1, total_steps + 1):
+        batch = partitioner.put_batch(next(batches))
+        train_state, metrics = train_step(train_state, batch, key)
+        recent.append(metrics)
+        if number % log_period == 0 or number == total_steps:
+            means = _summarize(recent, number)
+            recent = []
+            means["learning_rate"] = float(learning_rate(number - 1))
+            writer.write_scalars(number, means)
+            progress.update(number, _note(means))
+        if number % eval_period == 0 or number == total_steps:
+            scores = validate(train_state.params, folder, f"step_{number}")
+            saved.save(train_state, score=_score(scores, number))
+            _write_scores(writer, number, "validation", scores)
+            if scores:
+                progress.say(f"step {number}: validation {_one_line(scores)}")
+    progress.close()
+
+    # The test split, once for the best and once for the last checkpoint.
+    test = _scorer(dataset, test_task_name, "test", predictor)
+    results: dict[str, Any] = {
+        "mixture": dataset.mixture_or_task_name,
+        "test_task": test_task_name,
+        "steps": total_steps,
+    }
+    for name, number in (("best", saved.best), ("last", saved.last)):
+        params = saved.restore_params(number, abstract.params)
+        results[name] = {
+            "step": number,
+            "validation": validate(params, folder, name),
+            "test": test(params, folder, name),
+        }
+        _write_scores(writer, number, f"test_{name}", results[name]["test"])
+    results["teacher_test"] = evaluation.teacher_accuracy(test_task_name)
+    results["seconds"] = round(time.monotonic() - began, 1)
+    writer.close()
+    saved.close()
+    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    print(results_table(results))
+    print(f"{duration(results['seconds'])} in all; everything is in {folder}")
+    return results
+
+
+def _check_settings(
+    model: Transformer,
+    dataset: datasets.DatasetConfig,
+    alpha: float,
+    num_microbatches: int,
+    partitioner: Partitioner,
+) -> None:
+    ids, table = student_vocabulary().vocab_size, model.config.vocab_size
+    if table < ids:
+        raise UserError(
+            f"VOCAB_SIZE is {table}, expected at least the vocabulary's {ids} ids"
+        )
+    if not 0 <= alpha <= 1:
+        raise UserError(f"ALPHA is {alpha}, expected 0 to 1")
+    parts = num_microbatches * partitioner.data_size
+    if num_microbatches < 1 or dataset.batch_size % parts:
+        raise UserError(
+            f"BATCH_SIZE is {dataset.batch_size}, expected a multiple of "
+            f"NUM_MICROBATCHES x data-parallel devices, {num_microbatches} x "
+            f"{partitioner.data_size}"
+        )
+
+
+def _scorer(
+    dataset: datasets.DatasetConfig,
+    name: str,
+    split: str,
+    predictor: evaluation.Predictor,
+) -> Any:
+    """Scores (params, folder, name); {} where the data has no such split."""
+    if split not in seqio.get_mixture_or_task(name).splits:
+        print(f"{name} has no {split} split: it is not scored")
+        return lambda *_: {}
+    scorer = evaluation.Scorer(name, split, predictor, dataset.task_feature_lengths)
+    return lambda params, folder, what: scorer(params, folder / "predictions", what)
+
+
+def _score(scores: Mapping, number: int) -> float:
+    """What the best checkpoint is chosen by; without validation, the last is."""
+    return evaluation.mean_accuracy(scores) if scores else float(number)
+
+
+def _summarize(recent: list[step.Metrics], number: int) -> dict[str, float]:
+    """Means over the steps since the last line; losses over tokens of their task."""
+    host = jax.device_get(recent)
+    columns = {k: np.asarray([m[k] for m in host], np.float64) for k in host[0]}
+    if not np.isfinite(columns["loss"]).all():
+        raise UserError(
+            f"the loss is {columns['loss'][~np.isfinite(columns['loss'])][0]} within "
+            f"the {len(host)} steps before step {number}; try a smaller LEARNING_RATE"
+        )
+    means = {k: float(columns[k].mean()) for k in ("loss", "gradient_norm")}
+    for task in ("label", "rationale"):
+        tokens = columns[f"{task}_tokens"]
+        if tokens.any():
+            means[f"{task}_loss"] = float(
+                np.average(columns[f"{task}_loss"], weights=tokens)
+            )
+    return means
+
+
+def _note(means: Mapping[str, float]) -> str:
+    parts = [f"{k.removesuffix('_loss')} {v:.4f}" for k, v in means.items() if "loss" in k]
+    return "  ".join(parts)
+
+
+def _one_line(scores: Mapping[str, Mapping[str, float]]) -> str:
+    return ", ".join(
+        f"{task} {value:.2f} % {metric}"
+        for task, metrics in scores.items()
+        for metric, value in metrics.items()
+        if math.isfinite(value)
+    )
+
+
+def _write_scores(
+    writer: metric_writers.MetricWriter, number: int, split: str, scores: Mapping
+) -> None:
+    flat = {
+        f"{split}/{task}/{metric}": value
+        for task, metrics in scores.items()
+        for metric, value in metrics.items()
+    }
+    if flat:
+        writer.write_scalars(number, flat)
+        writer.flush()

@@ -1,0 +1,75 @@
+"""What a training step carries on: step, parameters, optimiser state."""
+
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from dsbs_jax.local.partitioning import Partitioner
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """The whole state of a run; random numbers and data follow from the step.
+
+    Attributes:
+      step: int32 scalar, updates done.
+      params: the student's parameters, float32.
+      opt_state: the optimiser's.
+    """
+
+    step: jax.Array
+    params: Any
+    opt_state: Any
+
+
+def abstract_params(model: nn.Module, partitioner: Partitioner) -> Any:
+    """Shapes, dtypes and shardings of a student's parameters."""
+    boxed = jax.eval_shape(lambda: _init_params(model, jax.random.key(0)))
+    return _with_shardings(nn.unbox(boxed), partitioner.parameters(boxed))
+
+
+def abstract_state(
+    model: nn.Module, optimizer: optax.GradientTransformation, partitioner: Partitioner
+) -> TrainState:
+    """Shapes, dtypes and shardings of a whole state."""
+    params = abstract_params(model, partitioner)
+    opt_state = jax.eval_shape(optimizer.init, params)
+    shardings = partitioner.optimizer_state(
+        optimizer, opt_state, params, jax.tree.map(lambda leaf: leaf.sharding, params)
+    )
+    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=partitioner.replicated)
+    return TrainState(step, params, _with_shardings(opt_state, shardings))
+
+
+def init_state(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    abstract: TrainState,
+    key: jax.Array,
+) -> TrainState:
+    """A state with random parameters, each device making its own part of it."""
+
+    def init(key: jax.Array) -> TrainState:
+        params = nn.unbox(_init_params(model, key))
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    return jax.jit(init, out_shardings=shardings)(key)
+
+
+def _init_params(model: nn.Module, key: jax.Array) -> Any:
+    tokens = jnp.ones((1, 2), jnp.int32)
+    return model.init(key, tokens, tokens)["params"]
+
+
+def _with_shardings(abstract: Any, shardings: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=sharding
+        ),
+        abstract,
+        shardings,
+    )

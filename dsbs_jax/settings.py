@@ -1,0 +1,203 @@
+"""Flags and gin: how every binary of the project reads its settings.
+
+The flags are those of T5X (`--gin_file`, `--gin.NAME=value`, `--gin_search_paths`,
+`--tfds_data_dir`), and so are the names of the macros. Beyond what gin checks by
+itself, a macro given by flag has to be read by something, and a macro that is read
+has to be set: gin accepts the first silently and reports the second only when the
+value is used.
+"""
+
+import os
+import pathlib
+import re
+import sys
+from collections.abc import Callable, Sequence
+
+import gin
+from absl import app, flags, logging
+
+from dsbs_jax.errors import UserError
+
+_MACRO = re.compile(r"^\s*([A-Za-z_]\w*)\s*=")
+
+
+def config_dir() -> pathlib.Path:
+    """The folder of the project's gin files: installed, or in the checkout."""
+    package = pathlib.Path(__file__).resolve().parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "gin"
+
+
+def quiet_tensorflow() -> None:
+    """Imports TensorFlow, which only feeds data here, without accelerators.
+
+    Its libraries write about missing accelerators to standard error, whatever its log
+    level says; an error of the import itself is raised as usual.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow as tf
+        import tensorflow_text  # noqa: F401
+
+        tf.config.set_visible_devices([], "GPU")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def define_flags() -> None:
+    """Defines the flags that the gin-configured binaries share."""
+    flags.DEFINE_multi_string("gin_file", [], "Gin files, later ones override.")
+    flags.DEFINE_multi_string(
+        "gin_bindings", [], "Single bindings; --gin.NAME=value is the same."
+    )
+    flags.DEFINE_list("gin_search_paths", ["."], "Where gin files are looked for.")
+    flags.DEFINE_string("tfds_data_dir", None, "Where prepared datasets stand.")
+
+
+def configure(
+    files: Sequence[str],
+    bindings: Sequence[str] = (),
+    search_paths: Sequence[str] = (".",),
+) -> None:
+    """Replaces gin's configuration by these files and bindings, and checks it.
+
+    Args:
+      files: gin files, looked for in `search_paths` and then in `config_dir()`.
+      bindings: `NAME = value` strings that override the files.
+      search_paths: folders.
+
+    Raises:
+      UserError: a file or a name is unknown, a value does not parse, a required macro
+        is missing, a macro is read but never set, or one of `bindings` sets a macro
+        that nothing reads.
+    """
+    gin.clear_config()
+    for path in (*search_paths, str(config_dir())):
+        gin.add_config_file_search_path(path)
+    try:
+        gin.parse_config_files_and_bindings(files, bindings, finalize_config=False)
+    except (ValueError, TypeError, OSError, SyntaxError, ImportError) as error:
+        raise UserError(f"gin: {_first_line(error)}") from error
+    except (AttributeError, NameError) as error:
+        raise UserError(f"gin: unknown name: {_first_line(error)}") from error
+    _check_macros(bindings)
+    try:
+        gin.finalize()
+    except ValueError as error:
+        raise UserError(f"gin: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _macros_in(config: dict) -> set[str]:
+    macro = gin.get_configurable(gin.config.macro)
+    return {ref.config_key[0] for ref in gin.config.iterate_references(config, macro)}
+
+
+def _check_macros(bindings: Sequence[str]) -> None:
+    config = gin.config._CONFIG  # Gin has no public view of its parsed bindings.
+    values = {scope: v for (scope, name), v in config.items() if name == "gin.macro"}
+    read = _macros_in({k: v for k, v in config.items() if k[1] != "gin.macro"})
+    pending = set(read)
+    while pending:
+        name = pending.pop()
+        found = _macros_in({name: values[name]}) - read if name in values else set()
+        read |= found
+        pending |= found
+    unset = sorted(read - values.keys())
+    if unset:
+        raise UserError(
+            f"gin: {', '.join(unset)} is read but never set; "
+            f"give --gin.{unset[0]}=value or a gin file that sets it"
+        )
+    given = {m.group(1) for b in bindings if (m := _MACRO.match(b))}
+    unread = sorted(given - read)
+    if unread:
+        raise UserError(
+            f"gin: {', '.join(unread)} was given, but none of the gin files reads it; "
+            f"known here: {', '.join(sorted(read))}"
+        )
+    for name in sorted(read):
+        value = values[name].get("value")
+        selector = getattr(value, "scoped_selector", "")
+        if selector.endswith("REQUIRED/gin.constant"):
+            raise UserError(
+                f"gin: {name} is required and not set; give --gin.{name}=value"
+            )
+
+
+def _rewrite(arguments: Sequence[str]) -> list[str]:
+    rewritten = []
+    for argument in arguments:
+        if argument.startswith("--gin."):
+            name, separator, value = argument.removeprefix("--gin.").partition("=")
+            if not separator:
+                raise UserError(f"{argument}: expected --gin.NAME=value")
+            argument = f"--gin_bindings={name} = {value}"
+        rewritten.append(argument)
+    return rewritten
+
+
+def _parse_flags(arguments: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(_rewrite(arguments))
+    except (flags.Error, UserError) as error:
+        sys.exit(f"error: {_first_line(error)}")
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Runs a binary; bad input ends in one line and exit status 2.
+
+    Args:
+      main: takes what is left of the command line after the flags, program name first.
+    """
+
+    def guarded(arguments: list[str]) -> None:
+        logging.set_verbosity(logging.WARNING)
+        # Gin calls each folder that does not hold a file an error.
+        logging.get_absl_handler().addFilter(lambda r: r.module != "resource_reader")
+        try:
+            if len(arguments) > 1:
+                raise UserError(f"unexpected argument {arguments[1]!r}")
+            main(arguments)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            print(f"error: {place}{error.strerror or error}", file=sys.stderr)
+            sys.exit(2)
+
+    app.run(guarded, flags_parser=_parse_flags)
+
+
+def run_configured(main: Callable[[], None]) -> None:
+    """Runs a gin-configured binary.
+
+    Args:
+      main: takes nothing; its settings have been parsed when it is called.
+    """
+    define_flags()
+
+    def configured(_: list[str]) -> None:
+        if not flags.FLAGS.gin_file:
+            raise UserError("no --gin_file given; see README.md for a whole command")
+        quiet_tensorflow()
+        configure(
+            flags.FLAGS.gin_file, flags.FLAGS.gin_bindings, flags.FLAGS.gin_search_paths
+        )
+        if flags.FLAGS.tfds_data_dir:
+            # Slow to import, and only needed here.
+            import seqio
+
+            seqio.set_tfds_data_dir_override(flags.FLAGS.tfds_data_dir)
+        main()
+
+    run(configured)

@@ -1,0 +1,1 @@
+"""The student: a Flax T5, its decoding and its objective."""

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Runs any module of the project on this machine, for example
+#   bash launch/run.sh dsbs_jax.train --gin_file=sizes/small.gin …
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+exec .venv/bin/python -m "$@"

@@ -1,0 +1,64 @@
+"""Packaging: what is installed, and what each dependency is for."""
+
+import pathlib
+import re
+
+import setuptools
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (HERE / "dsbs_jax/__init__.py").read_text(), re.MULTILINE
+).group(1)
+
+setuptools.setup(
+    name="dsbs-jax",
+    version=VERSION,
+    description="Distilling Step-by-Step on JAX: small students from a teacher's "
+    "labels and rationales",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    # The folders that people and launch scripts open by hand stand at the top of the
+    # repository; installed, they are part of the package.
+    packages=[
+        "dsbs_jax",
+        *(
+            f"dsbs_jax.{package}"
+            for package in setuptools.find_namespace_packages("dsbs_jax")
+            if "__pycache__" not in package
+        ),
+        "dsbs_jax.tasks",
+        "dsbs_jax.configs",
+    ],
+    package_dir={"dsbs_jax.tasks": "tasks", "dsbs_jax.configs": "gin"},
+    package_data={"dsbs_jax.configs": ["*/*.gin", "*.gin"]},
+    install_requires=[
+        # Student and local engine.
+        "jax>=0.10.0",
+        "flax>=0.12.0",
+        "optax>=0.2.6",
+        "orbax-checkpoint>=0.12.0",
+        # Data.
+        "seqio>=0.0.20",
+        "tensorflow>=2.21",
+        "tensorflow-datasets>=4.9.10",
+        "tensorflow-text>=2.21",
+        "sentencepiece>=0.2.1",
+        # Settings and flags.
+        "gin-config>=0.5.0",
+        "absl-py>=2.3",
+        # Published weights and vocabularies.
+        "huggingface-hub>=1.0",
+        # What people look at: TensorBoard, plots, progress.
+        "clu>=0.0.12",
+        "tensorboard>=2.20",
+        "matplotlib>=3.10",
+        "tqdm>=4.67",
+    ],
+    extras_require={
+        "cuda": ["jax[cuda13]>=0.10.0"],
+        "tpu": ["jax[tpu]>=0.10.0"],
+        "test": ["pytest>=8.4", "hypothesis>=6.140", "ruff>=0.14"],
+    },
+)

@@ -1,0 +1,1 @@
+"""SeqIO registrations: the datasets of the paper, one module each."""

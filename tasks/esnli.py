@@ -1,0 +1,8 @@
+"""e-SNLI: premise, end-of-sequence token, hypothesis. Written shuffled, being large."""
+
+from dsbs_jax.data import registration
+from dsbs_jax.data.sources import ReleasedSource
+
+registration.register(
+    "esnli", ReleasedSource("esnli", carved=False), teachers=("palm", "gpt_neox")
+)

@@ -1,0 +1,124 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dsbs_jax.data import completions
+from dsbs_jax.data.completions import Parsed, parse
+
+READABLE = {
+    "cqa": [
+        ("Socks. So the answer is (d) sock drawer.\n\nQ: And", "Socks.", "sock drawer"),
+        # The letter is ignored, the case kept, one full stop removed.
+        ("A. So the answer is (z) Washington D.C..", "A.", "Washington D.C."),
+        # Two choices: the first and what follows it, which is no choice.
+        ("B. So the answer is either (a) pond or (e) sea.", "B.", "pond or"),
+    ],
+    "svamp": [
+        ("9 x 5. The answer is (9 * 5).\n\nQ: T", "9 x 5.", "(9 * 5)"),
+        # Greedy up to the last parenthesis of the line, and no further.
+        ("So. The answer is (1 + 2) * (3 - 1) + 4.", "So.", "(1 + 2) * (3 - 1)"),
+        ("So. The answer is (some + 4).", "So.", "(some + 4)"),
+    ],
+    "anli1": [
+        ("Why. So the answer is neutral.\n\nPremise: X", "Why.", "neutral"),
+        ("Why. So the answer is contradiction", "Why.", "contradiction"),
+    ],
+    "esnli": [
+        ("Why.\nAnswer: entailment\n\nPremise: X", "Why.", "entailment"),
+        ("Why.\nAnswer: neutral\n\nPremise", "Why.", "neutral"),
+    ],
+    "asdiv": [("3 and 4. The answer is (3 + 4).", "3 and 4.", "(3 + 4)")],
+    "default": [
+        ("Debt. So the answer is refuse.\nInput: no debt", "Debt.", "refuse"),
+        ("Debt. So the answer is refuse.\n\nQ: no debt", "Debt.", "refuse"),
+    ],
+}
+MARKED = {
+    "cqa": "Socks. So the answer is",
+    "svamp": "9 x 5. The answer is",
+    "asdiv": "9 x 5. The answer is",
+    "anli1": "Why. So the answer is",
+    "esnli": "Why.\nAnswer:",
+    "default": "Debt. So the answer is",
+}
+
+
+@pytest.mark.parametrize(
+    "dataset,completion,rationale,label",
+    [(name, *case) for name, cases in READABLE.items() for case in cases],
+)
+@pytest.mark.parametrize("teacher", ["palm", "gpt_neox"])
+def test_readable(dataset, completion, rationale, label, teacher):
+    expected = Parsed(rationale, label, None)
+    assert parse(dataset, completion, teacher) == expected
+    assert parse(dataset, f"\n  {completion}", teacher) == expected
+
+
+@pytest.mark.parametrize("dataset", MARKED)
+def test_unreadable(dataset):
+    marked = MARKED[dataset]
+    unparsed = {
+        "It goes on and on.": completions.NO_MARKER,
+        "": completions.NO_MARKER,
+        marked: completions.NO_LABEL,
+        f"{marked} .": completions.NO_LABEL,
+        f"{marked} x. {marked} y.": completions.SEVERAL_MARKERS,
+        f"\ud800 {marked} (a) x.": completions.NOT_TEXT,
+    }
+    for completion, problem in unparsed.items():
+        assert parse(dataset, completion) == Parsed(None, None, problem), completion
+
+
+@pytest.mark.parametrize(
+    "dataset,completion",
+    [
+        ("esnli", "Why.\nAnswer: entailment\n\nPre"),
+        ("anli1", "Why. So the answer is neutral. They"),
+        ("default", "Why. So the answer is yes.\nAnd more"),
+        ("cqa", "Why. So the answer is (a) pond.\n\nQ"),
+    ],
+)
+def test_label_that_runs_on_is_no_target(dataset, completion):
+    assert parse(dataset, completion) == Parsed(None, None, completions.RUNS_ON)
+
+
+@pytest.mark.parametrize("dataset", ["anli1", "esnli"])
+def test_nli_label_must_be_a_class(dataset):
+    parsed = parse(dataset, f"{MARKED[dataset]} perhaps.")
+    assert parsed == Parsed(None, None, completions.NOT_A_CLASS)
+
+
+def test_blank_rationale_keeps_its_label():
+    parsed = parse("svamp", "\n The answer is (1 + 1).")
+    assert parsed == Parsed(None, "(1 + 1)", completions.BLANK_RATIONALE)
+
+
+def test_second_marker_of_anli1_is_gpt_neox_alone():
+    completion = "Why. The answer is neutral."
+    assert parse("anli1", completion, "gpt_neox").label == "neutral"
+    assert parse("anli1", completion, "palm").problem == completions.NO_MARKER
+
+
+def test_rule_of_ones_own():
+    rule = completions.Rule(("###",), ("=>",), lambda text: (text.strip(), None))
+    parsed = completions.parse_with(rule, "one two => three ### four => five")
+    assert parsed == Parsed("one two", "three", None)
+
+
+@given(
+    st.sampled_from(sorted(completions.RULES)),
+    st.lists(
+        st.sampled_from(
+            ["So the answer is", "The answer is", "Answer:", "Q:", "Premise:", "\n"]
+            + [" ", ".", "(a)", "(1 + 2)", "neutral", "pond", "\ud800", "é"]
+        ),
+        max_size=12,
+    ),
+)
+def test_no_text_is_an_error_or_leaves_blanks(dataset, pieces):
+    parsed = parse(dataset, "".join(pieces))
+    for text in (parsed.rationale, parsed.label):
+        assert text is None or text.strip()
+    if parsed.label is None:
+        assert parsed.rationale is None and parsed.problem
+    assert (parsed.problem is None) == (parsed.rationale is not None)

@@ -1,0 +1,24 @@
+import dataclasses
+
+import pytest
+
+from dsbs_jax.data.records import Record
+
+
+def test_what_is_missing_is_none():
+    record = Record("a", "x")
+    assert (record.label, record.teacher_label, record.rationale) == (None, None, None)
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Record)])
+@pytest.mark.parametrize("bad", ["", " \n", 7, "\ud800"])
+def test_bad_fields_are_named(field, bad):
+    good = Record("a", "x", "label", "teacher's", "because")
+    with pytest.raises(ValueError, match=f"^{field} "):
+        dataclasses.replace(good, **{field: bad})
+
+
+@pytest.mark.parametrize("field", ["id", "input"])
+def test_id_and_input_are_required(field):
+    with pytest.raises(ValueError, match=f"^{field} must be text, found NoneType"):
+        dataclasses.replace(Record("a", "x"), **{field: None})

@@ -1,0 +1,137 @@
+import shlex
+import subprocess
+import sys
+
+import pytest
+import sentencepiece
+
+from dsbs_jax.data import vocabulary
+from dsbs_jax.data.records import Record
+from dsbs_jax.errors import UserError
+
+DATASETS = ["cqa", "svamp", "anli1"]
+
+
+@pytest.fixture(scope="module")
+def texts(release_dir):
+    return list(vocabulary.released_texts(release_dir, DATASETS))
+
+
+@pytest.fixture(scope="module")
+def model(texts, tmp_path_factory):
+    path = tmp_path_factory.mktemp("vocabulary") / "small.model"
+    vocabulary.train(texts, path, 250)
+    return path
+
+
+def test_ids_are_t5s(model):
+    loaded = vocabulary.load(str(model))
+    assert (loaded.pad_id, loaded.eos_id, loaded.unk_id) == (0, 1, 2)
+    bare = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    assert (bare.get_piece_size(), bare.bos_id()) == (250, -1)
+    assert loaded.vocab_size == 350
+    assert loaded.decode([349, 250]) == "<extra_id_0> <extra_id_99>"
+
+
+@pytest.mark.parametrize("text", ["( 84.0 / 2.0 )", "Zq~{7}@|\\ x^y_z", "explain: a"])
+def test_text_comes_back(model, text):
+    loaded = vocabulary.load(str(model))
+    assert loaded.decode(loaded.encode(text)) == text
+
+
+def test_digits_stand_alone_and_newlines_are_blanks(model):
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    found = pieces.encode("12 + 345", out_type=str)
+    assert [piece for piece in found if piece.isdigit()] == list("12345")
+    assert pieces.encode("a\nb") == pieces.encode("a b")
+
+
+@pytest.mark.parametrize(
+    "size,problem",
+    [(100_000, r"at most [0-9]{3} pieces"), (50, r"--vocab_size=50 does not hold")],
+)
+def test_size_that_cannot_be_leaves_the_old_file(texts, tmp_path, size, problem):
+    path = tmp_path / "old.model"
+    path.write_text("old")
+    with pytest.raises(UserError, match=problem):
+        vocabulary.train(texts, path, size)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_text_and_no_folder(texts, tmp_path):
+    with pytest.raises(UserError, match="no text"):
+        vocabulary.train([" ", "\n"], tmp_path / "a.model", 200)
+    with pytest.raises(UserError, match="a.model: cannot be written: No such file"):
+        vocabulary.train(texts, tmp_path / "nothing" / "a.model", 200)
+
+
+def test_what_cannot_be_loaded(tmp_path):
+    absent = str(tmp_path / "absent.model")
+    with pytest.raises(UserError, match="absent.model: no such file$"):
+        vocabulary.load(absent)
+    with pytest.raises(UserError, match="write hub:google/t5-v1_1-base"):
+        vocabulary.load("google/t5-v1_1-base")
+    broken = tmp_path / "broken.model"
+    broken.write_text("no model")
+    with pytest.raises(UserError, match="broken.model: no SentencePiece model"):
+        vocabulary.load(str(broken))
+    with pytest.raises(UserError, match="vocabulary hub:not//an id: "):
+        vocabulary.load("hub:not//an id")
+
+
+def test_other_special_ids_are_refused(texts, tmp_path):
+    prefix = tmp_path / "other"
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_prefix=str(prefix),
+        vocab_size=200,
+        minloglevel=2,
+    )
+    with pytest.raises(UserError, match=r"are \(-1, 2, 0\), expected \(0, 1, 2\)"):
+        vocabulary.load(f"{prefix}.model")
+
+
+def test_texts_are_all_that_is_read_or_written():
+    record = Record("a", "one</s>two", "yes", None, "since")
+    assert list(vocabulary.texts_of([record])) == [
+        "predict: ",
+        "explain: ",
+        "one</s>two",
+        "yes",
+        "since",
+    ]
+
+
+def test_only_training_text_is_seen(release_dir):
+    seen = set(vocabulary.released_texts(release_dir, ["svamp"]))
+    release = vocabulary.released.open_release(release_dir)
+    read = release.read("svamp", "palm")
+    assert {r.input for r in read["train"].records} <= seen
+    assert not {r.input for r in read["validation"].records} & seen
+    assert not {r.input for r in read["test"].records} & seen
+
+
+@pytest.mark.parametrize("pieces,rows", [(32_000, 32_128), (28, 128), (29, 256)])
+def test_embedding_rows(pieces, rows):
+    assert vocabulary.rows(pieces) == rows
+
+
+def test_command_gives_the_same_bytes_in_another_process(release_dir, model, tmp_path):
+    output = tmp_path / "it's.model"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "dsbs_jax.data.vocabulary"),
+            *(f"--output={output}", "--vocab_size=250"),
+            *(f"--release={release_dir}", f"--datasets={','.join(DATASETS)}"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    path_flag, size_flag = done.stdout.splitlines()
+    (argument,) = shlex.split(path_flag)
+    assert argument == f"--gin.VOCABULARY_PATH={str(output)!r}"
+    assert size_flag == "--gin.VOCAB_SIZE=384"
+    assert output.read_bytes() == model.read_bytes()
