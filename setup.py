@@ -32,7 +32,7 @@ setuptools.setup(
         "dsbs_jax.configs",
     ],
     package_dir={"dsbs_jax.tasks": "tasks", "dsbs_jax.configs": "gin"},
-    package_data={"dsbs_jax.configs": ["*/*.gin", "*.gin"]},
+    package_data={"dsbs_jax.configs": ["*/*.gin"]},
     install_requires=[
         # Student and local engine.
         "jax>=0.10.0",
@@ -45,6 +45,7 @@ setuptools.setup(
         "tensorflow-datasets>=4.9.10",
         "tensorflow-text>=2.21",
         "sentencepiece>=0.2.1",
+        "etils[epath]>=1.13",
         # Settings and flags.
         "gin-config>=0.5.0",
         "absl-py>=2.3",

@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import sys
+import tokenize
 from collections.abc import Callable, Sequence
 
 import gin
@@ -34,6 +35,7 @@ def quiet_tensorflow() -> None:
     Its libraries write about missing accelerators to standard error, whatever its log
     level says; an error of the import itself is raised as usual.
     """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "w") as nowhere:
@@ -76,14 +78,16 @@ def configure(
         that nothing reads.
     """
     gin.clear_config()
-    for path in (*search_paths, str(config_dir())):
-        gin.add_config_file_search_path(path)
+    # Gin keeps what earlier calls added, and has no public way to forget it.
+    gin.config._LOCATION_PREFIXES[:] = ["", *search_paths, str(config_dir())]
     try:
         gin.parse_config_files_and_bindings(files, bindings, finalize_config=False)
     except (ValueError, TypeError, OSError, SyntaxError, ImportError) as error:
         raise UserError(f"gin: {_first_line(error)}") from error
     except (AttributeError, NameError) as error:
         raise UserError(f"gin: unknown name: {_first_line(error)}") from error
+    except tokenize.TokenError as error:
+        raise UserError(f"gin: {error.args[0]}: a bracket is not closed") from error
     _check_macros(bindings)
     try:
         gin.finalize()
@@ -149,26 +153,38 @@ def _parse_flags(arguments: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(_rewrite(arguments))
     except (flags.Error, UserError) as error:
-        sys.exit(f"error: {_first_line(error)}")
+        print(f"error: {_first_line(error)}", file=sys.stderr)
+        sys.exit(2)
 
 
-def run(main: Callable[[list[str]], None]) -> None:
+def use_tfds_data_dir() -> None:
+    """Lets SeqIO look for prepared datasets in `--tfds_data_dir`, as T5X does."""
+    # Slow to import, and only needed here.
+    import seqio
+
+    if flags.FLAGS.tfds_data_dir:
+        seqio.set_tfds_data_dir_override(flags.FLAGS.tfds_data_dir)
+
+
+def run(main: Callable[[list[str]], None], positional: int = 0) -> None:
     """Runs a binary; bad input ends in one line and exit status 2.
 
     Args:
       main: takes what is left of the command line after the flags, program name first.
+      positional: how many arguments besides flags it takes at most.
     """
 
     def guarded(arguments: list[str]) -> None:
-        logging.set_verbosity(logging.WARNING)
+        logging.set_verbosity(logging.ERROR)
         # Gin calls each folder that does not hold a file an error.
         logging.get_absl_handler().addFilter(lambda r: r.module != "resource_reader")
         try:
-            if len(arguments) > 1:
-                raise UserError(f"unexpected argument {arguments[1]!r}")
+            if len(arguments) > 1 + positional:
+                raise UserError(f"unexpected argument {arguments[-1]!r}")
             main(arguments)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            # Gin adds lines on where in its bindings the error came up.
+            print(f"error: {_first_line(error)}", file=sys.stderr)
             sys.exit(2)
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
@@ -193,11 +209,7 @@ def run_configured(main: Callable[[], None]) -> None:
         configure(
             flags.FLAGS.gin_file, flags.FLAGS.gin_bindings, flags.FLAGS.gin_search_paths
         )
-        if flags.FLAGS.tfds_data_dir:
-            # Slow to import, and only needed here.
-            import seqio
-
-            seqio.set_tfds_data_dir_override(flags.FLAGS.tfds_data_dir)
+        use_tfds_data_dir()
         main()
 
     run(configured)

@@ -81,7 +81,7 @@ class ConfiguredVocabulary(seqio.Vocabulary):
     def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
         return student_vocabulary()._decode_tf(ids)
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, other: object) -> bool:  # noqa: D105
         return isinstance(other, ConfiguredVocabulary) or student_vocabulary() == other
 
     __hash__ = None

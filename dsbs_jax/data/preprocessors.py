@@ -99,8 +99,8 @@ def tokenize(
 def add_task_ids(dataset: tf.data.Dataset, *, task_id: int) -> tf.data.Dataset:
     """Adds `task_ids`, int32 of the targets' length, each `task_id`.
 
-    For example `{"targets": [7, 9, 1]}` gets `"task_ids": [2, 2, 2]` with task id 2. Has
-    to come after the targets are cut and their end-of-sequence token is appended.
+    For example `{"targets": [7, 9, 1]}` gets `"task_ids": [2, 2, 2]` with task id 2.
+    Comes after the targets are cut and their end-of-sequence token is appended.
     """
 
     def convert(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

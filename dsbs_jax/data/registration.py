@@ -253,6 +253,12 @@ def test_task_name(dataset: str, method: str) -> str:
     return f"{dataset}_label"
 
 
+@gin.configurable
+def configured_mixture(name: str = gin.REQUIRED) -> str:
+    """The mixture that the gin files name, registered by looking it up."""
+    return name
+
+
 def teachers(dataset: str) -> list[str]:
     """The teachers that a dataset is registered with."""
     return sorted({t.teacher for t in TASKS.values() if t.dataset == dataset} - {None})

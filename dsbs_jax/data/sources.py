@@ -141,7 +141,7 @@ class RecordSource(seqio.DataSource):
           teacher: the name under which labels and rationales are found.
         """
         self._records, self._teacher = dict(records), teacher
-        super().__init__(splits=tuple(records), caching_permitted=False)
+        super().__init__(splits=tuple(records))
 
     @property
     def supports_arbitrary_sharding(self) -> bool:  # noqa: D102

@@ -61,6 +61,10 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(
             directory.resolve(),
+            item_handlers={
+                "params": ocp.StandardCheckpointHandler(),
+                "progress": ocp.StandardCheckpointHandler(),
+            },
             options=ocp.CheckpointManagerOptions(
                 step_prefix=_PREFIX,
                 preservation_policy=keep,

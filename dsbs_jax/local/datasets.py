@@ -85,7 +85,7 @@ def task_sizes(config: DatasetConfig) -> list[TaskSize]:
     sizes = []
     for task in seqio.get_subtasks(config.provider):
         dataset = task.get_dataset(
-            None, "train", shuffle=False, num_epochs=1, trim_output_features=False
+            None, "train", shuffle=False, num_epochs=1, try_in_mem_cache=False
         )
         lengths = dataset.take(_COUNTED_ROWS).map(
             lambda e: tf.stack([tf.size(e["inputs"]), tf.size(e["targets"])]),
@@ -109,20 +109,19 @@ def task_sizes(config: DatasetConfig) -> list[TaskSize]:
                         strict=True,
                     )
                 ),
-                dict(
-                    zip(("inputs", "targets"), table.max(0).tolist(), strict=True)
-                ),
+                dict(zip(("inputs", "targets"), table.max(0).tolist(), strict=True)),
             )
         )
     return sizes
 
 
 def _bucket(length: int, limit: int) -> int:
-    """The next of 8, 12, 16, 24, 32, 48 … so that few shapes are compiled."""
-    size = 8
-    while size < length:
-        size = size * 3 // 2 if size & (size - 1) == 0 else size // 3 * 4
-    return min(size, limit)
+    """Rounds a length up by less than a third, so that few shapes are compiled.
+
+    8, 16, 24, 32, 40, … 64, 80, … 128, 160, … 256, 320 and so on, at most `limit`.
+    """
+    unit = max(8, 2 ** (length.bit_length() - 3))
+    return min(-(-length // unit) * unit, limit)
 
 
 def trim(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

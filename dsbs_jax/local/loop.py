@@ -211,7 +211,9 @@ def _summarize(recent: list[step.Metrics], number: int) -> dict[str, float]:
 
 
 def _note(means: Mapping[str, float]) -> str:
-    parts = [f"{k.removesuffix('_loss')} {v:.4f}" for k, v in means.items() if "loss" in k]
+    parts = [
+        f"{k.removesuffix('_loss')} {v:.4f}" for k, v in means.items() if "loss" in k
+    ]
     return "  ".join(parts)
 
 

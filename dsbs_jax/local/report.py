@@ -46,6 +46,8 @@ def results_table(results: Mapping[str, Any]) -> str:
             ]
         )
     for teacher, score in results["teacher_test"].items():
-        what = f"teacher {teacher} ({score['unparsable']} of {score['rows']} unparsable)"
+        what = (
+            f"teacher {teacher} ({score['unparsable']} of {score['rows']} unparsable)"
+        )
         rows.append([what, "-", f"{score['accuracy']:.2f}"])
     return table(rows)

@@ -189,7 +189,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Feed-forward block, gated where there are two activations. [..., D] -> [..., D]."""
+    """Feed-forward block, gated with two activations. [..., D] -> [..., D]."""
 
     config: T5Config
 

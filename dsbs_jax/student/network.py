@@ -212,9 +212,7 @@ class Decoder(nn.Module):
         x = self.dropout(self.decoder_norm(x), deterministic=deterministic)
         return x if self.config.logits_via_embedding else self.logits_dense(x)
 
-    def start(
-        self, encoded: jax.Array, cross_allowed: jax.Array, length: int
-    ) -> Cache:
+    def start(self, encoded: jax.Array, cross_allowed: jax.Array, length: int) -> Cache:
         """An empty cache for `length` tokens, with the encoder's part filled in."""
         config = self.config
         shape = (encoded.shape[0], length, config.num_heads, config.head_dim)
@@ -234,9 +232,7 @@ class Decoder(nn.Module):
         bias = jax.lax.dynamic_slice_in_dim(bias, index, 1, axis=2)
         bias = bias + mask_bias(jnp.arange(length) <= index, self.config.dtype)
         own = []
-        for layer, kept, cross in zip(
-            self.layers, cache.own, cache.cross, strict=True
-        ):
+        for layer, kept, cross in zip(self.layers, cache.own, cache.cross, strict=True):
             x, kept = layer.step(x, kept, cross, index, bias, cache.cross_bias)
             own.append(kept)
         x = self.decoder_norm(x)

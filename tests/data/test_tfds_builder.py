@@ -145,5 +145,5 @@ def test_teacher_without_files_is_marked_absent(release_copy, tmp_path):
 
 
 def test_name_is_registered():
-    assert "dsbs" in tfds.list_builders()
+    assert tfds.builder_cls("dsbs") is tfds_builder.Dsbs
     assert set(tfds_builder.Dsbs.builder_configs) == set(released.RELEASED)

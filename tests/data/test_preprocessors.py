@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dsbs_jax.data import preprocessors, vocabulary
+from dsbs_jax.data.features import OUTPUT_FEATURES
+from dsbs_jax.data.records import Record
+from dsbs_jax.data.sources import rows
+
+RECORDS = [
+    Record("a", "2 + 2", "4", "4", "two and two"),
+    Record("b", "2 + 3", "5", "6", None),
+    Record("c", "3 + 3", None, "6", "twice three"),
+    Record("d", "4 + 4", "8", None, None),
+]
+
+
+@pytest.fixture
+def dataset():
+    return tf.data.Dataset.from_tensor_slices(rows(RECORDS, "sage"))
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_vocabulary):
+    return vocabulary.load(str(tiny_vocabulary))
+
+
+def texts(dataset, **arguments):
+    made = preprocessors.text_to_text(dataset, **arguments)
+    return [
+        {name: value.decode() for name, value in row.items()}
+        for row in made.as_numpy_iterator()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"label": "label"}, {"a": "4", "b": "5", "d": "8"}),
+        ({"label": "sage_label"}, {"a": "4", "b": "6", "c": "6"}),
+        ({"rationale": "sage_rationale"}, {"a": "two and two", "c": "twice three"}),
+        (
+            {"rationale": "sage_rationale", "label": "label"},
+            {"a": "two and two So the answer is 4"},
+        ),
+        (
+            {"rationale": "sage_rationale", "label": "sage_label"},
+            {
+                "a": "two and two So the answer is 4",
+                "c": "twice three So the answer is 6",
+            },
+        ),
+    ],
+)
+def test_rows_that_lack_a_field_are_left_out(dataset, arguments, expected):
+    made = texts(dataset, prefix="predict: ", **arguments)
+    assert {row["id"]: row["targets"] for row in made} == expected
+    inputs = {record.id: f"predict: {record.input}" for record in RECORDS}
+    assert all(row["inputs"] == inputs[row["id"]] for row in made)
+    assert all(set(row) == {"id", "inputs", "targets"} for row in made)
+
+
+def test_segments_are_parted_by_the_end_of_sequence(loaded):
+    found = preprocessors.encode_segments(
+        tf.constant("explain: 4 red.</s>more are blue"), loaded
+    ).numpy()
+    first = loaded.encode("explain: 4 red.")
+    second = loaded.encode("more are blue")
+    assert found.dtype == np.int32
+    assert found.tolist() == [*first, 1, *second]
+    # What SentencePiece itself makes of the separator is something else.
+    assert found.tolist() != loaded.encode("explain: 4 red.</s>more are blue")
+
+
+def test_text_without_a_separator_is_encoded_as_it_stands(loaded):
+    text = "Jar 3: 4 red, 8 white marbles."
+    found = preprocessors.encode_segments(tf.constant(text), loaded)
+    assert found.numpy().tolist() == loaded.encode(text)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    segments=st.lists(
+        st.text(alphabet="abc 123.,é", max_size=8), min_size=1, max_size=4
+    )
+)
+def test_every_separator_becomes_one_end_of_sequence(loaded, segments):
+    found = preprocessors.encode_segments(tf.constant("</s>".join(segments)), loaded)
+    expected = []
+    for segment in segments:
+        expected += [*loaded.encode(segment), 1]
+    assert found.numpy().tolist() == expected[:-1]
+
+
+def test_tokenize_keeps_the_texts(dataset, loaded, configure_tiny):
+    configure_tiny(MODEL_DIR="x")
+    made = preprocessors.text_to_text(dataset, prefix="predict: ", label="label")
+    rows = list(preprocessors.tokenize(made, OUTPUT_FEATURES).as_numpy_iterator())
+    first = rows[0]
+    assert first["id"] == b"a"
+    assert first["inputs"].tolist() == loaded.encode("predict: 2 + 2")
+    assert first["targets"].tolist() == loaded.encode("4")
+    assert first["inputs_pretokenized"] == b"predict: 2 + 2"
+    assert first["targets_pretokenized"] == b"4"
+
+
+def test_task_ids_are_as_long_as_the_targets():
+    dataset = tf.data.Dataset.from_tensors({"targets": tf.constant([7, 9, 1])})
+    (row,) = preprocessors.add_task_ids(dataset, task_id=2).as_numpy_iterator()
+    assert row["targets"].tolist() == [7, 9, 1]
+    assert row["task_ids"].tolist() == [2, 2, 2]
+    assert row["task_ids"].dtype == np.int32

@@ -1,0 +1,159 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import SingleDeviceSharding
+
+from dsbs_jax.errors import UserError
+from dsbs_jax.local import checkpoints
+from dsbs_jax.local.state import TrainState
+
+
+def make_state(step, width=4):
+    value = jnp.full((3, width), float(step))
+    return TrainState(
+        jnp.asarray(step, jnp.int32),
+        {"block": {"kernel": value}, "scale": jnp.arange(width, dtype=jnp.float32)},
+        ({"mu": value + 0.5}, jnp.asarray(step, jnp.int32)),
+    )
+
+
+def abstract(width=4):
+    sharding = SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        make_state(0, width),
+    )
+
+
+def assert_equal(left, right):
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def steps_in(folder):
+    return sorted(int(p.name.split("_")[1]) for p in folder.glob("checkpoint_*"))
+
+
+def save_all(folder, scores):
+    saved = checkpoints.Checkpoints(folder)
+    for step, score in scores.items():
+        saved.save(make_state(step), score)
+    return saved
+
+
+def test_state_comes_back_whole(tmp_path):
+    save_all(tmp_path / "c", {7: 50.0}).close()
+    saved = checkpoints.Checkpoints(tmp_path / "c")
+    assert saved.last == saved.best == 7
+    assert saved.score(7) == 50.0
+    assert_equal(saved.restore(7, abstract()), make_state(7))
+    assert_equal(saved.restore_params(7, abstract().params), make_state(7).params)
+
+
+@pytest.mark.parametrize(
+    ("scores", "best", "kept"),
+    [
+        ({1: 10.0, 2: 30.0, 3: 20.0, 4: 5.0}, 2, [2, 4]),
+        ({1: 10.0, 2: 20.0, 3: 30.0}, 3, [3]),
+        # Of equals the earliest, as where only a better score replaces the best.
+        ({1: 10.0, 2: 30.0, 3: 30.0, 4: 30.0}, 2, [2, 4]),
+        ({1: 0.0, 2: 0.0, 3: 0.0}, 1, [1, 3]),
+    ],
+)
+def test_best_and_last_are_kept(tmp_path, scores, best, kept):
+    saved = save_all(tmp_path / "c", scores)
+    assert (saved.best, saved.last) == (best, max(scores))
+    assert steps_in(tmp_path / "c") == kept
+    saved.close()
+    again = checkpoints.Checkpoints(tmp_path / "c")
+    assert (again.best, again.last) == (best, max(scores))
+
+
+def test_new_folder_has_neither(tmp_path):
+    saved = checkpoints.Checkpoints(tmp_path / "new")
+    assert saved.last is None and saved.best is None
+
+
+def test_cut_off_checkpoint_is_never_seen(tmp_path):
+    save_all(tmp_path / "c", {1: 1.0}).close()
+    half = tmp_path / "c/checkpoint_2.orbax-checkpoint-tmp"
+    half.mkdir()
+    (half / "params").mkdir()
+    saved = checkpoints.Checkpoints(tmp_path / "c")
+    assert saved.last == 1
+    saved.save(make_state(2), 2.0)
+    assert saved.last == 2
+    assert_equal(saved.restore(2, abstract()), make_state(2))
+
+
+def test_checkpoint_of_another_size_is_refused(tmp_path):
+    saved = save_all(tmp_path / "c", {1: 1.0})
+    message = (
+        r"c/checkpoint_1: parameter block/kernel has shape \(3, 4\), expected \(3, 8\)"
+    )
+    with pytest.raises(UserError, match=message):
+        saved.restore(1, abstract(8))
+    with pytest.raises(UserError, match=message):
+        checkpoints.load_params(str(tmp_path / "c"), abstract(8).params)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "message"),
+    [
+        ({"a": (1,)}, {"a": (1,), "b": (2,)}, r"b has shape none, expected \(2,\)"),
+        ({"a": (1,), "b": (2,)}, {"a": (1,)}, r"b has shape \(2,\), expected none"),
+    ],
+)
+def test_parameters_on_one_side_alone_are_named(found, expected, message):
+    checkpoints.check_shapes("it", expected, expected)
+    with pytest.raises(UserError, match=message):
+        checkpoints.check_shapes("it", found, expected)
+
+
+def test_paths_of_a_run(tmp_path):
+    save_all(tmp_path / "run/checkpoints", {1: 9.0, 2: 3.0}).close()
+    expected = {
+        "run": 1,
+        "run/checkpoints": 1,
+        "run/checkpoints/checkpoint_2": 2,
+        "run/checkpoints/checkpoint_1": 1,
+    }
+    for path, step in expected.items():
+        params = checkpoints.load_params(str(tmp_path / path), abstract().params)
+        assert_equal(params, make_state(step).params)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nowhere", "there is no such folder"),
+        ("empty", "expected checkpoint_<step> folders, found none"),
+        ("run/checkpoints/checkpoint_5", "found none"),
+    ],
+)
+def test_missing_checkpoint_is_named(tmp_path, path, message):
+    (tmp_path / "empty").mkdir()
+    save_all(tmp_path / "run/checkpoints", {1: 9.0}).close()
+    with pytest.raises(UserError, match=message):
+        checkpoints.load_params(str(tmp_path / path), abstract().params)
+    # Looking for a checkpoint leaves nothing behind.
+    assert not (tmp_path / "nowhere").exists()
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"MODEL_DIR .*file/run: cannot be written \("):
+        checkpoints.check_room(tmp_path / "file/run", abstract())
+
+
+def test_full_disk_is_noticed_before_training(tmp_path, monkeypatch):
+    def usage(_):
+        return checkpoints.shutil._ntuple_diskusage(100, 50, 50)
+
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", usage)
+    with pytest.raises(UserError, match="MiB free, expected at least"):
+        checkpoints.check_room(tmp_path / "run", abstract())
+    monkeypatch.undo()
+    checkpoints.check_room(tmp_path / "run", abstract())
+    assert not list((tmp_path / "run").iterdir())

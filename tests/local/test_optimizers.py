@@ -1,0 +1,84 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dsbs_jax.errors import UserError
+from dsbs_jax.local import optimizers
+
+
+def test_decay_is_linear_to_zero():
+    schedule = optimizers.linear_decay(2.0, total_steps=8)
+    np.testing.assert_allclose(
+        [float(schedule(s)) for s in range(10)],
+        [2, 1.75, 1.5, 1.25, 1, 0.75, 0.5, 0.25, 0, 0],
+        atol=1e-6,
+    )
+
+
+def test_warm_up_is_linear_to_the_peak():
+    schedule = optimizers.linear_decay(1.0, total_steps=6, warmup_steps=2)
+    np.testing.assert_allclose(
+        [float(schedule(s)) for s in range(8)],
+        [0, 0.5, 1, 0.75, 0.5, 0.25, 0, 0],
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("warmup_steps", [-1, 7])
+def test_warm_up_has_to_fit_into_the_run(warmup_steps):
+    with pytest.raises(UserError, match="expected 0 to total_steps, 6"):
+        optimizers.linear_decay(1.0, 6, warmup_steps)
+
+
+def updates(optimizer, params, grads):
+    state = optimizer.init(params)
+    return optimizer.update(grads, state, params)[0]
+
+
+def test_adamw_follows_its_formula():
+    """Decoupled weight decay, bias correction, clipping first."""
+    params = {"w": jnp.asarray([1.0, -2.0, 3.0])}
+    optimizer = optimizers.adamw(
+        optax.constant_schedule(0.1), b1=0.9, b2=0.99, eps=1e-6, weight_decay=0.5
+    )
+    state = optimizer.init(params)
+    first = second = np.zeros(3)
+    w = np.asarray(params["w"])
+    for t, g in enumerate(([3.0, 0.0, -4.0], [0.1, 0.2, 0.2]), 1):
+        step, state = optimizer.update({"w": jnp.asarray(g)}, state, params)
+        params = optax.apply_updates(params, step)
+        g = np.asarray(g) / max(1.0, np.linalg.norm(g))
+        first = 0.9 * first + 0.1 * g
+        second = 0.99 * second + 0.01 * g**2
+        direction = (first / (1 - 0.9**t)) / (np.sqrt(second / (1 - 0.99**t)) + 1e-6)
+        w = w - 0.1 * (direction + 0.5 * w)
+    np.testing.assert_allclose(params["w"], w, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [optimizers.adamw, optimizers.adafactor])
+def test_optimisers_minimise(make):
+    optimizer = make(optax.constant_schedule(0.05))
+    target = jnp.linspace(-1.0, 1.0, 12).reshape(3, 4)
+
+    def loss(params):
+        return jnp.mean((params["w"] - target) ** 2)
+
+    @jax.jit
+    def step(params, state):
+        step, state = optimizer.update(jax.grad(loss)(params), state, params)
+        return optax.apply_updates(params, step), state
+
+    params = {"w": jnp.ones((3, 4))}
+    state = optimizer.init(params)
+    start = loss(params)
+    for _ in range(100):
+        params, state = step(params, state)
+    assert loss(params) < 0.1 * start
+
+
+def test_adafactor_keeps_factored_moments():
+    params = {"w": jnp.ones((256, 128))}
+    state = optimizers.adafactor(optax.constant_schedule(0.1)).init(params)
+    assert sum(leaf.size for leaf in jax.tree.leaves(state)) < 1_000

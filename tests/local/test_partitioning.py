@@ -1,0 +1,131 @@
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dsbs_jax.errors import UserError
+from dsbs_jax.local import state
+from dsbs_jax.local.partitioning import Partitioner
+
+# Runs by itself: the number of devices is fixed when JAX starts.
+MESHES = """
+import json, pathlib, sys
+import jax, numpy as np
+from dsbs_jax.local import optimizers, state, step
+from dsbs_jax.local.partitioning import Partitioner
+from dsbs_jax.student.config import T5Config
+from dsbs_jax.student.network import Transformer
+
+batches = np.load(sys.argv[1])
+names = sorted({name.split("/")[1] for name in batches})
+found = {"devices": jax.device_count()}
+for dropout in (0.0, 0.1):
+    for data, model_parallel in ((1, 1), (4, 1), (2, 2), (1, 4)):
+        model = Transformer(
+            T5Config(32, 16, 4, 4, 1, 1, 32, dropout_rate=dropout)
+        )
+        devices = jax.devices()[: data * model_parallel]
+        partitioner = Partitioner(model_parallel, devices)
+        optimizer = optimizers.adamw(optimizers.linear_decay(1e-2, 10))
+        abstract = state.abstract_state(model, optimizer, partitioner)
+        key = jax.random.key(0)
+        now = state.init_state(model, optimizer, abstract, key)
+        run = step.make_train_step(model, optimizer, partitioner, 0.5)
+        losses = []
+        for i in range(5):
+            batch = {name: batches[f"{i}/{name}"] for name in names}
+            now, metrics = run(now, partitioner.put_batch(batch), key)
+            losses.append(float(metrics["loss"]))
+        mlp = now.params["encoder"]["layers_0"]["mlp"]["wi_0"]["kernel"]
+        found[f"{data}x{model_parallel}/{dropout}"] = {
+            "losses": losses,
+            "mlp_shard": mlp.addressable_shards[0].data.shape,
+            "norm": float(sum((p**2).sum() for p in jax.tree.leaves(now.params))),
+        }
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def on_meshes(make_batch, tmp_path_factory):
+    path = tmp_path_factory.mktemp("meshes") / "batches.npz"
+    batches = {
+        f"{i}/{name}": value
+        for i in range(5)
+        for name, value in make_batch(seed=i).items()
+    }
+    np.savez(path, **batches)
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        # Eight programs are compiled and each runs five small steps.
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8 "
+        "--xla_backend_optimization_level=0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", MESHES, str(path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_meshes_give_the_same_losses(on_meshes, dropout):
+    assert on_meshes["devices"] == 8
+    expected = on_meshes[f"1x1/{dropout}"]
+    assert len(set(expected["losses"])) == 5
+    for mesh in ("4x1", "2x2", "1x4"):
+        found = on_meshes[f"{mesh}/{dropout}"]
+        np.testing.assert_allclose(
+            found["losses"], expected["losses"], rtol=0, atol=1e-5, err_msg=mesh
+        )
+        np.testing.assert_allclose(found["norm"], expected["norm"], rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_parameters_are_spread_over_the_model_axis(on_meshes):
+    shards = {m: on_meshes[f"{m}/0.0"]["mlp_shard"] for m in ("4x1", "2x2", "1x4")}
+    assert shards == {"4x1": [16, 32], "2x2": [16, 16], "1x4": [16, 8]}
+
+
+@pytest.mark.slow
+def test_dropout_is_on(on_meshes):
+    assert on_meshes["1x1/0.0"]["losses"] != on_meshes["1x1/0.1"]["losses"]
+
+
+@pytest.mark.parametrize("num_partitions", [0, -1, 3])
+def test_devices_have_to_divide(num_partitions):
+    devices = jax.local_devices()[:1]
+    with pytest.raises(UserError, match="expected a divisor of the 1 devices"):
+        Partitioner(num_partitions, devices)
+
+
+@pytest.mark.parametrize("make", [optax.adam, optax.adafactor])
+def test_optimiser_state_stands_like_its_parameter(make_model, make):
+    partitioner = Partitioner(1, jax.local_devices()[:1])
+    abstract = state.abstract_state(make_model(), make(0.1), partitioner)
+    # Everything has a place on the mesh, scalars too.
+    for leaf in jax.tree.leaves(abstract):
+        assert leaf.sharding.mesh == partitioner.mesh
+    mlp = abstract.params["encoder"]["layers_0"]["mlp"]["wi_0"]["kernel"]
+    assert mlp.sharding.spec == jax.sharding.PartitionSpec(None, "model")
+
+
+def test_batches_are_spread_by_rows():
+    partitioner = Partitioner(1, jax.local_devices()[:1])
+    put = partitioner.put_batch({"a": np.arange(6).reshape(3, 2)})
+    assert put["a"].sharding == partitioner.batch
+    assert partitioner.batch.spec == jax.sharding.PartitionSpec("data")
+    assert partitioner.data_size == 1
+    np.testing.assert_array_equal(put["a"], jnp.arange(6).reshape(3, 2))
