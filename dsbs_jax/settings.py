@@ -188,7 +188,8 @@ def run(main: Callable[[list[str]], None], positional: int = 0) -> None:
             sys.exit(2)
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
-            print(f"error: {place}{error.strerror or error}", file=sys.stderr)
+            reason = error.strerror or _first_line(error)
+            print(f"error: {place}{reason}", file=sys.stderr)
             sys.exit(2)
 
     app.run(guarded, flags_parser=_parse_flags)

@@ -19,6 +19,7 @@ from dsbs_jax.local.state import TrainState
 
 _PREFIX = "checkpoint"
 SCORE = "score"
+_STEP = "step"
 
 
 def check_room(directory: pathlib.Path, abstract: TrainState) -> None:
@@ -54,8 +55,10 @@ class Checkpoints:
         keep = preservation_policy.AnyPreservationPolicy(
             [
                 preservation_policy.LatestN(1),
+                # Of equal scores, orbax would keep the latest.
                 preservation_policy.BestN(
-                    get_metric_fn=lambda metrics: metrics[SCORE], n=1
+                    get_metric_fn=lambda metrics: (metrics[SCORE], -metrics[_STEP]),
+                    n=1,
                 ),
             ]
         )
@@ -97,7 +100,7 @@ class Checkpoints:
                 params=ocp.args.StandardSave(state.params),
                 progress=ocp.args.StandardSave(progress),
             ),
-            metrics={SCORE: float(score)},
+            metrics={SCORE: float(score), _STEP: int(state.step)},
             force=True,
         )
         self._manager.wait_until_finished()

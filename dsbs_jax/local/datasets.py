@@ -42,6 +42,10 @@ class DatasetConfig:
                 raise UserError(
                     f"TASK_FEATURE_LENGTHS: {feature} is {length}, expected tokens"
                 )
+        # Checks that they fit together, before anything is read or written.
+        DistillationFeatureConverter(pack=self.pack).get_model_feature_lengths(
+            self.task_feature_lengths
+        )
 
     @property
     def provider(self) -> seqio.Task | seqio.Mixture:

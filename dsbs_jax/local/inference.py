@@ -50,7 +50,7 @@ def evaluate(
     splits = dataset.provider.splits
     if split not in splits:
         raise UserError(
-            f"EVAL_SPLIT is {split!r}, expected one of {', '.join(map(str, splits))}"
+            f"EVAL_SPLIT is {split!r}, expected one of {', '.join(sorted(splits))}"
         )
     partitioner = Partitioner(num_partitions)
     params = _load(checkpoint_path, model, partitioner)

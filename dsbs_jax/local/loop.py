@@ -76,6 +76,9 @@ def train(
     began = time.monotonic()
     partitioner = Partitioner(num_partitions)
     _check_settings(model, dataset, alpha, num_microbatches, partitioner)
+    _check_steps(total_steps, eval_period, log_period)
+    # Reads all training data, before anything is written.
+    print_task_sizes(datasets.task_sizes(dataset), dataset.task_feature_lengths)
 
     # Where the run stands: new, from other parameters, or stopped half-way.
     folder = pathlib.Path(model_dir)
@@ -94,7 +97,6 @@ def train(
     (folder / "config.gin").write_text(gin.config_str())
 
     # Data and scorers.
-    print_task_sizes(datasets.task_sizes(dataset), dataset.task_feature_lengths)
     batches = datasets.training_batches(dataset, start=int(train_state.step))
     predictor = evaluation.Predictor(model, decoder, partitioner, eval_batch_size)
     validate = _scorer(dataset, dataset.mixture_or_task_name, "validation", predictor)
@@ -170,6 +172,16 @@ def _check_settings(
             f"NUM_MICROBATCHES x data-parallel devices, {num_microbatches} x "
             f"{partitioner.data_size}"
         )
+
+
+def _check_steps(total_steps: int, eval_period: int, log_period: int) -> None:
+    for name, value in (
+        ("TRAIN_STEPS", total_steps),
+        ("EVAL_PERIOD", eval_period),
+        ("LOG_PERIOD", log_period),
+    ):
+        if value < 1:
+            raise UserError(f"{name} is {value}, expected 1 or more")
 
 
 def _scorer(

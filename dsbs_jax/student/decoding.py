@@ -97,6 +97,7 @@ class _Beams(NamedTuple):
       scores: float32 [B, N], theirs, best first.
       done_tokens: int32 [B, N, T], of ended beams.
       done_scores: float32 [B, N], length-normalised, best first.
+      done_totals: float32 [B, N], the same before they are normalised.
       open: bool [B], whether a better ended beam may yet come.
       cache: rows [B * N].
     """
@@ -106,6 +107,7 @@ class _Beams(NamedTuple):
     scores: jax.Array
     done_tokens: jax.Array
     done_scores: jax.Array
+    done_totals: jax.Array
     open: jax.Array
     cache: Cache
 
@@ -141,7 +143,7 @@ def beam_search(
       encoder_input_tokens: int32 [B, S]; a row of padding has ended at once.
       max_decode_length: T, new tokens at most.
       num_beams: N.
-      length_penalty: above 0; the larger, the longer.
+      length_penalty: 0 or more; the larger, the longer the result.
     """
     batch, length, n = encoder_input_tokens.shape[0], max_decode_length, num_beams
     variables = {"params": params}
@@ -194,6 +196,7 @@ def beam_search(
         all_scores = jnp.concatenate([beams.done_scores, ended], axis=1)
         done_scores, kept = jax.lax.top_k(all_scores, n)
         all_tokens = jnp.concatenate([beams.done_tokens, tokens], axis=1)
+        all_totals = jnp.concatenate([beams.done_totals, scores], axis=1)
         better = going_scores[:, 0] / penalty > done_scores[:, -1]
         return _Beams(
             step + 1,
@@ -201,6 +204,7 @@ def beam_search(
             going_scores,
             _take(all_tokens, kept),
             done_scores,
+            _take(all_totals, kept),
             beams.open & better,
             cache._replace(own=own),
         )
@@ -213,11 +217,9 @@ def beam_search(
         jnp.broadcast_to(first, (batch, n)),
         none,
         jnp.full((batch, n), _NEVER),
+        jnp.zeros((batch, n)),
         jnp.any(encoder_input_tokens > 0, axis=1),
         cache,
     )
     beams = jax.lax.while_loop(unfinished, advance, beams)
-    tokens, score = beams.done_tokens[:, 0], beams.done_scores[:, 0]
-    generated = jnp.sum(tokens > 0, axis=1).astype(jnp.float32)
-    total = jnp.where(generated > 0, score * generated**length_penalty, 0.0)
-    return Decoded(tokens, total, beams.step)
+    return Decoded(beams.done_tokens[:, 0], beams.done_totals[:, 0], beams.step)

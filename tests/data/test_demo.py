@@ -42,8 +42,9 @@ def test_rationales_quote_the_input_and_agree_with_the_teachers_label():
     for record in demo.make(500).records["train"]:
         if record.rationale is None:
             continue
-        quotes, conclusion, _ = record.rationale.rsplit(".", 2)[0], *(
-            record.rationale.split(". ")[1:] + [""]
+        quotes, conclusion, _ = (
+            record.rationale.rsplit(".", 2)[0],
+            *(record.rationale.split(". ")[1:] + [""]),
         )
         first, second = quotes.split(". ")[0].split(", ")
         assert first in record.input and second in record.input

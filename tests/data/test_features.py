@@ -31,9 +31,10 @@ def test_decoding_stops_at_the_end_of_sequence():
 
 
 def test_equals_what_it_stands_for_and_every_other_of_its_kind(tiny_vocabulary):
-    assert features.ConfiguredVocabulary() == features.VOCABULARY
-    assert vocabulary.load(str(tiny_vocabulary)) == features.VOCABULARY
-    assert vocabulary.load(str(tiny_vocabulary), extra_ids=0) != features.VOCABULARY
+    placeholder = features.VOCABULARY
+    assert placeholder == features.ConfiguredVocabulary()
+    assert placeholder == vocabulary.load(str(tiny_vocabulary))
+    assert placeholder != vocabulary.load(str(tiny_vocabulary), extra_ids=0)
 
 
 def test_follows_the_settings_at_the_time_of_use(

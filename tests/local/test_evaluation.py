@@ -38,9 +38,11 @@ class Oracle:
     def __call__(self, params, inputs):
         texts = [VOCABULARY.decode(row.tolist()) for row in inputs]
         answers = [text.removeprefix("predict: ").split()[1] for text in texts]
-        return [[*VOCABULARY.encode(answer.strip(",.")), 1] for answer in answers], [
-            0.0
-        ] * len(inputs)
+        rows = np.zeros((len(inputs), 8), np.int32)
+        for row, answer in zip(rows, answers, strict=True):
+            ids = [*VOCABULARY.encode(answer.strip(",.")), 1]
+            row[: len(ids)] = ids
+        return rows.tolist(), [0.0] * len(inputs)
 
 
 def test_scores_and_predictions_are_of_the_same_rows(scored, tmp_path):

@@ -1,0 +1,37 @@
+import pytest
+
+from dsbs_jax.errors import UserError
+from dsbs_jax.student.config import T5Config
+
+GOOD = {
+    "vocab_size": 48,
+    "emb_dim": 16,
+    "num_heads": 2,
+    "head_dim": 8,
+    "num_encoder_layers": 2,
+    "num_decoder_layers": 2,
+    "mlp_dim": 24,
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("vocab_size", 0),
+        ("emb_dim", "wide"),
+        ("num_heads", -1),
+        ("mlp_activations", ("tanh",)),
+        ("dropout_rate", 1.0),
+        ("dtype", "float16"),
+        ("relative_buckets", 30),
+        ("relative_max_distance", 32),
+    ],
+)
+def test_bad_field_is_named_with_what_was_found(field, value):
+    with pytest.raises(UserError, match=f"{field} is .*expected"):
+        T5Config(**{**GOOD, field: value})
+
+
+def test_gin_lists_are_as_good_as_tuples():
+    config = T5Config(**GOOD, mlp_activations=["gelu", "linear"])
+    assert hash(config) == hash(T5Config(**GOOD))

@@ -1,0 +1,151 @@
+import itertools
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dsbs_jax.student import decoding
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from conftest import make_batch, make_examples, make_student  # noqa: E402
+
+LENGTH = 9
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return make_batch(make_examples(6))["encoder_input_tokens"]
+
+
+def recompute(model, params, inputs, length):
+    """Greedy decoding that runs the whole decoder anew at each step."""
+    tokens = np.zeros((len(inputs), length + 1), np.int32)
+    total, ended = np.zeros(len(inputs)), np.zeros(len(inputs), bool)
+    apply = jax.jit(model.apply)
+    for position in range(length):
+        found = apply({"params": params}, inputs, tokens[:, :length])
+        log_probs = np.asarray(jax.nn.log_softmax(found[:, position]))
+        best = log_probs.argmax(-1)
+        total += np.where(ended, 0, log_probs.max(-1))
+        tokens[:, position + 1] = np.where(ended, 0, best)
+        ended |= best == decoding.EOS
+    return tokens[:, 1:], total
+
+
+def test_cached_decoding_is_uncached_decoding(student, inputs):
+    model, params = student
+    tokens, total = recompute(model, params, inputs, LENGTH)
+    decoded = decoding.greedy(model, params, inputs, LENGTH)
+    np.testing.assert_array_equal(decoded.tokens, tokens)
+    np.testing.assert_allclose(decoded.log_probability, total, atol=1e-4)
+
+
+def test_t5x_decodes_the_same(t5x_reference_dir):
+    """T5X's stored decodes; its parameters are read as in the network's tests."""
+    from test_network import REFERENCE, VERSIONS, read_native
+
+    from dsbs_jax.student.config import T5Config
+    from dsbs_jax.student.network import Transformer
+
+    for version, fields in VERSIONS.items():
+        folder = t5x_reference_dir / version
+        numbers = np.load(folder / "reference.npz")
+        model = Transformer(T5Config(**REFERENCE, **fields))
+        params = read_native(folder / "native/checkpoint_0")
+        expected = numbers["padded/greedy_or_beam1_decodes"]
+        for decode in (decoding.greedy, _one_beam):
+            found = decode(model, params, numbers["padded/encoder_input_tokens"], 12)
+            np.testing.assert_array_equal(found.tokens, expected)
+
+
+def _one_beam(model, params, inputs, length):
+    # Without a length penalty: with one, a longer sequence may still win in the mean.
+    return decoding.beam_search(
+        model, params, inputs, length, num_beams=1, length_penalty=0.0
+    )
+
+
+def test_one_beam_is_greedy(student, inputs):
+    model, params = student
+    greedy = decoding.greedy(model, params, inputs, LENGTH)
+    beam = _one_beam(model, params, inputs, LENGTH)
+    np.testing.assert_array_equal(beam.tokens, greedy.tokens)
+    np.testing.assert_allclose(beam.log_probability, greedy.log_probability, atol=1e-4)
+
+
+def test_wide_beam_finds_the_best_of_all_sequences():
+    """Exhaustive search over every sequence of a vocabulary of five."""
+    model, params = make_student(vocab_size=5)
+    inputs = np.asarray([[2, 3, 4, 1], [4, 4, 2, 1], [3, 2, 2, 1]], np.int32)
+    length = 3
+    sequences = []
+    for body in itertools.product([0, 2, 3, 4], repeat=length):
+        sequences.append(body)
+    for size in range(length):
+        for body in itertools.product([0, 2, 3, 4], repeat=size):
+            sequences.append((*body, 1))
+    decoded = decoding.beam_search(model, params, inputs, length, num_beams=64)
+    apply = jax.jit(model.apply)
+    for row, source in enumerate(inputs):
+        best = max(sequences, key=lambda s: _normalized(apply, params, source, s))
+        found = tuple(np.asarray(decoded.tokens[row])[: len(best)].tolist())
+        assert found == best
+
+
+def _normalized(apply, params, source, sequence):
+    tokens = np.zeros((1, 3), np.int32)
+    tokens[0, 1 : len(sequence)] = sequence[:-1]
+    log_probs = apply({"params": params}, source[None], tokens)[0]
+    log_probs = np.asarray(jax.nn.log_softmax(log_probs))
+    return float(sum(log_probs[i, t] for i, t in enumerate(sequence))) / len(sequence)
+
+
+def ending_student():
+    """A student whose every first token is the end of sequence."""
+    model, params = make_student("t5_1_0")
+    scale = params["decoder"]["decoder_norm"]["scale"]
+    embedding = params["token_embedder"]["embedding"]
+    # With tied embeddings the end's row outweighs all others in one coordinate, which
+    # the norm makes large and positive for every input.
+    embedding = embedding.at[:, 0].set(0.0).at[decoding.EOS, 0].set(200.0)
+    embedding = embedding.at[0, 0].set(50.0)
+    params = {
+        **params,
+        "token_embedder": {"embedding": embedding},
+        "decoder": {
+            **params["decoder"],
+            "decoder_norm": {"scale": jnp.zeros_like(scale).at[0].set(1.0)},
+        },
+    }
+    return model, params
+
+
+@pytest.mark.parametrize("decode", [decoding.greedy, _one_beam])
+def test_decoding_ends_as_soon_as_every_row_has_ended(decode, inputs):
+    model, params = ending_student()
+    decoded = decode(model, params, inputs, LENGTH)
+    assert decoded.tokens[:, 0].tolist() == [decoding.EOS] * len(inputs)
+    assert not decoded.tokens[:, 1:].any()
+    assert int(decoded.steps) < LENGTH
+
+
+def test_forced_decoding_runs_every_step(inputs):
+    model, params = ending_student()
+    decoded = decoding.greedy(model, params, inputs, LENGTH, stop_at_eos=False)
+    assert int(decoded.steps) == LENGTH
+
+
+@pytest.mark.parametrize("decode", [decoding.greedy, decoding.beam_search])
+def test_rows_of_padding_have_ended_at_once(student, inputs, decode):
+    model, params = student
+    with_padding = np.concatenate([inputs, np.zeros_like(inputs[:2])])
+    alone = decode(model, params, inputs, LENGTH)
+    padded = decode(model, params, with_padding, LENGTH)
+    np.testing.assert_array_equal(padded.tokens[:-2], alone.tokens)
+    assert not padded.tokens[-2:].any()
+    assert padded.log_probability[-2:].tolist() == [0, 0]
+    only = decode(model, params, np.zeros_like(inputs), LENGTH)
+    assert int(only.steps) == 0

@@ -1,0 +1,192 @@
+import math
+import pathlib
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tensorstore
+from flax import serialization, traverse_util
+
+from dsbs_jax.student import layers, objective
+from dsbs_jax.student.config import T5Config
+from dsbs_jax.student.network import Transformer
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from conftest import (  # noqa: E402
+    VERSIONS,
+    forward,
+    make_batch,
+    make_examples,
+    make_packed,
+    make_student,
+)
+
+REFERENCE = {
+    "vocab_size": 384,
+    "emb_dim": 32,
+    "num_heads": 4,
+    "head_dim": 8,
+    "num_encoder_layers": 2,
+    "num_decoder_layers": 3,
+    "mlp_dim": 48,
+    "dropout_rate": 0.0,
+}
+
+
+def logits(model, params, batch):
+    return forward(model, params, batch)
+
+
+def flat_shapes(params):
+    flat = traverse_util.flatten_dict(params, sep="/")
+    return {name: tuple(leaf.shape) for name, leaf in flat.items()}
+
+
+def read_native(folder):
+    """Parameters of a T5X checkpoint in its own format."""
+    folder = folder.resolve()
+    index = serialization.msgpack_restore((folder / "checkpoint").read_bytes())
+    target = traverse_util.flatten_dict(index["optimizer"]["target"], sep=".")
+    params = {k: v for k, v in target.items() if isinstance(v, np.ndarray)}
+    for path in folder.glob("target.*"):
+        spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": str(path)}}
+        array = tensorstore.open(spec, open=True).result().read().result()
+        params[path.name.removeprefix("target.")] = np.asarray(array)
+    return traverse_util.unflatten_dict(params, sep=".")
+
+
+@pytest.fixture(scope="module", params=sorted(VERSIONS))
+def t5x(request, t5x_reference_dir):
+    """T5X's student, our network with its parameters, and T5X's numbers."""
+    folder = t5x_reference_dir / request.param
+    model = Transformer(T5Config(**REFERENCE, **VERSIONS[request.param]))
+    numbers = dict(np.load(folder / "reference.npz"))
+    return folder, model, read_native(folder / "native/checkpoint_0"), numbers
+
+
+def test_parameters_are_named_and_shaped_as_in_t5x(t5x):
+    folder, model, _, _ = t5x
+    lines = (folder / "parameters.txt").read_text().splitlines()
+    expected = {
+        name: tuple(int(n) for n in shape.strip("(),").split(",") if n)
+        for name, shape in (line.split(" ", 1) for line in lines)
+    }
+    tokens = jnp.ones((1, 2), jnp.int32)
+    params = jax.eval_shape(model.init, jax.random.key(0), tokens, tokens)["params"]
+    assert flat_shapes(nn.unbox(params)) == expected
+
+
+@pytest.mark.parametrize("mode", ["padded", "packed"])
+def test_logits_loss_and_gradient_are_t5xs(t5x, mode):
+    _, model, params, numbers = t5x
+    batch = {k.split("/")[1]: v for k, v in numbers.items() if k.startswith(f"{mode}/")}
+    weights, targets = batch["decoder_loss_weights"], batch["decoder_target_tokens"]
+
+    def loss(params):
+        found = logits(model, params, batch)
+        nats = objective.token_cross_entropy(found, targets)
+        nats += 1e-4 * jnp.square(jax.nn.logsumexp(found, axis=-1))
+        return jnp.sum(weights * nats), found
+
+    (value, found), grads = jax.value_and_grad(loss, has_aux=True)(params)
+    real = targets > 0
+    np.testing.assert_allclose(found[real], batch["logits"][real], atol=2e-5)
+    expected = batch["summed_loss_with_z_loss_1e-4"]
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    norm = optax.global_norm(grads)
+    np.testing.assert_allclose(norm, batch["gradient_norm"], rtol=1e-5)
+
+
+def test_logits_do_not_see_later_targets(student):
+    model, params = student
+    batch = make_batch(make_examples(2))
+    embedding = params["token_embedder"]["embedding"]
+
+    def at(position, decoder_inputs):
+        changed = {**batch, "decoder_input_tokens": decoder_inputs}
+        return logits(model, params, changed)[0, position]
+
+    before = batch["decoder_input_tokens"].copy()
+    for position in range(7):
+        after = before.copy()
+        after[0, position + 1 :] = (after[0, position + 1 :] + 5) % len(embedding)
+        np.testing.assert_array_equal(at(position, before), at(position, after))
+        after = before.copy()
+        after[0, position] = (after[0, position] + 5) % len(embedding)
+        assert np.abs(at(position, before) - at(position, after)).max() > 1e-4
+
+
+def test_padding_and_neighbours_change_nothing(student):
+    model, params = student
+    examples = make_examples(4)
+    narrow, wide = make_batch(examples), make_batch(examples, source=30, target=20)
+    whole = logits(model, params, narrow)
+    padded = logits(model, params, wide)[:, : whole.shape[1]]
+    alone = logits(model, params, {k: v[2:3] for k, v in narrow.items()})
+    real = narrow["decoder_target_tokens"] > 0
+    np.testing.assert_allclose(padded[real], whole[real], atol=1e-5)
+    np.testing.assert_allclose(alone[0][real[2]], whole[2][real[2]], atol=1e-5)
+
+
+def test_packed_examples_do_not_see_each_other(student):
+    model, params = student
+    examples = make_examples(4)
+    apart = logits(model, params, make_batch(examples))
+    pairs = list(zip(examples[::2], examples[1::2], strict=True))
+    packed = logits(model, params, make_packed(pairs))
+    for row, pair in enumerate(pairs):
+        start = 0
+        for number, (_, targets, _) in enumerate(pair):
+            end = start + len(targets)
+            expected = apart[2 * row + number, : len(targets)]
+            np.testing.assert_allclose(packed[row, start:end], expected, atol=1e-5)
+            start = end
+
+
+def test_bfloat16_compute_keeps_float32_parameters_and_logits():
+    model, params = make_student(dtype="bfloat16")
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    batch = make_batch(make_examples(2))
+    rough = logits(model, params, batch)
+    assert rough.dtype == jnp.float32
+    exact = logits(make_student()[0], params, batch)
+    assert 0 < np.abs(rough - exact).max() < 0.2
+
+
+def test_dropout_needs_a_key_and_changes_the_logits():
+    model, params = make_student(dropout_rate=0.5)
+    batch = make_batch(make_examples(2))
+    args = batch["encoder_input_tokens"], batch["decoder_input_tokens"]
+
+    def run(seed):
+        key = {"dropout": jax.random.key(seed)}
+        return model.apply({"params": params}, *args, deterministic=False, rngs=key)
+
+    np.testing.assert_array_equal(run(1), run(1))
+    assert np.abs(run(1) - run(2)).max() > 1e-3
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_relative_buckets_follow_their_definition(bidirectional):
+    """Exact up to half of a side's buckets, logarithmic up to the last distance."""
+
+    def bucket(distance):
+        side, offset = (16, 16) if bidirectional else (32, 0)
+        if bidirectional:
+            offset = offset if distance < 0 else 0
+            distance = abs(distance)
+        else:
+            distance, offset = max(distance, 0), 0
+        exact = side // 2
+        if distance < exact:
+            return offset + distance
+        share = math.log(distance / exact) / math.log(128 / exact)
+        return offset + min(exact + int(share * (side - exact)), side - 1)
+
+    found = layers.relative_buckets(200, 200, bidirectional, 32, 128)
+    for query, key in np.random.default_rng(0).integers(0, 200, (2000, 2)):
+        assert found[query, key] == bucket(int(query - key)), (query, key)

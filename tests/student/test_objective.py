@@ -1,0 +1,109 @@
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dsbs_jax.student import objective
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from conftest import (  # noqa: E402
+    forward,
+    gradients,
+    make_batch,
+    make_examples,
+    make_packed,
+)
+
+
+def assert_same_gradients(left, right, tolerance=1e-6):
+    """Equal up to `tolerance` of the largest entry of either tree."""
+    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(left))
+    assert scale > 1e-3
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale),
+        left,
+        right,
+    )
+
+
+def mean_loss_gradient(model, params, examples):
+    """Gradient of the plain mean over the target tokens of these rows alone."""
+    batch = make_batch(examples)
+    targets = batch["decoder_target_tokens"]
+
+    def loss(params):
+        nats = objective.token_cross_entropy(forward(model, params, batch), targets)
+        return jnp.sum(jnp.where(targets > 0, nats, 0)) / jnp.sum(targets > 0)
+
+    return jax.jit(jax.grad(loss))(params)
+
+
+@pytest.mark.parametrize(("alpha", "task"), [(1.0, 1), (0.0, 2)])
+def test_one_task_alone_has_the_gradient_of_its_rows_alone(student, alpha, task):
+    model, params = student
+    examples = make_examples()
+    grads, _ = gradients(model, params, make_batch(examples), alpha)
+    alone = [example for example in examples if example[2] == task]
+    assert_same_gradients(grads, mean_loss_gradient(model, params, alone))
+
+
+def test_alpha_weighs_the_two_gradients(student):
+    model, params = student
+    batch = make_batch(make_examples())
+    mixed, label, rationale = (
+        gradients(model, params, batch, alpha)[0] for alpha in (0.3, 1.0, 0.0)
+    )
+    expected = jax.tree.map(lambda a, b: 0.3 * a + 0.7 * b, label, rationale)
+    assert_same_gradients(mixed, expected)
+
+
+def test_packed_batch_has_the_means_and_gradients_of_the_unpacked(student):
+    model, params = student
+    examples = make_examples()
+    pairs = list(zip(examples[::2], examples[1::2], strict=True))
+    packed = gradients(model, params, make_packed(pairs), 0.5)
+    apart = gradients(model, params, make_batch(examples), 0.5)
+    for name in apart[1]:
+        np.testing.assert_allclose(packed[1][name], apart[1][name], rtol=1e-5)
+    assert_same_gradients(packed[0], apart[0], tolerance=1e-5)
+
+
+def test_task_without_tokens_contributes_nothing(student):
+    model, params = student
+    labels = [example for example in make_examples() if example[2] == 1]
+    grads, metrics = gradients(model, params, make_batch(labels), 0.5)
+    assert metrics["rationale_loss"] == metrics["rationale_tokens"] == 0
+    assert metrics["loss"] == 0.5 * metrics["label_loss"]
+    half = jax.tree.map(
+        lambda leaf: leaf / 2, mean_loss_gradient(model, params, labels)
+    )
+    assert_same_gradients(grads, half)
+    _, nothing = gradients(model, params, make_batch([([2], [0], 0)]), 0.5)
+    assert all(value == 0 for value in nothing.values())
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_microbatches_add_up_to_the_whole(student, parts):
+    model, params = student
+    # Unequal numbers of tokens in the parts: each part's own mean would be wrong.
+    examples = make_examples(4) + make_examples(8, seed=1)[::2]
+    batch = make_batch(examples)
+    whole = gradients(model, params, batch, 0.5)
+    split = gradients(model, params, batch, 0.5, num_microbatches=parts)
+    for name in whole[1]:
+        np.testing.assert_allclose(split[1][name], whole[1][name], rtol=1e-5)
+    assert_same_gradients(split[0], whole[0], tolerance=1e-5)
+
+
+def test_worked_example():
+    """Two label tokens and one rationale token, all logits equal: log(V) each."""
+    targets = jnp.asarray([[3, 1, 0], [2, 0, 0]])
+    task_ids = jnp.asarray([[1, 1, 0], [2, 0, 0]])
+    loss, metrics = objective.distillation_loss(
+        jnp.zeros((2, 3, 8)), targets, task_ids, alpha=0.25
+    )
+    np.testing.assert_allclose(loss, np.log(8), rtol=1e-6)
+    assert metrics["label_tokens"] == 2 and metrics["rationale_tokens"] == 1
