@@ -7,6 +7,9 @@ import pathlib
 import gin
 import pytest
 
+# Most of a test's time is compilation; what is compiled runs for milliseconds.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 # The authors' data and T5X's own numbers are not part of the repository; a folder
 # beside the checkout, or one named by this variable, may hold them.
 SHARED = pathlib.Path(

@@ -236,6 +236,13 @@ def teacher_accuracy(task_name: str, split: str = "test") -> dict[str, Any]:
     return scores
 
 
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file, the whole of it or nothing."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
 def write_jsonl(path: pathlib.Path, rows: Iterable[Mapping]) -> None:
     """Writes rows as JSON lines, the whole file or none of it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,7 @@ def evaluate(
     )
     folder = pathlib.Path(output_dir)
     scores = scorer(params, folder, "checkpoint")
-    (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
+    evaluation.write_text(folder / "scores.json", json.dumps(scores, indent=2) + "\n")
     rows = [["task", "metric", split]]
     rows += [[t, m, f"{v:.2f}"] for t, ms in scores.items() for m, v in ms.items()]
     print(table(rows))

@@ -94,7 +94,7 @@ def train(
         if initial_checkpoint_path:
             params = checkpoints.load_params(initial_checkpoint_path, abstract.params)
             train_state = train_state.replace(params=params)
-    (folder / "config.gin").write_text(gin.config_str())
+    evaluation.write_text(folder / "config.gin", gin.config_str())
 
     # Data and scorers.
     batches = datasets.training_batches(dataset, start=int(train_state.step))
@@ -145,7 +145,7 @@ def train(
     results["seconds"] = round(time.monotonic() - began, 1)
     writer.close()
     saved.close()
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    evaluation.write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
     print(results_table(results))
     print(f"{duration(results['seconds'])} in all; everything is in {folder}")
     return results
