@@ -35,31 +35,31 @@ setuptools.setup(
     package_data={"dsbs_jax.configs": ["*/*.gin"]},
     install_requires=[
         # Student and local engine.
-        "jax>=0.10.0",
-        "flax>=0.12.0",
-        "optax>=0.2.6",
-        "orbax-checkpoint>=0.12.0",
+        "jax>=0.10.2",
+        "flax>=0.12.8",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12.8",
         # Data.
         "seqio>=0.0.20",
-        "tensorflow>=2.21",
+        "tensorflow>=2.21.0",
         "tensorflow-datasets>=4.9.10",
-        "tensorflow-text>=2.21",
-        "sentencepiece>=0.2.1",
-        "etils[epath]>=1.13",
+        "tensorflow-text>=2.21.1",
+        "sentencepiece>=0.2.3",
+        "etils[epath]>=1.15.0",
         # Settings and flags.
         "gin-config>=0.5.0",
-        "absl-py>=2.3",
+        "absl-py>=2.5.1",
         # Published weights and vocabularies.
-        "huggingface-hub>=1.0",
+        "huggingface-hub>=2.4.0",
         # What people look at: TensorBoard, plots, progress.
         "clu>=0.0.12",
-        "tensorboard>=2.20",
-        "matplotlib>=3.10",
-        "tqdm>=4.67",
+        "tensorboard>=2.21.0",
+        "matplotlib>=3.11.2",
+        "tqdm>=4.70.1",
     ],
     extras_require={
-        "cuda": ["jax[cuda13]>=0.10.0"],
-        "tpu": ["jax[tpu]>=0.10.0"],
-        "test": ["pytest>=8.4", "hypothesis>=6.140", "ruff>=0.14"],
+        "cuda": ["jax[cuda13]>=0.10.2"],
+        "tpu": ["jax[tpu]>=0.10.2"],
+        "test": ["pytest>=9.2.0", "hypothesis>=6.170.15", "ruff>=0.17.5"],
     },
 )

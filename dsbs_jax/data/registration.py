@@ -279,7 +279,14 @@ def register_jsonl(dataset: str, files: str | Mapping[str, str]) -> None:
     """
     if isinstance(files, Mapping):
         files = dict(files)
-    register_records(dataset, jsonl.read_dataset(files))
+    records = jsonl.read_dataset(files)
+    borrowed = sum(record.label is None for record in records["train"])
+    if borrowed:
+        print(
+            f"{dataset}: {borrowed:,} of {len(records['train']):,} training rows have no "
+            "human label and use the teacher's"
+        )
+    register_records(dataset, records)
 
 
 def register_records(dataset: str, records: Mapping[str, Sequence[Record]]) -> None:

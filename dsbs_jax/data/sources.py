@@ -34,6 +34,8 @@ class ReleasedSource(seqio.TfdsDataSource):
     the authors' code does; both splits then hold other rows than with the whole.
     """
 
+    has_human_labels = True
+
     def __init__(self, name: str, *, carved: bool, has_validation: bool = True) -> None:
         """Names the dataset; nothing is read before it is used.
 
@@ -112,15 +114,26 @@ class ReleasedSource(seqio.TfdsDataSource):
         )
 
 
-def rows(records: Sequence[Record], teacher: str) -> dict[str, list]:
-    """The columns that the preprocessors expect, of records with one teacher."""
+def rows(
+    records: Sequence[Record], teacher: str, borrow_labels: bool = False
+) -> dict[str, list]:
+    """The columns that the preprocessors expect, of records with one teacher.
+
+    Args:
+      records: one a row.
+      teacher: whose labels and rationales they hold.
+      borrow_labels: whether a record without a human label has the teacher's instead.
+    """
     columns: dict[str, list] = {
         "id": [record.id for record in records],
         "index": list(range(len(records))),
         "input": [record.input for record in records],
     }
     values = {
-        "label": [record.label for record in records],
+        "label": [
+            record.label or (record.teacher_label if borrow_labels else None)
+            for record in records
+        ],
         f"{teacher}_label": [record.teacher_label for record in records],
         f"{teacher}_rationale": [record.rationale for record in records],
     }
@@ -141,6 +154,8 @@ class RecordSource(seqio.DataSource):
           teacher: the name under which labels and rationales are found.
         """
         self._records, self._teacher = dict(records), teacher
+        # Without any, scores are agreement with the teacher.
+        self.has_human_labels = any(r.label for part in records.values() for r in part)
         super().__init__(splits=tuple(records))
 
     @property
@@ -163,7 +178,9 @@ class RecordSource(seqio.DataSource):
         **_: object,
     ) -> tf.data.Dataset:
         """Rows of a split, in their order: the task shuffles them all."""
-        columns = rows(self._rows(split), self._teacher)
+        # What people labelled is scored against people, wherever there is any of it.
+        borrow = split == "train" or not self.has_human_labels
+        columns = rows(self._rows(split), self._teacher, borrow)
         columns["index"] = np.asarray(columns["index"], np.int64)
         dataset = tf.data.Dataset.from_tensor_slices(columns)
         if shard_info and shard_info.num_shards > 1:

@@ -214,11 +214,11 @@ def teacher_accuracy(task_name: str, split: str = "test") -> dict[str, Any]:
 
     Returns:
       By teacher "rows", "unparsable" and "accuracy" in percent; only teachers with
-      labels on the split.
+      labels on the split, and nothing where no person labelled the data.
     """
     info = registration.TASKS[task_name]
     source = seqio.TaskRegistry.get(task_name).source
-    if split not in source.splits:
+    if split not in source.splits or not source.has_human_labels:
         return {}
     rows = list(source.get_dataset(split, shuffle=False).as_numpy_iterator())
     rows = [row for row in rows if row["has_label"]]

@@ -49,6 +49,25 @@ def test_columns_of_records():
     }
 
 
+def labels(source, split):
+    dataset = source.get_dataset(split, shuffle=False)
+    return [
+        (row["label"].decode(), bool(row["has_label"]))
+        for row in dataset.as_numpy_iterator()
+    ]
+
+
+def test_training_rows_without_a_human_label_use_the_teachers():
+    records = [Record("a", "x", "1", "9"), Record("b", "y", None, "2", "why")]
+    mixed = RecordSource({"train": records, "test": records}, "sage")
+    assert labels(mixed, "train") == [("1", True), ("2", True)]
+    # Scores are against people where people have labelled anything.
+    assert labels(mixed, "test") == [("1", True), ("", False)]
+    unlabelled = RecordSource({"train": records[1:], "test": records[1:]}, "sage")
+    assert labels(unlabelled, "test") == [("2", True)]
+    assert mixed.has_human_labels and not unlabelled.has_human_labels
+
+
 def test_records_are_yielded_in_their_order(held):
     assert ids(held) == [r.id for r in RECORDS]
     assert held.num_input_examples("train") == 20
