@@ -283,8 +283,8 @@ def register_jsonl(dataset: str, files: str | Mapping[str, str]) -> None:
     borrowed = sum(record.label is None for record in records["train"])
     if borrowed:
         print(
-            f"{dataset}: {borrowed:,} of {len(records['train']):,} training rows have no "
-            "human label and use the teacher's"
+            f"{dataset}: {borrowed:,} of {len(records['train']):,} training rows have "
+            "no human label and use the teacher's"
         )
     register_records(dataset, records)
 

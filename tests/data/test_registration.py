@@ -49,8 +49,13 @@ def targets(name, split="train"):
 @pytest.mark.parametrize(
     ("target", "prefix", "expected"),
     [
-        ("label", "", {"a": "red", "b": "blue", "d": "blue"}),
-        ("predict", "predict: ", {"a": "red", "b": "blue", "d": "blue"}),
+        # "c" has no human label: in training, the teacher's stands in.
+        ("label", "", {"a": "red", "b": "blue", "c": "blue", "d": "blue"}),
+        (
+            "predict",
+            "predict: ",
+            {"a": "red", "b": "blue", "c": "blue", "d": "blue"},
+        ),
         ("sage_label", "", {"a": "red", "b": "red", "c": "blue"}),
         ("sage_predict", "predict: ", {"a": "red", "b": "red", "c": "blue"}),
         (
@@ -64,6 +69,7 @@ def targets(name, split="train"):
             {
                 "a": "4 are more So the answer is red",
                 "b": "1 is more So the answer is blue",
+                "c": "9 are more So the answer is blue",
             },
         ),
         (
@@ -270,7 +276,7 @@ def test_order_of_examples_follows_the_seed(registered):
 
     assert order(0) == order(0)
     assert any(order(0) != order(seed) for seed in range(1, 6))
-    assert np.unique(order(0)).size == 3
+    assert np.unique(order(0)).size == 4
 
 
 def test_settings_are_read_when_used(registered):
