@@ -5,7 +5,7 @@
 The learning curve is the same with several sizes:
 
     python -m dsbs_jax.experiments.demo --output_dir=runs/curve \
-      --sizes=100,200,400,800,1600 --seeds=0,1
+      --sizes=200,400,800,1600 --seeds=0
 """
 
 import json
