@@ -16,11 +16,11 @@ no answer at all. Its completions go through the same parser as a real teacher's
 """
 
 import dataclasses
-import json
 import pathlib
 import random
 from collections.abc import Sequence
 
+from dsbs_jax import files
 from dsbs_jax.data import completions
 from dsbs_jax.data.records import Record
 
@@ -192,21 +192,17 @@ def write(demo: Demo, folder: pathlib.Path) -> dict[str, str]:
       By split, the file's path.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = {}
+    written = {}
     for split in ("train", "validation", "test"):
         rows = [dataclasses.asdict(record) for record in demo.records[split]]
-        files[split] = str(folder / f"{split}.jsonl")
-        _write_lines(folder / f"{split}.jsonl", rows)
+        written[split] = str(folder / f"{split}.jsonl")
+        files.write_jsonl(folder / f"{split}.jsonl", rows)
     said = [
         {"id": record.id, "completion": text}
         for split, records in demo.records.items()
         for record, text in zip(records, demo.completions[split], strict=True)
     ]
-    _write_lines(folder / "completions.jsonl", said)
+    files.write_jsonl(folder / "completions.jsonl", said)
     problems = [{"id": name, "problem": problem} for name, problem in demo.problems]
-    _write_lines(folder / "quarantine.jsonl", problems)
-    return files
-
-
-def _write_lines(path: pathlib.Path, rows: Sequence[dict]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    files.write_jsonl(folder / "quarantine.jsonl", problems)
+    return written

@@ -18,12 +18,18 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-import tensorflow as tf
-import tensorflow_datasets as tfds
 from absl import flags, logging
-from etils import epath
 
 from dsbs_jax import settings
+
+if __name__ == "__main__":
+    # Before anything else imports TensorFlow, which is talkative.
+    settings.quiet_tensorflow()
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from etils import epath
+
 from dsbs_jax.data import released, tfds_builder
 from dsbs_jax.data.released_specs import dataset_spec
 from dsbs_jax.errors import UserError

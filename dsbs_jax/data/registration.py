@@ -87,6 +87,8 @@ class TaskInfo:
 
 
 TASKS: dict[str, TaskInfo] = {}
+# Users' datasets that gin has registered.
+_FILES: dict[str, str | dict[str, str]] = {}
 
 
 @gin.configurable
@@ -233,14 +235,27 @@ def mixture_name(
       files: a JSONL file, or one for each split, of one's own data.
 
     Raises:
-      UserError: the method is unknown.
+      UserError: the method is unknown, or the dataset's name stands for other files.
     """
     if method not in METHODS:
         raise UserError(f"METHOD is {method!r}, expected one of {', '.join(METHODS)}")
-    if files is not None and f"{dataset}_label" not in TASKS:
-        register_jsonl(dataset, files)
+    if files is not None:
+        _register_files(dataset, files)
     uses_teacher = any("{t}" in target for target in METHODS[method])
     return "_".join([dataset, *([teacher] if uses_teacher else []), method])
+
+
+def _register_files(dataset: str, files: str | Mapping[str, str]) -> None:
+    files = files if isinstance(files, str) else dict(files)
+    if f"{dataset}_label" not in TASKS:
+        register_jsonl(dataset, files)
+        _FILES[dataset] = files
+    elif _FILES.get(dataset) != files:
+        # SeqIO's registry cannot forget a task.
+        raise UserError(
+            f"DATASET {dataset!r} is registered with other files; give these another "
+            "name"
+        )
 
 
 def test_task_name(dataset: str, method: str) -> str:

@@ -9,21 +9,25 @@ training text is looked at. Prints the flags that make a run use the result.
 
 import io
 import os
-import pathlib
 import re
 import shlex
 import string
-import tempfile
 from collections.abc import Iterable, Iterator
+
+from absl import flags
+
+from dsbs_jax import files, settings
+
+if __name__ == "__main__":
+    # Before anything else imports TensorFlow, which is talkative.
+    settings.quiet_tensorflow()
 
 import huggingface_hub
 import sentencepiece
 import seqio
-from absl import flags
 from etils import epath
 from google.protobuf.message import DecodeError
 
-from dsbs_jax import settings
 from dsbs_jax.data import jsonl, released
 from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
 from dsbs_jax.data.released_specs import dataset_spec
@@ -135,7 +139,11 @@ def train(
         )
     except (RuntimeError, OSError) as error:
         raise UserError(_training_problem(vocab_size, str(error))) from error
-    _write(pathlib.Path(model_path), model.getvalue())
+    try:
+        files.write(model_path, model.getvalue())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{model_path}: cannot be written: {reason}") from error
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -159,19 +167,6 @@ def _training_problem(vocab_size: int, message: str) -> str:
             "characters and special pieces"
         )
     return f"no vocabulary of {vocab_size} pieces could be trained: {message}"
-
-
-def _write(path: pathlib.Path, content: bytes) -> None:
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            temporary = file.name
-            file.write(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary:
-            pathlib.Path(temporary).unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def texts_of(records: Iterable[Record]) -> Iterator[str]:

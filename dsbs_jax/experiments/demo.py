@@ -15,14 +15,16 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from dsbs_jax import settings
+from dsbs_jax import files, settings
 
-settings.quiet_tensorflow()
+if __name__ == "__main__":
+    # Before anything else imports TensorFlow, which is talkative.
+    settings.quiet_tensorflow()
 
-from dsbs_jax.data import demo, vocabulary  # noqa: E402 (after TensorFlow)
-from dsbs_jax.errors import UserError  # noqa: E402
-from dsbs_jax.experiments import grid, plots  # noqa: E402
-from dsbs_jax.local import inference  # noqa: E402
+from dsbs_jax.data import demo, vocabulary
+from dsbs_jax.errors import UserError
+from dsbs_jax.experiments import grid, plots
+from dsbs_jax.local import inference
 
 METHODS = ("finetune", "step_by_step")
 # Rows a batch: the same number of label rows in both.
@@ -34,7 +36,7 @@ SHOWN = 4
 def _data(size: int, folder: pathlib.Path) -> dict[str, object]:
     """Makes one training set and its vocabulary; returns the runs' macros."""
     made = demo.make(size)
-    files = demo.write(made, folder)
+    written = demo.write(made, folder)
     model = folder / "vocabulary.model"
     vocabulary.train(vocabulary.texts_of(made.records["train"]), model, PIECES)
     answered = [r for r in made.records["train"] if r.teacher_label]
@@ -45,7 +47,7 @@ def _data(size: int, folder: pathlib.Path) -> dict[str, object]:
     )
     return {
         "DATASET": f"demo_{size}",
-        "FILES": files,
+        "FILES": written,
         "VOCABULARY_PATH": str(model),
         "VOCAB_SIZE": vocabulary.rows(vocabulary.load(str(model)).vocab_size),
     }
@@ -55,7 +57,7 @@ def _show_predictions(run_folder: pathlib.Path, folder: pathlib.Path) -> None:
     """Prints what the step-by-step student says of tickets it has never seen."""
     examples = (folder / "test.jsonl").read_text().splitlines()[:SHOWN]
     asked, answered = run_folder / "questions.jsonl", run_folder / "answers.jsonl"
-    asked.write_text("\n".join(examples) + "\n")
+    files.write(asked, "\n".join(examples) + "\n")
     settings.configure(
         ["local/infer.gin", str(run_folder / "config.gin")],
         [
@@ -81,13 +83,13 @@ def run(sizes: Sequence[int], seeds: Sequence[int], folder: pathlib.Path) -> Non
     for size in sizes:
         macros = _data(size, folder / f"data-{size}")
         for method in METHODS:
-            files = ["sizes/tiny.gin", f"methods/{method}.gin", "experiments/demo.gin"]
+            gin = ["sizes/tiny.gin", f"methods/{method}.gin", "experiments/demo.gin"]
             own = {**macros, "BATCH_SIZE": BATCH_SIZES[method]}
-            runs += [grid.Run(method, size, seed, files, own) for seed in seeds]
+            runs += [grid.Run(method, size, seed, gin, own) for seed in seeds]
     rows = grid.run_all(runs, folder)
-    (folder / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
+    files.write(folder / "results.json", json.dumps(rows, indent=2) + "\n")
     text = plots.summary(rows) + f"\nteacher: {rows[0]['teacher']:.1f}\n"
-    (folder / "table.txt").write_text(text)
+    files.write(folder / "table.txt", text)
     plots.figure(rows, folder / "figure.png")
 
     best = max(

@@ -37,14 +37,24 @@ def check_room(directory: pathlib.Path, abstract: TrainState) -> None:
         raise UserError(
             f"MODEL_DIR {directory}: cannot be written ({error.strerror})"
         ) from error
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
     # The last, the best and the one being written.
-    needed, free = 3 * size, shutil.disk_usage(directory).free
+    _check_free(directory, 3, abstract)
+
+
+def _check_free(directory: pathlib.Path, number: int, state: TrainState) -> None:
+    """Checks that a number of checkpoints fits."""
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    needed, free = number * size, shutil.disk_usage(directory).free
     if free < needed:
         raise UserError(
-            f"MODEL_DIR {directory}: {free / 2**20:,.0f} MiB free, expected at least "
-            f"{needed / 2**20:,.0f} MiB for three checkpoints"
+            f"{directory}: {free / 2**20:,.1f} MiB free, expected at least "
+            f"{needed / 2**20:,.1f} MiB for checkpoints"
         )
+
+
+def any_in(directory: pathlib.Path) -> bool:
+    """Whether a folder holds a checkpoint."""
+    return any(directory.glob(f"{_PREFIX}_*/"))
 
 
 class Checkpoints:
@@ -92,18 +102,32 @@ class Checkpoints:
         return float(self._manager.metrics(step)[SCORE])
 
     def save(self, state: TrainState, score: float) -> None:
-        """Writes a checkpoint; one that is cut off half-way is never seen again."""
+        """Writes a checkpoint; one that is cut off half-way is never seen again.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        # A disk that fills while orbax writes ends in hundreds of lines.
+        _check_free(self._manager.directory, 1, state)
         progress = {"step": state.step, "opt_state": state.opt_state}
-        self._manager.save(
-            int(state.step),
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(state.params),
-                progress=ocp.args.StandardSave(progress),
-            ),
-            metrics={SCORE: float(score), _STEP: int(state.step)},
-            force=True,
-        )
-        self._manager.wait_until_finished()
+        try:
+            self._manager.save(
+                int(state.step),
+                args=ocp.args.Composite(
+                    params=ocp.args.StandardSave(state.params),
+                    progress=ocp.args.StandardSave(progress),
+                ),
+                metrics={SCORE: float(score), _STEP: int(state.step)},
+                force=True,
+            )
+            self._manager.wait_until_finished()
+        # The disk is full or gone; which of these comes depends on who was writing.
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{self._manager.directory}: the checkpoint of step {int(state.step)} "
+                f"cannot be written: {' '.join(str(error).split())}; the ones before "
+                "it are whole"
+            ) from error
 
     def restore(self, step: int, abstract: TrainState) -> TrainState:
         """Reads a whole state, each device its own part.

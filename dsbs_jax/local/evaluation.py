@@ -1,8 +1,6 @@
 """Scores of a student on a split: decode, compare, write every prediction down."""
 
 import dataclasses
-import json
-import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,6 +12,7 @@ import seqio
 import tensorflow as tf
 from seqio.metrics import ModelOutputType
 
+from dsbs_jax import files
 from dsbs_jax.data import registration
 from dsbs_jax.data.feature_converter import DistillationFeatureConverter
 from dsbs_jax.errors import UserError
@@ -173,7 +172,7 @@ class Scorer:
         for task in self._evaluator.eval_tasks:
             predictions = self._texts(task, outputs[task.name])
             path = directory / f"{self._split}-{name}-{task.name}.jsonl"
-            write_jsonl(path, self._judged(task, predictions))
+            files.write_jsonl(path, self._judged(task, predictions))
         return {
             task: {metric: float(value) for metric, value in metrics.items()}
             for task, metrics in future.result().items()
@@ -234,20 +233,3 @@ def teacher_accuracy(task_name: str, split: str = "test") -> dict[str, Any]:
                 **info.metric(targets, labels),
             }
     return scores
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file, the whole of it or nothing."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
-def write_jsonl(path: pathlib.Path, rows: Iterable[Mapping]) -> None:
-    """Writes rows as JSON lines, the whole file or none of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    os.replace(partial, path)

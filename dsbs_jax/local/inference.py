@@ -8,6 +8,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from dsbs_jax import files
 from dsbs_jax.data import jsonl, registration
 from dsbs_jax.data.features import VOCABULARY
 from dsbs_jax.data.preprocessors import encode_segments
@@ -60,7 +61,7 @@ def evaluate(
     )
     folder = pathlib.Path(output_dir)
     scores = scorer(params, folder, "checkpoint")
-    evaluation.write_text(folder / "scores.json", json.dumps(scores, indent=2) + "\n")
+    files.write(folder / "scores.json", json.dumps(scores, indent=2) + "\n")
     rows = [["task", "metric", split]]
     rows += [[t, m, f"{v:.2f}"] for t, ms in scores.items() for m, v in ms.items()]
     print(table(rows))
@@ -129,8 +130,8 @@ def infer(
     elif rationale:
         rationales, _ = answer(explain_task.prefix, rationale_decoder or decoder)
     answers = zip(rows, labels, scores, rationales, strict=True)
-    evaluation.write_jsonl(
-        pathlib.Path(output_file),
+    files.write_jsonl(
+        output_file,
         (
             {**row, "label": label, "score": round(score, 6)}
             | ({"rationale": why} if rationale else {})

@@ -14,6 +14,7 @@ import optax
 import seqio
 from clu import metric_writers
 
+from dsbs_jax import files
 from dsbs_jax.data.features import student_vocabulary
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import checkpoints, datasets, evaluation, state, step
@@ -83,6 +84,9 @@ def train(
     # Where the run stands: new, from other parameters, or stopped half-way.
     folder = pathlib.Path(model_dir)
     abstract = state.abstract_state(model, optimizer, partitioner)
+    initial = None
+    if initial_checkpoint_path and not checkpoints.any_in(folder / "checkpoints"):
+        initial = checkpoints.load_params(initial_checkpoint_path, abstract.params)
     checkpoints.check_room(folder, abstract)
     saved = checkpoints.Checkpoints(folder / "checkpoints")
     key = jax.random.key(seed)
@@ -90,11 +94,8 @@ def train(
         train_state = saved.restore(saved.last, abstract)
         print(f"Going on from step {saved.last} in {folder}")
     else:
-        train_state = state.init_state(model, optimizer, abstract, key)
-        if initial_checkpoint_path:
-            params = checkpoints.load_params(initial_checkpoint_path, abstract.params)
-            train_state = train_state.replace(params=params)
-    evaluation.write_text(folder / "config.gin", gin.config_str())
+        train_state = state.init_state(model, optimizer, abstract, key, initial)
+    files.write(folder / "config.gin", gin.config_str())
 
     # Data and scorers.
     batches = datasets.training_batches(dataset, start=int(train_state.step))
@@ -145,7 +146,7 @@ def train(
     results["seconds"] = round(time.monotonic() - began, 1)
     writer.close()
     saved.close()
-    evaluation.write_text(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    files.write(folder / "results.json", json.dumps(results, indent=2) + "\n")
     print(results_table(results))
     print(f"{duration(results['seconds'])} in all; everything is in {folder}")
     return results

@@ -49,15 +49,27 @@ def init_state(
     optimizer: optax.GradientTransformation,
     abstract: TrainState,
     key: jax.Array,
+    params: Any = None,
 ) -> TrainState:
-    """A state with random parameters, each device making its own part of it."""
+    """A state before the first step, each device making its own part of it.
 
-    def init(key: jax.Array) -> TrainState:
-        params = nn.unbox(_init_params(model, key))
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    Args:
+      model: the student.
+      optimizer: whose state is made.
+      abstract: `abstract_state` of these.
+      key: for random parameters.
+      params: parameters to begin with instead.
+    """
+
+    def init(key: jax.Array) -> Any:
+        return nn.unbox(_init_params(model, key))
 
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    return jax.jit(init, out_shardings=shardings)(key)
+    if params is None:
+        params = jax.jit(init, out_shardings=shardings.params)(key)
+    opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(params)
+    step = jax.device_put(jnp.zeros((), jnp.int32), shardings.step)
+    return TrainState(step, params, opt_state)
 
 
 def _init_params(model: nn.Module, key: jax.Array) -> Any:

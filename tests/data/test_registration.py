@@ -245,6 +245,9 @@ def test_own_files_of_each_split(tmp_path):
     assert set(seqio.get_mixture_or_task(name).splits) == {"train", "test"}
     assert targets("split_label", "test") == {"w": "w"}
     assert targets("split_teacher_rationale") == {}
+    assert registration.mixture_name("split", "distill", files=files)
+    with pytest.raises(UserError, match="'split' is registered with other files"):
+        registration.mixture_name("split", "finetune", files=files["train"])
 
 
 @pytest.mark.parametrize(

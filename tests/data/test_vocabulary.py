@@ -62,8 +62,9 @@ def test_size_that_cannot_be_leaves_the_old_file(texts, tmp_path, size, problem)
 def test_no_text_and_no_folder(texts, tmp_path):
     with pytest.raises(UserError, match="no text"):
         vocabulary.train([" ", "\n"], tmp_path / "a.model", 200)
-    with pytest.raises(UserError, match="a.model: cannot be written: No such file"):
-        vocabulary.train(texts, tmp_path / "nothing" / "a.model", 200)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="a.model: cannot be written: "):
+        vocabulary.train(texts, tmp_path / "file" / "a.model", 200)
 
 
 def test_what_cannot_be_loaded(tmp_path):

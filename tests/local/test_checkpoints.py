@@ -1,3 +1,5 @@
+import resource
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -157,3 +159,27 @@ def test_full_disk_is_noticed_before_training(tmp_path, monkeypatch):
     monkeypatch.undo()
     checkpoints.check_room(tmp_path / "run", abstract())
     assert not list((tmp_path / "run").iterdir())
+
+
+def test_full_disk_is_noticed_before_each_checkpoint(tmp_path, monkeypatch):
+    saved = save_all(tmp_path, {1: 1.0})
+    usage = checkpoints.shutil._ntuple_diskusage(100, 50, 50)
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(UserError, match="MiB free, expected at least"):
+        saved.save(make_state(2), score=2.0)
+    saved.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_1"]
+
+
+def test_checkpoint_that_cannot_be_written_ends_in_one_error(tmp_path):
+    saved = save_all(tmp_path, {1: 1.0})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(UserError, match="checkpoint of step 2 cannot be written"):
+            saved.save(make_state(2), score=2.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    saved.close()
+    again = checkpoints.Checkpoints(tmp_path)
+    assert again.last == 1

@@ -123,17 +123,3 @@ def test_batches_and_padding_do_not_change_predictions(student):
 def test_decoder_checks_its_fields(field):
     with pytest.raises(UserError, match=f"Decoder.{field} is 0"):
         evaluation.Decoder(**{field: 0})
-
-
-def test_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "deep/rows.jsonl"
-    evaluation.write_jsonl(path, [{"a": "é"}, {"a": 2}])
-    assert path.read_text(encoding="utf-8") == '{"a": "é"}\n{"a": 2}\n'
-
-    def broken():
-        yield {"a": 3}
-        raise UserError("in the middle")
-
-    with pytest.raises(UserError):
-        evaluation.write_jsonl(path, broken())
-    assert path.read_text(encoding="utf-8") == '{"a": "é"}\n{"a": 2}\n'
