@@ -39,6 +39,8 @@ setuptools.setup(
         "flax>=0.12.8",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12.8",
+        "tensorstore>=0.1.86",
+        "msgpack>=1.2.4",
         # Data.
         "seqio>=0.0.20",
         "tensorflow>=2.21.0",
@@ -51,6 +53,7 @@ setuptools.setup(
         "absl-py>=2.5.1",
         # Published weights and vocabularies.
         "huggingface-hub>=2.4.0",
+        "safetensors>=0.8.0",
         # What people look at: TensorBoard, plots, progress.
         "clu>=0.0.12",
         "tensorboard>=2.21.0",
@@ -60,6 +63,8 @@ setuptools.setup(
     extras_require={
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
+        # Reading pytorch_model.bin; the parity tests.
+        "hf": ["torch>=2.13.0", "transformers>=5.23.0"],
         "test": ["pytest>=9.2.0", "hypothesis>=6.170.15", "ruff>=0.17.5"],
     },
 )

@@ -177,7 +177,10 @@ def test_checkpoint_of_another_size_is_refused(train, run, tmp_path, way):
 @pytest.mark.parametrize(
     ("macros", "message"),
     [
-        ({"CHECKPOINT_PATH": "/no/such/run"}, "/no/such/run: there is no such folder"),
+        (
+            {"CHECKPOINT_PATH": "/no/such/run"},
+            "/no/such/run: expected a run, .* found nothing",
+        ),
         ({"INPUT_FILE": "/no/such.jsonl"}, "/no/such.jsonl: No such file"),
         (
             {"METHOD": "finetune", "RATIONALE": True},

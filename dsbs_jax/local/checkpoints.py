@@ -5,20 +5,19 @@ optimiser state); evaluation and inference read the first alone.
 """
 
 import pathlib
-import re
 import shutil
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from flax import traverse_util
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.state import TrainState
+from dsbs_jax.student import checkpoint_files, weights
+from dsbs_jax.student.checkpoint_files import PREFIX, SCORE
 
-_PREFIX = "checkpoint"
-SCORE = "score"
 _STEP = "step"
 
 
@@ -54,7 +53,7 @@ def _check_free(directory: pathlib.Path, number: int, state: TrainState) -> None
 
 def any_in(directory: pathlib.Path) -> bool:
     """Whether a folder holds a checkpoint."""
-    return any(directory.glob(f"{_PREFIX}_*/"))
+    return any(directory.glob(f"{PREFIX}*/"))
 
 
 class Checkpoints:
@@ -79,7 +78,7 @@ class Checkpoints:
                 "progress": ocp.StandardCheckpointHandler(),
             },
             options=ocp.CheckpointManagerOptions(
-                step_prefix=_PREFIX,
+                step_prefix=PREFIX.removesuffix("_"),
                 preservation_policy=keep,
                 best_fn=lambda metrics: metrics[SCORE],
                 enable_async_checkpointing=False,
@@ -159,76 +158,12 @@ class Checkpoints:
         )["params"]
 
     def _check(self, step: int, expected: Any) -> None:
-        found = self._manager.item_metadata(step)["params"]
-        name = f"{self._manager.directory}/{_PREFIX}_{step}"
-        check_shapes(name, shapes(found), shapes(expected))
+        checkpoint = self._manager.directory / f"{PREFIX}{step}"
+        source = checkpoint_files.open_orbax(checkpoint / "params", ())
+        flat = traverse_util.flatten_dict(expected, sep="/")
+        shapes = {path: leaf.shape for path, leaf in flat.items()}
+        weights.check_shapes(source.where, source.shapes(), shapes)
 
     def close(self) -> None:
         """Waits for what is being written."""
         self._manager.close()
-
-
-def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Each parameter's path, parted by "/", and its shape."""
-    tree = getattr(tree, "tree", tree)
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        "/".join(str(getattr(key, "key", key)) for key in path): tuple(leaf.shape)
-        for path, leaf in leaves
-    }
-
-
-def check_shapes(name: str, found: Mapping, expected: Mapping) -> None:
-    """Compares a checkpoint's parameters with the student's.
-
-    Raises:
-      UserError: names the first parameter that differs, and both shapes.
-    """
-    for path in sorted(found.keys() | expected.keys()):
-        there, here = found.get(path, "none"), expected.get(path, "none")
-        if there != here:
-            raise UserError(
-                f"{name}: parameter {path} has shape {there}, expected {here}; it is "
-                "the checkpoint of a student of another size"
-            )
-
-
-def open_path(path: str) -> tuple[Checkpoints, int]:
-    """A run's folder, its `checkpoints` folder or one checkpoint in it.
-
-    Args:
-      path: a run's folder stands for its best checkpoint.
-
-    Returns:
-      The checkpoints and the step meant.
-
-    Raises:
-      UserError: no checkpoint stands there.
-    """
-    folder = pathlib.Path(path)
-    match = re.fullmatch(rf"{_PREFIX}_(\d+)", folder.name)
-    if match:
-        folder = folder.parent
-    elif (folder / "checkpoints").is_dir():
-        folder = folder / "checkpoints"
-    if not folder.is_dir():
-        raise UserError(f"checkpoint {path}: there is no such folder")
-    checkpoints = Checkpoints(folder)
-    step = int(match.group(1)) if match else checkpoints.best
-    if step is None or not (folder / f"{_PREFIX}_{step}").is_dir():
-        raise UserError(
-            f"checkpoint {path}: expected {_PREFIX}_<step> folders, found none"
-        )
-    return checkpoints, step
-
-
-def load_params(path: str, abstract_params: Any) -> Any:
-    """Reads a student's parameters from a run, or from one of its checkpoints.
-
-    Raises:
-      UserError: no checkpoint stands there, or it is of another student.
-    """
-    checkpoints, step = open_path(path)
-    params = checkpoints.restore_params(step, abstract_params)
-    checkpoints.close()
-    return params

@@ -13,10 +13,11 @@ from dsbs_jax.data import jsonl, registration
 from dsbs_jax.data.features import VOCABULARY
 from dsbs_jax.data.preprocessors import encode_segments
 from dsbs_jax.errors import UserError
-from dsbs_jax.local import checkpoints, evaluation, state
+from dsbs_jax.local import evaluation, state
 from dsbs_jax.local.datasets import DatasetConfig
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.report import table
+from dsbs_jax.student import weights
 from dsbs_jax.student.network import Transformer
 
 
@@ -143,7 +144,7 @@ def infer(
 
 def _load(path: str, model: Transformer, partitioner: Partitioner) -> Any:
     abstract = state.abstract_params(model, partitioner)
-    return checkpoints.load_params(path, abstract)
+    return weights.load(weights.open_weights(path), abstract)
 
 
 def _encode(texts: list[str], limit: int) -> list[np.ndarray]:

@@ -21,6 +21,7 @@ from dsbs_jax.local import checkpoints, datasets, evaluation, state, step
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.progress import Progress, duration
 from dsbs_jax.local.report import print_task_sizes, results_table
+from dsbs_jax.student import weights
 from dsbs_jax.student.network import Transformer
 
 
@@ -86,7 +87,8 @@ def train(
     abstract = state.abstract_state(model, optimizer, partitioner)
     initial = None
     if initial_checkpoint_path and not checkpoints.any_in(folder / "checkpoints"):
-        initial = checkpoints.load_params(initial_checkpoint_path, abstract.params)
+        source = weights.open_weights(initial_checkpoint_path)
+        initial = weights.load(source, abstract.params)
     checkpoints.check_room(folder, abstract)
     saved = checkpoints.Checkpoints(folder / "checkpoints")
     key = jax.random.key(seed)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.layers import (
@@ -336,6 +337,15 @@ class Transformer(nn.Module):
         x = self.token_embedder(tokens[:, None])
         x, cache = self.decoder.step(x, cache, index)
         return self._logits(x)[:, 0], cache
+
+
+def parameter_shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
+    """Shapes of the student's parameters by their path parted by "/"."""
+    tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    made = jax.eval_shape(Transformer(config).init, key, tokens, tokens)
+    flat = traverse_util.flatten_dict(nn.unbox(made["params"]), sep="/")
+    return {path: leaf.shape for path, leaf in flat.items()}
 
 
 def _same_segment(queries: jax.Array, keys: jax.Array) -> jax.Array:

@@ -1,0 +1,174 @@
+"""How Hugging Face's `T5ForConditionalGeneration` names and configures a student.
+
+Its linear layers keep kernels as [out, in], ours are [in, out] as in T5X. Which
+tensors a model has follows from the student's shape alone, so one table serves reading
+and writing.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from dsbs_jax.errors import UserError
+from dsbs_jax.student.config import T5Config
+
+EMBEDDING = "token_embedder/embedding"
+OUTPUT = "decoder/logits_dense/kernel"
+# What our MLP is called there.
+_ACTIVATIONS = {"gated-gelu": ("gelu", "linear"), "relu": ("relu",)}
+_LAYER_NORM_EPSILON = 1e-6
+# Copies that some files hold: of the embedding, and (in the first published files of
+# v1.0) of a bias that no model ever read.
+EMBEDDING_COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+UNUSED = ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",)
+
+
+class Tensor(NamedTuple):
+    """A parameter as Hugging Face has it.
+
+    Attributes:
+      name: in the state dict.
+      transposed: whether its two axes are in the other order.
+    """
+
+    name: str
+    transposed: bool
+
+
+def tensors(config: T5Config) -> dict[str, Tensor]:
+    """Each of the student's parameters, by its path parted by "/"."""
+    found = {EMBEDDING: Tensor("shared.weight", False)}
+    found.update(_stack("encoder", config.num_encoder_layers, config))
+    found.update(_stack("decoder", config.num_decoder_layers, config))
+    if not config.logits_via_embedding:
+        found[OUTPUT] = Tensor("lm_head.weight", True)
+    return found
+
+
+def _stack(stack: str, layers: int, config: T5Config) -> Iterator[tuple[str, Tensor]]:
+    attentions = [("attention", "attention", "SelfAttention")]
+    if stack == "decoder":
+        attentions = [
+            ("self_attention", "self_attention", "SelfAttention"),
+            ("encoder_decoder_attention", "cross_attention", "EncDecAttention"),
+        ]
+    gates = len(config.mlp_activations)
+    kernels = ["wi"] if gates == 1 else [f"wi_{number}" for number in range(gates)]
+    first = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    yield f"{stack}/relpos_bias/rel_embedding", Tensor(first, True)
+    for number in range(layers):
+        ours, theirs = f"{stack}/layers_{number}", f"{stack}.block.{number}.layer"
+        for part, (name, norm, their_name) in enumerate(attentions):
+            for kernel in ("query", "key", "value", "out"):
+                their_kernel = f"{theirs}.{part}.{their_name}.{kernel[0]}.weight"
+                yield f"{ours}/{name}/{kernel}/kernel", Tensor(their_kernel, True)
+            their_norm = f"{theirs}.{part}.layer_norm.weight"
+            yield f"{ours}/pre_{norm}_layer_norm/scale", Tensor(their_norm, False)
+        part = len(attentions)
+        for kernel in (*kernels, "wo"):
+            their_kernel = f"{theirs}.{part}.DenseReluDense.{kernel}.weight"
+            yield f"{ours}/mlp/{kernel}/kernel", Tensor(their_kernel, True)
+        their_norm = f"{theirs}.{part}.layer_norm.weight"
+        yield f"{ours}/pre_mlp_layer_norm/scale", Tensor(their_norm, False)
+    final = Tensor(f"{stack}.final_layer_norm.weight", False)
+    yield f"{stack}/{stack}_norm/scale", final
+
+
+def from_flax_name(path: tuple[str, ...]) -> Tensor:
+    """The tensor that a path in a `flax_model.msgpack` stands for.
+
+    Returns:
+      Its name in the state dict; `transposed` compares the file with the state dict.
+    """
+    *rest, leaf = path
+    renamed = "weight" if leaf in ("kernel", "embedding") else leaf
+    return Tensor(".".join([*rest, renamed]), leaf == "kernel")
+
+
+def read_config(values: Mapping[str, Any], where: str) -> tuple[T5Config, bool]:
+    """Reads a `config.json`.
+
+    Args:
+      values: the file's object.
+      where: the file's name, for errors.
+
+    Returns:
+      The student, tied or not as far as the file says (the tensors decide), and
+      whether logits are scaled by D ** -0.5. The second is `scale_decoder_outputs`
+      where it stands (Transformers 5), else `tie_word_embeddings` (Transformers 4).
+
+    Raises:
+      UserError: it is of another architecture, or a field is missing or wrong.
+    """
+    architecture = values.get("model_type")
+    if architecture != "t5":
+        raise UserError(f"{where}: model_type is {architecture!r}, expected 't5'")
+    projection = values.get("feed_forward_proj", "relu")
+    if projection not in _ACTIVATIONS:
+        raise UserError(
+            f"{where}: feed_forward_proj is {projection!r}, expected one of "
+            f"{', '.join(map(repr, _ACTIVATIONS))}"
+        )
+    epsilon = values.get("layer_norm_epsilon", _LAYER_NORM_EPSILON)
+    if epsilon != _LAYER_NORM_EPSILON:
+        raise UserError(
+            f"{where}: layer_norm_epsilon is {epsilon}, expected {_LAYER_NORM_EPSILON}"
+        )
+    start = values.get("decoder_start_token_id", 0)
+    if start != 0:
+        raise UserError(f"{where}: decoder_start_token_id is {start}, expected 0")
+    tied = values.get("tie_word_embeddings", True)
+    scaled = values.get("scale_decoder_outputs", tied)
+    try:
+        config = T5Config(
+            vocab_size=values["vocab_size"],
+            emb_dim=values["d_model"],
+            num_heads=values["num_heads"],
+            head_dim=values["d_kv"],
+            num_encoder_layers=values["num_layers"],
+            num_decoder_layers=values.get("num_decoder_layers") or values["num_layers"],
+            mlp_dim=values["d_ff"],
+            mlp_activations=_ACTIVATIONS[projection],
+            logits_via_embedding=bool(tied),
+            relative_buckets=values.get("relative_attention_num_buckets", 32),
+            relative_max_distance=values.get("relative_attention_max_distance", 128),
+        )
+    except KeyError as error:
+        raise UserError(f"{where}: field {error.args[0]!r} is missing") from error
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    return config, bool(scaled)
+
+
+def write_config(config: T5Config) -> dict[str, Any]:
+    """A `config.json` by which Transformers 4 and 5 give the student's logits."""
+    projections = {activations: name for name, activations in _ACTIVATIONS.items()}
+    return {
+        "architectures": ["T5ForConditionalGeneration"],
+        "model_type": "t5",
+        "is_encoder_decoder": True,
+        "vocab_size": config.vocab_size,
+        "d_model": config.emb_dim,
+        "d_kv": config.head_dim,
+        "d_ff": config.mlp_dim,
+        "num_layers": config.num_encoder_layers,
+        "num_decoder_layers": config.num_decoder_layers,
+        "num_heads": config.num_heads,
+        "feed_forward_proj": projections[config.mlp_activations],
+        "relative_attention_num_buckets": config.relative_buckets,
+        "relative_attention_max_distance": config.relative_max_distance,
+        "layer_norm_epsilon": _LAYER_NORM_EPSILON,
+        "dropout_rate": config.dropout_rate,
+        "initializer_factor": 1.0,
+        "tie_word_embeddings": config.logits_via_embedding,
+        "scale_decoder_outputs": config.logits_via_embedding,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "decoder_start_token_id": 0,
+        "use_cache": True,
+        "torch_dtype": "float32",
+    }
+
+
+def generation_config() -> dict[str, Any]:
+    """A `generation_config.json` for greedy decoding."""
+    return {"decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}

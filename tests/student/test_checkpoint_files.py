@@ -1,0 +1,181 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from etils import epath
+from flax import serialization
+
+from dsbs_jax.errors import UserError
+from dsbs_jax.student import checkpoint_files
+
+NAME = "encoder/layers_0/attention/query/kernel"
+FOLDER = "target.encoder.layers_0.attention.query.kernel"
+
+
+def make(seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        NAME: rng.normal(size=(6, 4)).astype(np.float32),
+        "encoder/encoder_norm/scale": np.ones(6, np.float32),
+        "decoder/decoder_norm/scale": np.zeros(6, np.float32),
+    }
+
+
+WRITERS = {
+    "native": checkpoint_files.write_native,
+    "orbax": checkpoint_files.write_orbax,
+}
+
+
+@pytest.fixture(params=sorted(WRITERS))
+def written(request, tmp_path):
+    params = make()
+    WRITERS[request.param](epath.Path(tmp_path / "checkpoint_7"), params)
+    return params, tmp_path
+
+
+def test_round_trip_is_bitwise(written):
+    params, folder = written
+    found = checkpoint_files.find(str(folder))
+    assert found.where == str(folder / "checkpoint_7")
+    assert found.shapes() == {name: array.shape for name, array in params.items()}
+    for name, array in params.items():
+        np.testing.assert_array_equal(found.read(name), array)
+        assert found.read(name).dtype == np.float32
+
+
+def test_part_of_an_array(written):
+    params, folder = written
+    found = checkpoint_files.find(str(folder))
+    index = (slice(2, 5), slice(None))
+    np.testing.assert_array_equal(found.read(NAME, index), params[NAME][index])
+
+
+@pytest.mark.parametrize("version", ["t5_1_0", "t5_1_1"])
+def test_both_formats_of_t5x_hold_the_same(t5x_reference_dir, version):
+    native = checkpoint_files.find(str(t5x_reference_dir / version / "native"))
+    orbax = checkpoint_files.find(str(t5x_reference_dir / version / "orbax"))
+    assert native.shapes() == orbax.shapes()
+    for name in native.shapes():
+        np.testing.assert_array_equal(native.read(name), orbax.read(name))
+
+
+def test_newest_checkpoint_where_none_has_a_score(tmp_path):
+    for step in (9, 10):
+        checkpoint_files.write_native(
+            epath.Path(tmp_path / f"checkpoint_{step}"), make(step)
+        )
+    (tmp_path / "checkpoint_11.orbax-checkpoint-tmp").mkdir()
+    found = checkpoint_files.find(str(tmp_path))
+    assert found.where.endswith("checkpoint_10")
+
+
+def test_array_in_the_index_itself(tmp_path):
+    path = tmp_path / "checkpoint_0"
+    checkpoint_files.write_native(epath.Path(path), make())
+    index = serialization.msgpack_restore((path / "checkpoint").read_bytes())
+    scale = np.arange(6, dtype=np.float32)
+    index["optimizer"]["target"]["encoder"]["encoder_norm"]["scale"] = scale
+    (path / "checkpoint").write_bytes(serialization.msgpack_serialize(index))
+    found = checkpoint_files.find(str(path))
+    np.testing.assert_array_equal(found.read("encoder/encoder_norm/scale"), scale)
+    part = found.read("encoder/encoder_norm/scale", (slice(1, 3),))
+    np.testing.assert_array_equal(part, scale[1:3])
+
+
+def test_where_the_index_points_is_not_followed(tmp_path):
+    path = tmp_path / "checkpoint_0"
+    checkpoint_files.write_native(epath.Path(path), make())
+    index = serialization.msgpack_restore((path / "checkpoint").read_bytes())
+    spec = index["optimizer"]["target"]["encoder"]["encoder_norm"]["scale"]
+    spec["kvstore"]["path"] = "/etc/"
+    (path / "checkpoint").write_bytes(serialization.msgpack_serialize(index))
+    found = checkpoint_files.find(str(path))
+    np.testing.assert_array_equal(
+        found.read("encoder/encoder_norm/scale"), make()["encoder/encoder_norm/scale"]
+    )
+
+
+@pytest.mark.parametrize("name", ["..", "a/../../b", ""])
+def test_names_stay_in_the_checkpoint(tmp_path, name):
+    path = tmp_path / "checkpoint_0"
+    checkpoint_files.write_native(epath.Path(path), make())
+    index = serialization.msgpack_restore((path / "checkpoint").read_bytes())
+    target = index["optimizer"]["target"]
+    target[name] = target["encoder"]["encoder_norm"]["scale"]
+    (path / "checkpoint").write_bytes(serialization.msgpack_serialize(index))
+    with pytest.raises(UserError, match="is no name of a parameter"):
+        checkpoint_files.find(str(path))
+
+
+def test_missing_and_cut_arrays_of_the_native_format(tmp_path):
+    path = tmp_path / "checkpoint_0"
+    checkpoint_files.write_native(epath.Path(path), make())
+    chunk = path / FOLDER / "0.0"
+    whole = chunk.read_bytes()
+    chunk.write_bytes(whole[:-9])
+    with pytest.raises(UserError, match=f"checkpoint_0: parameter {NAME} cannot be"):
+        checkpoint_files.find(str(path)).read(NAME)
+    chunk.unlink()
+    with pytest.raises(UserError, match=f"parameter {NAME} cannot be read"):
+        checkpoint_files.find(str(path)).read(NAME)
+    shutil.rmtree(path / FOLDER)
+    with pytest.raises(UserError, match=f"parameter {NAME} cannot be read"):
+        checkpoint_files.find(str(path))
+
+
+def test_damaged_orbax_files(tmp_path):
+    path = tmp_path / "checkpoint_0"
+    checkpoint_files.write_orbax(epath.Path(path), make())
+    for file in path.glob("state/**/d/*"):
+        file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(UserError, match="checkpoint_0: parameter .* cannot be read"):
+        found = checkpoint_files.find(str(path))
+        [found.read(name) for name in found.shapes()]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"tree_metadata": {"a": 1}}']
+)
+def test_damaged_metadata(tmp_path, content):
+    (tmp_path / "checkpoint_0/state").mkdir(parents=True)
+    (tmp_path / "checkpoint_0/state/_METADATA").write_text(content)
+    with pytest.raises(UserError, match="_METADATA: no whole checkpoint metadata"):
+        checkpoint_files.find(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xc1", b"\x81", serialization.msgpack_serialize({"optimizer": {}})],
+)
+def test_damaged_index(tmp_path, content):
+    (tmp_path / "checkpoint_0").mkdir()
+    (tmp_path / "checkpoint_0/checkpoint").write_bytes(content)
+    with pytest.raises(UserError, match="checkpoint: no whole index of T5X's"):
+        checkpoint_files.find(str(tmp_path))
+
+
+def test_stacked_layers_are_refused(tmp_path):
+    params = {"encoder/encoder/mlp/wo/kernel": np.ones((4, 2, 3), np.float32)}
+    checkpoint_files.write_native(epath.Path(tmp_path / "checkpoint_0"), params)
+    with pytest.raises(UserError, match="layers are stacked"):
+        checkpoint_files.find(str(tmp_path))
+
+
+def test_integers_are_no_parameters(tmp_path):
+    path = tmp_path / "checkpoint_0"
+    checkpoint_files.write_orbax(epath.Path(path), {"a/b": np.ones((2, 2), np.int32)})
+    found = checkpoint_files.find(str(path))
+    with pytest.raises(UserError, match="parameter a/b is of int32"):
+        found.read("a/b")
+
+
+def test_scores_of_runs(tmp_path):
+    for step, score in {3: 0.5, 6: 0.75, 9: 0.75}.items():
+        checkpoint = epath.Path(tmp_path / f"checkpoint_{step}")
+        checkpoint_files.write_orbax(checkpoint, make(step))
+        (checkpoint / "metrics").mkdir()
+        (checkpoint / "metrics/metrics").write_text(json.dumps({"score": score}))
+    found = checkpoint_files.find(str(tmp_path))
+    assert found.where.endswith("checkpoint_6")
