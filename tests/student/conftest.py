@@ -1,11 +1,17 @@
 """A tiny student of either version, and batches for it."""
 
+import dataclasses
+import pathlib
+import shutil
+
 import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+from flax import traverse_util
 
 from dsbs_jax.local import step
+from dsbs_jax.student import weights
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import Transformer
 
@@ -40,6 +46,41 @@ def make_student(version="t5_1_1", **changes):
 @pytest.fixture(scope="session", params=sorted(VERSIONS))
 def student(request):
     return make_student(request.param)
+
+
+@dataclasses.dataclass
+class T5XStudent:
+    """A student of T5X's, and its numbers: see tests/fixtures/t5x/make.py."""
+
+    folder: pathlib.Path
+    model: Transformer
+    params: dict
+    numbers: dict
+
+
+@pytest.fixture(
+    scope="session",
+    params=[(origin, v) for origin in ("fixture", "reference") for v in VERSIONS],
+    ids="-".join,
+)
+def t5x(request, tmp_path_factory):
+    """T5X's students: those of the repository, and those beside it."""
+    origin, version = request.param
+    if origin == "fixture":
+        folder = tmp_path_factory.mktemp(version)
+        archive = pathlib.Path(__file__).parents[1] / f"fixtures/t5x/{version}.zip"
+        shutil.unpack_archive(archive, folder)
+    else:
+        folder = request.getfixturevalue("t5x_reference_dir") / version
+    source = weights.open_weights(str(folder / "native"))
+    config = dataclasses.replace(weights.config_of(source), dropout_rate=0.0)
+    params = {name: source.read(name) for name in source.shapes()}
+    return T5XStudent(
+        folder,
+        Transformer(config),
+        traverse_util.unflatten_dict(params, sep="/"),
+        dict(np.load(folder / "reference.npz")),
+    )
 
 
 def make_batch(examples, source=12, target=8):

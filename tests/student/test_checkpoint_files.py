@@ -52,10 +52,9 @@ def test_part_of_an_array(written):
     np.testing.assert_array_equal(found.read(NAME, index), params[NAME][index])
 
 
-@pytest.mark.parametrize("version", ["t5_1_0", "t5_1_1"])
-def test_both_formats_of_t5x_hold_the_same(t5x_reference_dir, version):
-    native = checkpoint_files.find(str(t5x_reference_dir / version / "native"))
-    orbax = checkpoint_files.find(str(t5x_reference_dir / version / "orbax"))
+def test_both_formats_of_t5x_hold_the_same(t5x):
+    native = checkpoint_files.find(str(t5x.folder / "native"))
+    orbax = checkpoint_files.find(str(t5x.folder / "orbax"))
     assert native.shapes() == orbax.shapes()
     for name in native.shapes():
         np.testing.assert_array_equal(native.read(name), orbax.read(name))

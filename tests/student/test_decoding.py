@@ -43,22 +43,12 @@ def test_cached_decoding_is_uncached_decoding(student, inputs):
     np.testing.assert_allclose(decoded.log_probability, total, atol=1e-4)
 
 
-def test_t5x_decodes_the_same(t5x_reference_dir):
-    """T5X's stored decodes; its parameters are read as in the network's tests."""
-    from test_network import REFERENCE, VERSIONS, read_native
-
-    from dsbs_jax.student.config import T5Config
-    from dsbs_jax.student.network import Transformer
-
-    for version, fields in VERSIONS.items():
-        folder = t5x_reference_dir / version
-        numbers = np.load(folder / "reference.npz")
-        model = Transformer(T5Config(**REFERENCE, **fields))
-        params = read_native(folder / "native/checkpoint_0")
-        expected = numbers["padded/greedy_or_beam1_decodes"]
-        for decode in (decoding.greedy, _one_beam):
-            found = decode(model, params, numbers["padded/encoder_input_tokens"], 12)
-            np.testing.assert_array_equal(found.tokens, expected)
+def test_t5x_decodes_the_same(t5x):
+    expected = t5x.numbers["padded/greedy_or_beam1_decodes"]
+    inputs, length = t5x.numbers["padded/encoder_input_tokens"], expected.shape[1]
+    for decode in (decoding.greedy, _one_beam):
+        found = decode(t5x.model, t5x.params, inputs, length)
+        np.testing.assert_array_equal(found.tokens, expected)
 
 
 def _one_beam(model, params, inputs, length):

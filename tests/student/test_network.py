@@ -8,33 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import tensorstore
-from flax import serialization, traverse_util
+from flax import traverse_util
 
 from dsbs_jax.student import layers, objective
-from dsbs_jax.student.config import T5Config
-from dsbs_jax.student.network import Transformer
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from conftest import (  # noqa: E402
-    VERSIONS,
     forward,
     make_batch,
     make_examples,
     make_packed,
     make_student,
 )
-
-REFERENCE = {
-    "vocab_size": 384,
-    "emb_dim": 32,
-    "num_heads": 4,
-    "head_dim": 8,
-    "num_encoder_layers": 2,
-    "num_decoder_layers": 3,
-    "mlp_dim": 48,
-    "dropout_rate": 0.0,
-}
 
 
 def logits(model, params, batch):
@@ -46,53 +31,32 @@ def flat_shapes(params):
     return {name: tuple(leaf.shape) for name, leaf in flat.items()}
 
 
-def read_native(folder):
-    """Parameters of a T5X checkpoint in its own format."""
-    folder = folder.resolve()
-    index = serialization.msgpack_restore((folder / "checkpoint").read_bytes())
-    target = traverse_util.flatten_dict(index["optimizer"]["target"], sep=".")
-    params = {k: v for k, v in target.items() if isinstance(v, np.ndarray)}
-    for path in folder.glob("target.*"):
-        spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": str(path)}}
-        array = tensorstore.open(spec, open=True).result().read().result()
-        params[path.name.removeprefix("target.")] = np.asarray(array)
-    return traverse_util.unflatten_dict(params, sep=".")
-
-
-@pytest.fixture(scope="module", params=sorted(VERSIONS))
-def t5x(request, t5x_reference_dir):
-    """T5X's student, our network with its parameters, and T5X's numbers."""
-    folder = t5x_reference_dir / request.param
-    model = Transformer(T5Config(**REFERENCE, **VERSIONS[request.param]))
-    numbers = dict(np.load(folder / "reference.npz"))
-    return folder, model, read_native(folder / "native/checkpoint_0"), numbers
-
-
 def test_parameters_are_named_and_shaped_as_in_t5x(t5x):
-    folder, model, _, _ = t5x
-    lines = (folder / "parameters.txt").read_text().splitlines()
+    lines = (t5x.folder / "parameters.txt").read_text().splitlines()
     expected = {
         name: tuple(int(n) for n in shape.strip("(),").split(",") if n)
         for name, shape in (line.split(" ", 1) for line in lines)
     }
     tokens = jnp.ones((1, 2), jnp.int32)
+    model = t5x.model
     params = jax.eval_shape(model.init, jax.random.key(0), tokens, tokens)["params"]
     assert flat_shapes(nn.unbox(params)) == expected
 
 
 @pytest.mark.parametrize("mode", ["padded", "packed"])
 def test_logits_loss_and_gradient_are_t5xs(t5x, mode):
-    _, model, params, numbers = t5x
-    batch = {k.split("/")[1]: v for k, v in numbers.items() if k.startswith(f"{mode}/")}
+    batch = {
+        k.split("/")[1]: v for k, v in t5x.numbers.items() if k.startswith(f"{mode}/")
+    }
     weights, targets = batch["decoder_loss_weights"], batch["decoder_target_tokens"]
 
     def loss(params):
-        found = logits(model, params, batch)
+        found = logits(t5x.model, params, batch)
         nats = objective.token_cross_entropy(found, targets)
         nats += 1e-4 * jnp.square(jax.nn.logsumexp(found, axis=-1))
         return jnp.sum(weights * nats), found
 
-    (value, found), grads = jax.value_and_grad(loss, has_aux=True)(params)
+    (value, found), grads = jax.value_and_grad(loss, has_aux=True)(t5x.params)
     real = targets > 0
     np.testing.assert_allclose(found[real], batch["logits"][real], atol=2e-5)
     expected = batch["summed_loss_with_z_loss_1e-4"]
