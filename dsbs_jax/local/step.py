@@ -108,9 +108,10 @@ def make_train_step(
         state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
-        grads, metrics = gradients(
-            model, state.params, batch, alpha, num_microbatches, key
-        )
+        with partitioner.mesh, nn.logical_axis_rules(LOGICAL_AXIS_RULES):
+            grads, metrics = gradients(
+                model, state.params, batch, alpha, num_microbatches, key
+            )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         metrics |= {"gradient_norm": optax.global_norm(grads)}
         return (
@@ -120,12 +121,4 @@ def make_train_step(
             metrics,
         )
 
-    jitted = jax.jit(train_step, donate_argnums=0)
-
-    def run(
-        state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[TrainState, Metrics]:
-        with partitioner.mesh, nn.logical_axis_rules(LOGICAL_AXIS_RULES):
-            return jitted(state, batch, key)
-
-    return run
+    return jax.jit(train_step, donate_argnums=0)

@@ -16,6 +16,25 @@ OUTPUT = "decoder/logits_dense/kernel"
 # What our MLP is called there.
 _ACTIVATIONS = {"gated-gelu": ("gelu", "linear"), "relu": ("relu",)}
 _LAYER_NORM_EPSILON = 1e-6
+# What every T5 has, and where left out has.
+_FIXED = {
+    "model_type": "t5",
+    "layer_norm_epsilon": _LAYER_NORM_EPSILON,
+    "decoder_start_token_id": 0,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+}
+# Our field: theirs, and what it is where left out.
+_NUMBERS = {
+    "vocab_size": ("vocab_size", None),
+    "emb_dim": ("d_model", None),
+    "num_heads": ("num_heads", None),
+    "head_dim": ("d_kv", None),
+    "num_encoder_layers": ("num_layers", None),
+    "mlp_dim": ("d_ff", None),
+    "relative_buckets": ("relative_attention_num_buckets", 32),
+    "relative_max_distance": ("relative_attention_max_distance", 128),
+}
 # Copies that some files hold: of the embedding, and (in the first published files of
 # v1.0) of a bias that no model ever read.
 EMBEDDING_COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
@@ -99,44 +118,58 @@ def read_config(values: Mapping[str, Any], where: str) -> tuple[T5Config, bool]:
     Raises:
       UserError: it is of another architecture, or a field is missing or wrong.
     """
-    architecture = values.get("model_type")
-    if architecture != "t5":
-        raise UserError(f"{where}: model_type is {architecture!r}, expected 't5'")
+    for name, expected in _FIXED.items():
+        if values.get(name, None if name == "model_type" else expected) != expected:
+            raise UserError(
+                f"{where}: {name} is {values.get(name)!r}, expected {expected!r}"
+            )
     projection = values.get("feed_forward_proj", "relu")
-    if projection not in _ACTIVATIONS:
+    if not isinstance(projection, str) or projection not in _ACTIVATIONS:
         raise UserError(
             f"{where}: feed_forward_proj is {projection!r}, expected one of "
             f"{', '.join(map(repr, _ACTIVATIONS))}"
         )
-    epsilon = values.get("layer_norm_epsilon", _LAYER_NORM_EPSILON)
-    if epsilon != _LAYER_NORM_EPSILON:
-        raise UserError(
-            f"{where}: layer_norm_epsilon is {epsilon}, expected {_LAYER_NORM_EPSILON}"
-        )
-    start = values.get("decoder_start_token_id", 0)
-    if start != 0:
-        raise UserError(f"{where}: decoder_start_token_id is {start}, expected 0")
-    tied = values.get("tie_word_embeddings", True)
-    scaled = values.get("scale_decoder_outputs", tied)
-    try:
-        config = T5Config(
-            vocab_size=values["vocab_size"],
-            emb_dim=values["d_model"],
-            num_heads=values["num_heads"],
-            head_dim=values["d_kv"],
-            num_encoder_layers=values["num_layers"],
-            num_decoder_layers=values.get("num_decoder_layers") or values["num_layers"],
-            mlp_dim=values["d_ff"],
-            mlp_activations=_ACTIVATIONS[projection],
-            logits_via_embedding=bool(tied),
-            relative_buckets=values.get("relative_attention_num_buckets", 32),
-            relative_max_distance=values.get("relative_attention_max_distance", 128),
-        )
-    except KeyError as error:
-        raise UserError(f"{where}: field {error.args[0]!r} is missing") from error
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
-    return config, bool(scaled)
+    fields = {
+        ours: _number(values, name, where, default)
+        for ours, (name, default) in _NUMBERS.items()
+    }
+    layers = values.get("num_decoder_layers")
+    if layers is None:
+        layers = values["num_layers"]
+    fields["num_decoder_layers"] = _number(
+        {"num_decoder_layers": layers}, "num_decoder_layers", where
+    )
+    tied = _flag(values, "tie_word_embeddings", where, True)
+    scaled = _flag(values, "scale_decoder_outputs", where, tied)
+    config = T5Config(
+        **fields,
+        mlp_activations=_ACTIVATIONS[projection],
+        logits_via_embedding=tied,
+    )
+    return config, scaled
+
+
+def _number(
+    values: Mapping[str, Any], name: str, where: str, default: int | None = None
+) -> int:
+    value = values.get(name, default)
+    if value is None:
+        raise UserError(f"{where}: field {name!r} is missing")
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UserError(f"{where}: {name} is {value!r}, expected an integer from 1")
+    if name == "relative_attention_num_buckets" and value % 4:
+        raise UserError(f"{where}: {name} is {value!r}, expected a multiple of 4")
+    buckets = values.get("relative_attention_num_buckets", 32)
+    if name == "relative_attention_max_distance" and value <= buckets:
+        raise UserError(f"{where}: {name} is {value!r}, expected more than {buckets}")
+    return value
+
+
+def _flag(values: Mapping[str, Any], name: str, where: str, default: bool) -> bool:
+    value = values.get(name, default)
+    if not isinstance(value, bool):
+        raise UserError(f"{where}: {name} is {value!r}, expected true or false")
+    return value
 
 
 def write_config(config: T5Config) -> dict[str, Any]:

@@ -104,6 +104,44 @@ def test_the_table_names_every_parameter_once(kind):
     assert len({tensor.name for tensor in table.values()}) == len(table)
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "transposed"),
+    [
+        ("token_embedder/embedding", "shared.weight", False),
+        ("decoder/logits_dense/kernel", "lm_head.weight", True),
+        (
+            "encoder/relpos_bias/rel_embedding",
+            "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+            True,
+        ),
+        (
+            "encoder/layers_1/attention/value/kernel",
+            "encoder.block.1.layer.0.SelfAttention.v.weight",
+            True,
+        ),
+        (
+            "decoder/layers_0/encoder_decoder_attention/key/kernel",
+            "decoder.block.0.layer.1.EncDecAttention.k.weight",
+            True,
+        ),
+        (
+            "decoder/layers_0/pre_cross_attention_layer_norm/scale",
+            "decoder.block.0.layer.1.layer_norm.weight",
+            False,
+        ),
+        (
+            "decoder/layers_0/mlp/wi_1/kernel",
+            "decoder.block.0.layer.2.DenseReluDense.wi_1.weight",
+            True,
+        ),
+        ("decoder/decoder_norm/scale", "decoder.final_layer_norm.weight", False),
+    ],
+)
+def test_some_names(path, name, transposed):
+    config, _ = huggingface.read_config(KINDS["flan"], "config.json")
+    assert huggingface.tensors(config)[path] == (name, transposed)
+
+
 def test_names_and_shapes_are_those_of_transformers(kind):
     transformers = pytest.importorskip("transformers", reason=REASON)
     pytest.importorskip("torch", reason=REASON)
@@ -276,21 +314,16 @@ def test_missing_field(name):
     assert str(caught.value) == f"some/config.json: field '{name}' is missing"
 
 
-def known_fault(*values):
-    return pytest.param(*values, marks=pytest.mark.xfail(strict=True))
-
-
 @pytest.mark.parametrize(
     "name",
     [
         "vocab_size",
         "num_heads",
         "num_decoder_layers",
-        # Called by the names of our own configuration, which the file does not hold.
-        known_fault("d_model"),
-        known_fault("num_layers"),
-        known_fault("d_kv"),
-        known_fault("d_ff"),
+        "d_model",
+        "num_layers",
+        "d_kv",
+        "d_ff",
     ],
 )
 @pytest.mark.parametrize("value", ["12", 12.5, [12], -1])
@@ -301,19 +334,16 @@ def test_sizes_that_are_none(name, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        # Called by the names of our own configuration.
-        known_fault("relative_attention_num_buckets", 30),
-        known_fault("relative_attention_max_distance", 8),
-        # A TypeError instead.
-        known_fault("relative_attention_num_buckets", "32"),
-        known_fault("relative_attention_max_distance", "128"),
-        known_fault("feed_forward_proj", ["relu"]),
-        # Taken for 1, for `num_layers`, for true, and not looked at.
-        known_fault("num_heads", True),
-        known_fault("num_decoder_layers", 0),
-        known_fault("tie_word_embeddings", "false"),
-        known_fault("eos_token_id", 2),
-        known_fault("pad_token_id", 1),
+        ("relative_attention_num_buckets", 30),
+        ("relative_attention_max_distance", 8),
+        ("relative_attention_num_buckets", "32"),
+        ("relative_attention_max_distance", "128"),
+        ("feed_forward_proj", ["relu"]),
+        ("num_heads", True),
+        ("num_decoder_layers", 0),
+        ("tie_word_embeddings", "false"),
+        ("eos_token_id", 2),
+        ("pad_token_id", 1),
     ],
 )
 def test_other_fields_that_are_wrong(name, value):

@@ -258,7 +258,7 @@ def test_integers_are_no_weights(v1_1):
         ({"model_type": "bart"}, "config.json: model_type is 'bart', expected 't5'"),
         ({"num_layers": 3}, "encoder.block.2.* is missing"),
         ({"num_layers": 1}, "encoder.block.1.* is not expected"),
-        ({"d_model": "wide"}, "config.json: T5Config.emb_dim is 'wide'"),
+        ({"d_model": "wide"}, "config.json: d_model is 'wide', expected"),
     ],
 )
 def test_config_of_another_student(v1_1, values, message):
