@@ -111,7 +111,8 @@ def read_config(values: Mapping[str, Any], where: str) -> tuple[T5Config, bool]:
       where: the file's name, for errors.
 
     Returns:
-      The student, tied or not as far as the file says (the tensors decide), and
+      The student, tied or not as far as the file says (the tensors decide) and with
+      the default dropout, which is a setting of training and not of weights; and
       whether logits are scaled by D ** -0.5. The second is `scale_decoder_outputs`
       where it stands (Transformers 5), else `tie_word_embeddings` (Transformers 4).
 
