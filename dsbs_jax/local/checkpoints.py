@@ -4,6 +4,9 @@
 optimiser state); evaluation and inference read the first alone.
 """
 
+import hashlib
+import json
+import math
 import pathlib
 import shutil
 from typing import Any
@@ -13,11 +16,14 @@ import orbax.checkpoint as ocp
 from flax import traverse_util
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from dsbs_jax import files
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.state import TrainState
 from dsbs_jax.student import checkpoint_files, weights
 from dsbs_jax.student.checkpoint_files import PREFIX, SCORE
 
+# Saved on the way to an evaluation.
+UNSCORED = -math.inf
 _STEP = "step"
 
 
@@ -36,8 +42,8 @@ def check_room(directory: pathlib.Path, abstract: TrainState) -> None:
         raise UserError(
             f"MODEL_DIR {directory}: cannot be written ({error.strerror})"
         ) from error
-    # The last, the best and the one being written.
-    _check_free(directory, 3, abstract)
+    # The last two, the best and the one being written.
+    _check_free(directory, 4, abstract)
 
 
 def _check_free(directory: pathlib.Path, number: int, state: TrainState) -> None:
@@ -56,6 +62,17 @@ def any_in(directory: pathlib.Path) -> bool:
     return any(directory.glob(f"{PREFIX}*/"))
 
 
+def digests(folder: pathlib.Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by its path in it."""
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[str(path.relative_to(folder))] = digest
+    return found
+
+
 class Checkpoints:
     """The checkpoints of one run."""
 
@@ -63,7 +80,8 @@ class Checkpoints:
         """Opens the folder, which need not exist."""
         keep = preservation_policy.AnyPreservationPolicy(
             [
-                preservation_policy.LatestN(1),
+                # Should the last be damaged, there is one before it.
+                preservation_policy.LatestN(2),
                 # Of equal scores, orbax would keep the latest.
                 preservation_policy.BestN(
                     get_metric_fn=lambda metrics: (metrics[SCORE], -metrics[_STEP]),
@@ -96,12 +114,63 @@ class Checkpoints:
         scores = {s: self.score(s) for s in self._manager.all_steps()}
         return max(sorted(scores), key=scores.get) if scores else None
 
+    def best_or(self, step: int) -> int:
+        """The best step, or where nothing is saved this one."""
+        return step if self.best is None else self.best
+
     def score(self, step: int) -> float:
         """The validation score that was saved with a step."""
         return float(self._manager.metrics(step)[SCORE])
 
-    def save(self, state: TrainState, score: float) -> None:
+    def is_scored(self, step: int) -> bool:
+        """Whether a step was saved after its evaluation, not on the way to it."""
+        return step in self._manager.all_steps() and self.score(step) != UNSCORED
+
+    def newest_whole(self) -> int | None:
+        """The newest step whose files are as they were written, or None.
+
+        What is damaged is said, and set aside as `damaged_checkpoint_<step>`.
+        """
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            problem = self._damage(step)
+            if problem is None:
+                return step
+            name = f"{PREFIX}{step}"
+            aside = self._manager.directory / f"damaged_{name}"
+            print(f"{name} is damaged ({problem}): set aside as {aside.name}")
+            if aside.exists():
+                aside.rmtree()
+            (self._manager.directory / name).rename(aside)
+            self._manager.reload()
+        return None
+
+    def _digests(self, step: int) -> pathlib.Path:
+        return pathlib.Path(self._manager.directory, "digests", f"{PREFIX}{step}.json")
+
+    def _damage(self, step: int) -> str | None:
+        path = self._digests(step)
+        if not path.exists():
+            # Killed between a checkpoint's last byte and its digests.
+            return None
+        folder = pathlib.Path(self._manager.directory, f"{PREFIX}{step}")
+        try:
+            expected = json.loads(path.read_text())
+        except ValueError:
+            return f"{path} is no JSON"
+        found = digests(folder)
+        for name in sorted(expected.keys() | found.keys()):
+            if name not in found:
+                return f"{name} is missing"
+            if found[name] != expected.get(name):
+                return f"{name} is not what was written"
+        return None
+
+    def save(self, state: TrainState, score: float = UNSCORED) -> None:
         """Writes a checkpoint; one that is cut off half-way is never seen again.
+
+        Args:
+          state: what is saved, in the place of an unscored one of the same step.
+          score: on validation; the higher the better.
 
         Raises:
           UserError: it cannot be written.
@@ -110,6 +179,8 @@ class Checkpoints:
         _check_free(self._manager.directory, 1, state)
         progress = {"step": state.step, "opt_state": state.opt_state}
         try:
+            if int(state.step) in self._manager.all_steps():
+                self._manager.delete(int(state.step))
             self._manager.save(
                 int(state.step),
                 args=ocp.args.Composite(
@@ -120,6 +191,7 @@ class Checkpoints:
                 force=True,
             )
             self._manager.wait_until_finished()
+            self._write_digests(int(state.step))
         # The disk is full or gone; which of these comes depends on who was writing.
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
@@ -127,6 +199,14 @@ class Checkpoints:
                 f"cannot be written: {' '.join(str(error).split())}; the ones before "
                 "it are whole"
             ) from error
+
+    def _write_digests(self, step: int) -> None:
+        path = self._digests(step)
+        folder = pathlib.Path(self._manager.directory, f"{PREFIX}{step}")
+        files.write(path, json.dumps(digests(folder), indent=1))
+        for old in path.parent.iterdir():
+            if not path.parent.with_name(old.stem).exists():
+                old.unlink()
 
     def restore(self, step: int, abstract: TrainState) -> TrainState:
         """Reads a whole state, each device its own part.

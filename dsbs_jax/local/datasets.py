@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
 from dsbs_jax.data.feature_converter import DistillationFeatureConverter
+from dsbs_jax.data.features import VOCABULARY
 from dsbs_jax.errors import UserError
 
 # Rows looked at to say how many are cut off: enough for all but e-SNLI's training set.
@@ -146,6 +148,17 @@ def trim(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         longest = int(used[-1]) + 1 if used.size else 1
         widths[side] = _bucket(longest, batch[tokens].shape[1])
     return {k: v[:, : widths[k.split("_")[0]]] for k, v in batch.items()}
+
+
+def describe(batch: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+    """Yields a batch's rows as people read them: ids, and the text they stand for."""
+    for row in range(len(batch["encoder_input_tokens"])):
+        described: dict[str, Any] = {"row": row}
+        for name in ("encoder_input_tokens", "decoder_target_tokens"):
+            ids = np.trim_zeros(batch[name][row], "b").tolist()
+            described |= {name: ids, f"{name}_text": VOCABULARY.decode(ids)}
+        described["task_id"] = int(batch["decoder_task_ids"][row, 0])
+        yield described
 
 
 def training_batches(

@@ -1,11 +1,12 @@
 """The training loop of the local engine, top to bottom."""
 
+import functools
 import json
 import math
 import pathlib
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import gin
 import jax
@@ -17,7 +18,7 @@ from clu import metric_writers
 from dsbs_jax import files
 from dsbs_jax.data.features import student_vocabulary
 from dsbs_jax.errors import UserError
-from dsbs_jax.local import checkpoints, datasets, evaluation, state, step
+from dsbs_jax.local import checkpoints, datasets, evaluation, state, step, stopping
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.progress import Progress, duration
 from dsbs_jax.local.report import print_task_sizes, results_table
@@ -43,6 +44,7 @@ def train(
     num_microbatches: int = 1,
     num_partitions: int = 1,
     seed: int = 0,
+    patience: int | None = None,
     initial_checkpoint_path: str | None = None,
 ) -> dict[str, Any]:
     """Trains a student, or goes on with a run that was stopped; scores it at the end.
@@ -65,7 +67,8 @@ def train(
       num_microbatches: parts of a batch that are computed one after another.
       num_partitions: devices that a copy of the student is spread over.
       seed: of parameters, dropout and the order of examples.
-      initial_checkpoint_path: a run or a checkpoint to take parameters from.
+      patience: evaluations without a better score after which training stops early.
+      initial_checkpoint_path: weights to begin with, see `weights.open_weights`.
 
     Returns:
       What `results.json` holds: scores of the best and the last checkpoint on
@@ -73,12 +76,13 @@ def train(
 
     Raises:
       UserError: settings, data or checkpoints do not fit together, the folder cannot
-        be written, or the loss is not finite.
+        be written, or the loss is not finite; then `bad_batch.jsonl` is what led to it.
+      stopping.Terminated: a SIGTERM came; the state is saved.
     """
     began = time.monotonic()
     partitioner = Partitioner(num_partitions)
     _check_settings(model, dataset, alpha, num_microbatches, partitioner)
-    _check_steps(total_steps, eval_period, log_period)
+    _check_steps(total_steps, eval_period, log_period, patience)
     # Reads all training data, before anything is written.
     print_task_sizes(datasets.task_sizes(dataset), dataset.task_feature_lengths)
 
@@ -92,9 +96,10 @@ def train(
     checkpoints.check_room(folder, abstract)
     saved = checkpoints.Checkpoints(folder / "checkpoints")
     key = jax.random.key(seed)
-    if saved.last is not None:
-        train_state = saved.restore(saved.last, abstract)
-        print(f"Going on from step {saved.last} in {folder}")
+    newest = saved.newest_whole()
+    if newest is not None:
+        train_state = saved.restore(newest, abstract)
+        print(f"Going on from step {newest} in {folder}")
     else:
         train_state = state.init_state(model, optimizer, abstract, key, initial)
     files.write(folder / "config.gin", gin.config_str())
@@ -107,26 +112,44 @@ def train(
         model, optimizer, partitioner, alpha, num_microbatches
     )
 
-    # The loop.
+    # The loop. At its top `number` updates are done.
     writer = metric_writers.SummaryWriter(str(folder))
     progress = Progress("step", total_steps, int(train_state.step))
-    recent: list[step.Metrics] = []
-    for number in range(int(train_state.step) + 1, total_steps + 1):
-        batch = partitioner.put_batch(next(batches))
-        train_state, metrics = train_step(train_state, batch, key)
-        recent.append(metrics)
-        if number % log_period == 0 or number == total_steps:
-            means = _summarize(recent, number)
-            recent = []
-            means["learning_rate"] = float(learning_rate(number - 1))
-            writer.write_scalars(number, means)
-            progress.update(number, _note(means))
-        if number % eval_period == 0 or number == total_steps:
-            scores = validate(train_state.params, folder, f"step_{number}")
-            saved.save(train_state, score=_score(scores, number))
-            _write_scores(writer, number, "validation", scores)
-            if scores:
-                progress.say(f"step {number}: validation {_one_line(scores)}")
+    window: list[_Update] = []
+    with stopping.Sigterm() as sigterm:
+        for number in range(int(train_state.step), total_steps + 1):
+            due = number > 0 and (number % eval_period == 0 or number == total_steps)
+            if due and not saved.is_scored(number):
+                name, params = f"step_{number}", train_state.params
+                scores = sigterm.interrupts(
+                    functools.partial(validate, params, folder, name)
+                )
+                if scores is not None:
+                    saved.save(train_state, score=_score(scores, number))
+                    _write_scores(writer, number, "validation", scores)
+                    if scores:
+                        progress.say(f"step {number}: validation {_one_line(scores)}")
+            if sigterm.came:
+                if saved.last != number:
+                    saved.save(train_state)
+                print(f"SIGTERM: step {number} is saved; the same command goes on")
+                raise stopping.Terminated
+            if number == total_steps:
+                break
+            if patience and number >= saved.best_or(number) + patience * eval_period:
+                progress.say(f"step {number}: no better for {patience} evaluations")
+                break
+            batch = next(batches)
+            train_state, metrics = train_step(
+                train_state, partitioner.put_batch(batch), key
+            )
+            window.append(_Update(number + 1, batch, metrics))
+            if (number + 1) % log_period == 0 or number + 1 == total_steps:
+                means = _summarize(window, folder)
+                window = []
+                means["learning_rate"] = float(learning_rate(number))
+                writer.write_scalars(number + 1, means)
+                progress.update(number + 1, _note(means))
     progress.close()
 
     # The test split, once for the best and once for the last checkpoint.
@@ -134,7 +157,7 @@ def train(
     results: dict[str, Any] = {
         "mixture": dataset.mixture_or_task_name,
         "test_task": test_task_name,
-        "steps": total_steps,
+        "steps": number,
     }
     for name, number in (("best", saved.best), ("last", saved.last)):
         params = saved.restore_params(number, abstract.params)
@@ -177,13 +200,16 @@ def _check_settings(
         )
 
 
-def _check_steps(total_steps: int, eval_period: int, log_period: int) -> None:
+def _check_steps(
+    total_steps: int, eval_period: int, log_period: int, patience: int | None
+) -> None:
     for name, value in (
         ("TRAIN_STEPS", total_steps),
         ("EVAL_PERIOD", eval_period),
         ("LOG_PERIOD", log_period),
+        ("PATIENCE", patience),
     ):
-        if value < 1:
+        if value is not None and value < 1:
             raise UserError(f"{name} is {value}, expected 1 or more")
 
 
@@ -206,15 +232,26 @@ def _score(scores: Mapping, number: int) -> float:
     return evaluation.mean_accuracy(scores) if scores else float(number)
 
 
-def _summarize(recent: list[step.Metrics], number: int) -> dict[str, float]:
-    """Means over the steps since the last line; losses over tokens of their task."""
-    host = jax.device_get(recent)
+class _Update(NamedTuple):
+    """One update: how many there are with it, what it saw, what came out."""
+
+    number: int
+    batch: dict[str, np.ndarray]
+    metrics: step.Metrics
+
+
+def _summarize(window: list[_Update], folder: pathlib.Path) -> dict[str, float]:
+    """Means over the updates since the last line; losses over tokens of their task."""
+    host = jax.device_get([update.metrics for update in window])
     columns = {k: np.asarray([m[k] for m in host], np.float64) for k in host[0]}
-    if not np.isfinite(columns["loss"]).all():
-        raise UserError(
-            f"the loss is {columns['loss'][~np.isfinite(columns['loss'])][0]} within "
-            f"the {len(host)} steps before step {number}; try a smaller LEARNING_RATE"
-        )
+    for update, loss in zip(window, columns["loss"], strict=True):
+        if not math.isfinite(loss):
+            path = folder / "bad_batch.jsonl"
+            files.write_jsonl(path, datasets.describe(update.batch))
+            raise UserError(
+                f"the loss of step {update.number} is {loss}; its batch is in {path}; "
+                "try a smaller LEARNING_RATE"
+            )
     means = {k: float(columns[k].mean()) for k in ("loss", "gradient_norm")}
     for task in ("label", "rationale"):
         tokens = columns[f"{task}_tokens"]

@@ -56,11 +56,11 @@ def test_state_comes_back_whole(tmp_path):
 @pytest.mark.parametrize(
     ("scores", "best", "kept"),
     [
-        ({1: 10.0, 2: 30.0, 3: 20.0, 4: 5.0}, 2, [2, 4]),
-        ({1: 10.0, 2: 20.0, 3: 30.0}, 3, [3]),
+        ({1: 10.0, 2: 30.0, 3: 20.0, 4: 5.0}, 2, [2, 3, 4]),
+        ({1: 10.0, 2: 20.0, 3: 30.0}, 3, [2, 3]),
         # Of equals the earliest, as where only a better score replaces the best.
-        ({1: 10.0, 2: 30.0, 3: 30.0, 4: 30.0}, 2, [2, 4]),
-        ({1: 0.0, 2: 0.0, 3: 0.0}, 1, [1, 3]),
+        ({1: 10.0, 2: 30.0, 3: 30.0, 4: 30.0}, 2, [2, 3, 4]),
+        ({1: 0.0, 2: 0.0, 3: 0.0}, 1, [1, 2, 3]),
     ],
 )
 def test_best_and_last_are_kept(tmp_path, scores, best, kept):
@@ -70,6 +70,64 @@ def test_best_and_last_are_kept(tmp_path, scores, best, kept):
     saved.close()
     again = checkpoints.Checkpoints(tmp_path / "c")
     assert (again.best, again.last) == (best, max(scores))
+
+
+def test_unscored_checkpoint_gives_way_to_its_scored_self(tmp_path):
+    saved = save_all(tmp_path, {1: 5.0})
+    saved.save(make_state(2))
+    assert (saved.best, saved.last) == (1, 2)
+    assert saved.is_scored(1) and not saved.is_scored(2) and not saved.is_scored(3)
+    saved.save(make_state(2), 7.0)
+    saved.close()
+    again = checkpoints.Checkpoints(tmp_path)
+    assert (again.best, again.last) == (2, 2) and again.is_scored(2)
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def largest(folder):
+    return max(
+        (p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
+    )
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda c: damage(largest(c)), "is not what was written"),
+        (lambda c: damage(c / "progress/_METADATA"), "progress/_METADATA is not what"),
+        (lambda c: (c / "params/manifest.ocdbt").unlink(), "manifest.ocdbt is missing"),
+        (lambda c: (c / "params/more").touch(), "params/more is not what was written"),
+    ],
+)
+def test_damaged_checkpoint_is_named_and_skipped(tmp_path, capsys, harm, message):
+    save_all(tmp_path, {1: 9.0, 2: 3.0, 3: 4.0}).close()
+    harm(tmp_path / "checkpoint_3")
+    saved = checkpoints.Checkpoints(tmp_path)
+    assert saved.newest_whole() == saved.last == 2
+    said = capsys.readouterr().out
+    assert "checkpoint_3 is damaged (" in said and message in said
+    assert (tmp_path / "damaged_checkpoint_3").is_dir()
+    assert_equal(saved.restore(2, abstract()), make_state(2))
+    # The run comes to the same step again.
+    saved.save(make_state(3), 4.0)
+    assert saved.newest_whole() == 3
+
+
+def test_no_checkpoint_is_whole(tmp_path):
+    save_all(tmp_path, {1: 9.0}).close()
+    damage(largest(tmp_path / "checkpoint_1"))
+    assert checkpoints.Checkpoints(tmp_path).newest_whole() is None
+
+
+def test_digests_go_with_their_checkpoints(tmp_path):
+    save_all(tmp_path, {step: float(step) for step in range(1, 6)}).close()
+    names = sorted(path.name for path in (tmp_path / "digests").iterdir())
+    assert names == ["checkpoint_4.json", "checkpoint_5.json"]
 
 
 def test_new_folder_has_neither(tmp_path):
@@ -157,7 +215,7 @@ def test_full_disk_is_noticed_before_each_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="MiB free, expected at least"):
         saved.save(make_state(2), score=2.0)
     saved.close()
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_1"]
+    assert steps_in(tmp_path) == [1]
 
 
 def test_checkpoint_that_cannot_be_written_ends_in_one_error(tmp_path):

@@ -1,0 +1,317 @@
+r"""Training and labelling speed of this engine beside a PyTorch loop's.
+
+    python benchmarks/throughput.py --release=datasets.zip
+    python benchmarks/throughput.py --release=datasets.zip --work=label --forced
+
+Each run is a process of its own; the systems take turns, and what is printed are
+medians of pairs (or examples) a second, their spread, and the ratio of the medians.
+Both systems get the same CommonsenseQA rows, token ids, T5 v1.1 size and pairs a batch,
+float32 on a CPU. The PyTorch loop is what people would write with Transformers (extra
+`hf`): for each batch a forward pass over label rows and one over rationale rows, either
+padded to its longest row, `alpha` between their losses, clipped AdamW, dropout 0.1.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+SYSTEMS = ("dsbs_jax", "pytorch")
+SHAPES = {
+    "tiny": (64, 4, 16, 2, 128),
+    "small": (512, 6, 64, 8, 1024),
+    "base": (768, 12, 64, 12, 2048),
+}
+VOCAB_SIZE = 32_128
+PIECES = 8_000
+ALPHA, LEARNING_RATE, DROPOUT, CLIP = 0.5, 5e-5, 0.1, 1.0
+NEW_TOKENS = 64
+Batch = dict[str, list[list[int]]]
+
+
+def parse() -> argparse.Namespace:
+    """The command's options."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--release", required=True, help="the authors' data")
+    parser.add_argument("--work", default="train", choices=("train", "label"))
+    parser.add_argument("--size", default="small", choices=SHAPES)
+    parser.add_argument("--pairs", type=int, default=16, help="pairs a batch")
+    parser.add_argument("--batches", type=int, default=6, help="timed, each run")
+    parser.add_argument("--runs", type=int, default=3, help="of each system")
+    parser.add_argument("--forced", action="store_true", help="label: 64 tokens each")
+    parser.add_argument("--weights", default="", help="label: Hugging Face folder")
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    parser.add_argument("--data", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def make_batches(options: argparse.Namespace) -> list[Batch]:
+    """Token ids of random pairs: label and rationale rows with their inputs."""
+    from dsbs_jax.data import released, vocabulary
+
+    records = released.open_release(options.release).read("cqa", "palm", ["train"])
+    rows = [r for r in records["train"].records if r.rationale and r.label]
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model")
+        vocabulary.train(vocabulary.texts_of(rows), path, PIECES)
+        encode = vocabulary.load(path).encode
+        chosen = np.random.default_rng(0).permutation(len(rows))
+        chosen = chosen[: options.pairs * options.batches]
+        return [
+            {
+                "predict": [[*encode("predict: " + r.input), 1] for r in part],
+                "label": [[*encode(r.label), 1] for r in part],
+                "explain": [[*encode("explain: " + r.input), 1] for r in part],
+                "rationale": [[*encode(r.rationale), 1] for r in part],
+            }
+            for start in range(0, len(chosen), options.pairs)
+            if (part := [rows[i] for i in chosen[start : start + options.pairs]])
+        ]
+
+
+def pad(rows: list[list[int]], dtype: str = "int32") -> np.ndarray:
+    """Rows as one array, 0 behind each."""
+    padded = np.zeros((len(rows), max(map(len, rows))), dtype)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return padded
+
+
+def model_flops(options: argparse.Namespace, batch: Batch) -> float:
+    """Operations of forward and backward passes over a batch, without any padding."""
+    width, heads, head, layers, hidden = SHAPES[options.size]
+    joined = heads * head
+    attention, mlp = 4 * width * joined, 3 * width * hidden
+    total = 0.0
+    for inputs, targets in (("predict", "label"), ("explain", "rationale")):
+        for source, target in zip(batch[inputs], batch[targets], strict=True):
+            s, t = len(source), len(target)
+            total += layers * s * (attention + mlp + 2 * s * joined)
+            total += layers * t * (attention + mlp + 2 * t * joined)
+            total += layers * (2 * t + 2 * s) * width * joined
+            total += layers * 2 * t * s * joined + t * width * VOCAB_SIZE
+    return 3 * 2 * total
+
+
+def matrix_product_rate(jax: Any) -> float:
+    """Operations a second of a float32 matrix product: the best of some shapes."""
+    best = 0.0
+    for m, k, n in ((2048, 512, 2048), (2048, 2048, 2048), (2048, 512, 32_128)):
+        left, right = jax.numpy.ones((m, k)), jax.numpy.ones((k, n))
+        product = jax.jit(jax.numpy.dot)
+        product(left, right).block_until_ready()
+        for _ in range(5):
+            began = time.perf_counter()
+            product(left, right).block_until_ready()
+            best = max(best, 2 * m * k * n / (time.perf_counter() - began))
+    return best
+
+
+def time_each(work: Callable[[Any], None], batches: list) -> float:
+    """Seconds for all batches, each done once before."""
+    for batch in batches:
+        work(batch)
+    began = time.perf_counter()
+    for batch in batches:
+        work(batch)
+    return time.perf_counter() - began
+
+
+def run_dsbs_jax(options: argparse.Namespace, batches: list[Batch]) -> dict:
+    """This engine's training step or greedy decoding."""
+    began = time.perf_counter()
+    import flax.linen as nn
+    import jax
+
+    from dsbs_jax import task_ids
+    from dsbs_jax.local import datasets, evaluation, optimizers, partitioning, step
+    from dsbs_jax.local import state as states
+    from dsbs_jax.student import decoding, weights
+    from dsbs_jax.student.config import T5Config
+    from dsbs_jax.student.network import Transformer
+
+    width, heads, head, layers, hidden = SHAPES[options.size]
+    config = T5Config(
+        VOCAB_SIZE, width, heads, head, layers, layers, hidden, dropout_rate=DROPOUT
+    )
+    model, partitioner = Transformer(config), partitioning.Partitioner()
+    key = jax.random.key(0)
+    if options.work == "label":
+        abstract = states.abstract_params(model, partitioner)
+        if options.weights:
+            params = weights.load(weights.open_weights(options.weights), abstract)
+        else:
+            tokens = np.ones((1, 2), np.int32)
+            params = nn.unbox(jax.jit(model.init)(key, tokens, tokens))["params"]
+        inputs = [np.asarray(row) for batch in batches for row in batch["predict"]]
+
+        class Decoder(evaluation.Decoder):
+            def __call__(self, *args: Any) -> Any:
+                return decoding.greedy(*args, NEW_TOKENS, not options.forced)
+
+        predictor = evaluation.Predictor(model, Decoder(), partitioner, 64)
+        seconds = time_each(lambda rows: predictor(params, rows), [inputs])
+        return {"rate": len(inputs) / seconds}
+    optimizer = optimizers.adamw(optimizers.linear_decay(LEARNING_RATE, 10_000))
+    abstract = states.abstract_state(model, optimizer, partitioner)
+    state = states.init_state(model, optimizer, abstract, key)
+    train_step = step.make_train_step(model, optimizer, partitioner, ALPHA)
+
+    def prepared(batch: Batch) -> dict[str, np.ndarray]:
+        targets = pad(batch["label"] + batch["rationale"])
+        tasks = np.repeat([task_ids.LABEL, task_ids.RATIONALE], options.pairs)
+        arrays = {
+            "encoder_input_tokens": pad(batch["predict"] + batch["explain"]),
+            "decoder_target_tokens": targets,
+            "decoder_input_tokens": np.pad(targets, ((0, 0), (1, 0)))[:, :-1],
+            "decoder_task_ids": np.where(targets > 0, tasks[:, None], 0).astype("i4"),
+        }
+        wide = {k: np.pad(v, ((0, 0), (0, 32))) for k, v in arrays.items()}
+        return datasets.trim(wide)
+
+    def train(batch: dict) -> None:
+        nonlocal state
+        state, metrics = train_step(state, partitioner.put_batch(batch), key)
+        metrics["loss"].block_until_ready()
+
+    ready = [prepared(batch) for batch in batches]
+    train(ready[0])
+    first = time.perf_counter() - began
+    seconds = time_each(train, ready)
+    return {
+        "rate": options.pairs * len(batches) / seconds,
+        "first_step": first,
+        "flops": sum(model_flops(options, b) for b in batches) / seconds,
+        "matrix_product": matrix_product_rate(jax),
+    }
+
+
+def run_pytorch(options: argparse.Namespace, batches: list[Batch]) -> dict:
+    """A plain loop over Transformers' model."""
+    began = time.perf_counter()
+    import torch
+    import transformers
+
+    width, heads, head, layers, hidden = SHAPES[options.size]
+    if options.weights:
+        model = transformers.T5ForConditionalGeneration.from_pretrained(options.weights)
+    else:
+        model = transformers.T5ForConditionalGeneration(
+            transformers.T5Config(
+                vocab_size=VOCAB_SIZE,
+                d_model=width,
+                num_heads=heads,
+                d_kv=head,
+                num_layers=layers,
+                d_ff=hidden,
+                feed_forward_proj="gated-gelu",
+                tie_word_embeddings=False,
+                dropout_rate=DROPOUT,
+                decoder_start_token_id=0,
+            )
+        )
+        # Untied, as v1.1 is.
+        model.lm_head.weight = torch.nn.Parameter(torch.randn(VOCAB_SIZE, width))
+
+    def tensors(rows: list[list[int]]) -> dict[str, Any]:
+        tokens = torch.from_numpy(pad(rows, "int64"))
+        return {"input_ids": tokens, "attention_mask": (tokens > 0).long()}
+
+    if options.work == "label":
+        model.eval()
+        rows = sorted((r for b in batches for r in b["predict"]), key=len)
+        limits = {"max_new_tokens": NEW_TOKENS}
+        if options.forced:
+            limits["min_new_tokens"] = NEW_TOKENS
+
+        def label(rows: list) -> None:
+            with torch.no_grad():
+                for start in range(0, len(rows), 64):
+                    part = tensors(rows[start : start + 64])
+                    model.generate(**part, **limits, do_sample=False, num_beams=1)
+
+        return {"rate": len(rows) / time_each(label, [rows])}
+    model.train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=LEARNING_RATE, weight_decay=0.0
+    )
+
+    def loss(inputs: list, targets: list) -> Any:
+        labels = torch.from_numpy(pad(targets, "int64"))
+        return model(**tensors(inputs), labels=labels.masked_fill(labels == 0, -100))
+
+    def train(batch: Batch) -> None:
+        label = loss(batch["predict"], batch["label"]).loss
+        rationale = loss(batch["explain"], batch["rationale"]).loss
+        optimizer.zero_grad()
+        (ALPHA * label + (1 - ALPHA) * rationale).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+
+    train(batches[0])
+    first = time.perf_counter() - began
+    seconds = time_each(train, batches)
+    return {"rate": options.pairs * len(batches) / seconds, "first_step": first}
+
+
+def run_one(options: argparse.Namespace) -> None:
+    """What a child process does: one system, one line of JSON."""
+    batches = json.loads(pathlib.Path(options.data).read_text())
+    work = run_dsbs_jax if options.run == "dsbs_jax" else run_pytorch
+    result = work(options, batches)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps(result | {"peak": peak / 2**20}))
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Runs the systems in turns and prints the table."""
+    results: dict[str, list[dict]] = {system: [] for system in SYSTEMS}
+    with tempfile.TemporaryDirectory() as folder:
+        data = pathlib.Path(folder) / "batches.json"
+        data.write_text(json.dumps(make_batches(options)))
+        for number in range(options.runs):
+            for system in SYSTEMS:
+                command = [sys.executable, *sys.argv, "--run", system]
+                command += ["--data", os.fspath(data)]
+                done = subprocess.run(
+                    command, check=True, stdout=subprocess.PIPE, text=True
+                )
+                results[system].append(json.loads(done.stdout.splitlines()[-1]))
+                rate = results[system][-1]["rate"]
+                print(f"run {number + 1} {system}: {rate:.2f}/s", file=sys.stderr)
+    unit = "pairs/s" if options.work == "train" else "examples/s"
+    print(f"| system | {unit}, median (runs) | peak GiB | first step, s |")
+    print("| --- | --- | --- | --- |")
+    for system, runs in results.items():
+        rates = sorted(run["rate"] for run in runs)
+        first = statistics.median(run.get("first_step", float("nan")) for run in runs)
+        print(
+            f"| {system} | {statistics.median(rates):.2f} ({rates[0]:.2f}–"
+            f"{rates[-1]:.2f}) | {max(run['peak'] for run in runs):.1f} | {first:.0f} |"
+        )
+    ours, theirs = (
+        statistics.median(run["rate"] for run in runs) for runs in results.values()
+    )
+    print(f"\ndsbs_jax : pytorch = {ours / theirs:.2f}")
+    if options.work == "train":
+        run = results["dsbs_jax"][-1]
+        print(
+            f"model operations {run['flops'] / 1e9:.0f} GFLOP/s, matrix product "
+            f"{run['matrix_product'] / 1e9:.0f} GFLOP/s: "
+            f"{100 * run['flops'] / run['matrix_product']:.0f} %"
+        )
+
+
+if __name__ == "__main__":
+    chosen = parse()
+    run_one(chosen) if chosen.run else compare(chosen)
