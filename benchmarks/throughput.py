@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-SYSTEMS = ("dsbs_jax", "pytorch")
+SYSTEMS = ("dsbs_jax", "dsbs_jax unpacked", "pytorch")
 SHAPES = {
     "tiny": (64, 4, 16, 2, 128),
     "small": (512, 6, 64, 8, 1024),
@@ -134,7 +134,14 @@ def run_dsbs_jax(options: argparse.Namespace, batches: list[Batch]) -> dict:
     import jax
 
     from dsbs_jax import task_ids
-    from dsbs_jax.local import datasets, evaluation, optimizers, partitioning, step
+    from dsbs_jax.local import (
+        datasets,
+        evaluation,
+        optimizers,
+        packing,
+        partitioning,
+        step,
+    )
     from dsbs_jax.local import state as states
     from dsbs_jax.student import decoding, weights
     from dsbs_jax.student.config import T5Config
@@ -177,7 +184,8 @@ def run_dsbs_jax(options: argparse.Namespace, batches: list[Batch]) -> dict:
             "decoder_task_ids": np.where(targets > 0, tasks[:, None], 0).astype("i4"),
         }
         wide = {k: np.pad(v, ((0, 0), (0, 32))) for k, v in arrays.items()}
-        return datasets.trim(wide)
+        trimmed = datasets.trim(wide)
+        return trimmed if "unpacked" in options.run else packing.pack(trimmed)
 
     def train(batch: dict) -> None:
         nonlocal state
@@ -267,7 +275,7 @@ def run_pytorch(options: argparse.Namespace, batches: list[Batch]) -> dict:
 def run_one(options: argparse.Namespace) -> None:
     """What a child process does: one system, one line of JSON."""
     batches = json.loads(pathlib.Path(options.data).read_text())
-    work = run_dsbs_jax if options.run == "dsbs_jax" else run_pytorch
+    work = run_pytorch if options.run == "pytorch" else run_dsbs_jax
     result = work(options, batches)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps(result | {"peak": peak / 2**20}))
@@ -275,12 +283,13 @@ def run_one(options: argparse.Namespace) -> None:
 
 def compare(options: argparse.Namespace) -> None:
     """Runs the systems in turns and prints the table."""
-    results: dict[str, list[dict]] = {system: [] for system in SYSTEMS}
+    systems = [s for s in SYSTEMS if options.work == "train" or "unpacked" not in s]
+    results: dict[str, list[dict]] = {system: [] for system in systems}
     with tempfile.TemporaryDirectory() as folder:
         data = pathlib.Path(folder) / "batches.json"
         data.write_text(json.dumps(make_batches(options)))
         for number in range(options.runs):
-            for system in SYSTEMS:
+            for system in systems:
                 command = [sys.executable, *sys.argv, "--run", system]
                 command += ["--data", os.fspath(data)]
                 done = subprocess.run(
@@ -299,10 +308,13 @@ def compare(options: argparse.Namespace) -> None:
             f"| {system} | {statistics.median(rates):.2f} ({rates[0]:.2f}–"
             f"{rates[-1]:.2f}) | {max(run['peak'] for run in runs):.1f} | {first:.0f} |"
         )
-    ours, theirs = (
-        statistics.median(run["rate"] for run in runs) for runs in results.values()
-    )
-    print(f"\ndsbs_jax : pytorch = {ours / theirs:.2f}")
+    medians = {
+        system: statistics.median(run["rate"] for run in runs)
+        for system, runs in results.items()
+    }
+    print()
+    for system in systems[:-1]:
+        print(f"{system} : pytorch = {medians[system] / medians['pytorch']:.2f}")
     if options.work == "train":
         run = results["dsbs_jax"][-1]
         print(

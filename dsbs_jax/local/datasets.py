@@ -11,6 +11,7 @@ import tensorflow as tf
 from dsbs_jax.data.feature_converter import DistillationFeatureConverter
 from dsbs_jax.data.features import VOCABULARY
 from dsbs_jax.errors import UserError
+from dsbs_jax.local.packing import bucket
 
 # Rows looked at to say how many are cut off: enough for all but e-SNLI's training set.
 _COUNTED_ROWS = 20_000
@@ -121,15 +122,6 @@ def task_sizes(config: DatasetConfig) -> list[TaskSize]:
     return sizes
 
 
-def _bucket(length: int, limit: int) -> int:
-    """Rounds a length up by less than a third, so that few shapes are compiled.
-
-    8, 16, 24, 32, 40, … 64, 80, … 128, 160, … 256, 320 and so on, at most `limit`.
-    """
-    unit = max(8, 2 ** (length.bit_length() - 3))
-    return min(-(-length // unit) * unit, limit)
-
-
 def trim(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Cuts off columns that are padding in every row, up to the next bucket.
 
@@ -146,7 +138,7 @@ def trim(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     ):
         used = np.flatnonzero(batch[tokens].any(axis=0))
         longest = int(used[-1]) + 1 if used.size else 1
-        widths[side] = _bucket(longest, batch[tokens].shape[1])
+        widths[side] = min(bucket(longest), batch[tokens].shape[1])
     return {k: v[:, : widths[k.split("_")[0]]] for k, v in batch.items()}
 
 

@@ -18,7 +18,15 @@ from clu import metric_writers
 from dsbs_jax import files
 from dsbs_jax.data.features import student_vocabulary
 from dsbs_jax.errors import UserError
-from dsbs_jax.local import checkpoints, datasets, evaluation, state, step, stopping
+from dsbs_jax.local import (
+    checkpoints,
+    datasets,
+    evaluation,
+    packing,
+    state,
+    step,
+    stopping,
+)
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.progress import Progress, duration
 from dsbs_jax.local.report import print_task_sizes, results_table
@@ -108,6 +116,7 @@ def train(
     batches = datasets.training_batches(dataset, start=int(train_state.step))
     predictor = evaluation.Predictor(model, decoder, partitioner, eval_batch_size)
     validate = _scorer(dataset, dataset.mixture_or_task_name, "validation", predictor)
+    parts = num_microbatches * partitioner.data_size
     train_step = step.make_train_step(
         model, optimizer, partitioner, alpha, num_microbatches
     )
@@ -140,8 +149,9 @@ def train(
                 progress.say(f"step {number}: no better for {patience} evaluations")
                 break
             batch = next(batches)
+            rows = batch if dataset.pack else packing.pack(batch, parts)
             train_state, metrics = train_step(
-                train_state, partitioner.put_batch(batch), key
+                train_state, partitioner.put_batch(rows), key
             )
             window.append(_Update(number + 1, batch, metrics))
             if (number + 1) % log_period == 0 or number + 1 == total_steps:

@@ -108,15 +108,6 @@ def test_trim_cuts_off_nothing_but_padding(lengths):
     assert trimmed["decoder_task_ids"].shape[1] <= max(8, longest + 8)
 
 
-def test_widths_are_few_and_waste_little():
-    widths = [datasets._bucket(n, 1024) for n in range(1, 1025)]
-    assert len(set(widths)) <= 24
-    assert widths == sorted(widths)
-    for length, width in enumerate(widths, 1):
-        assert length <= width <= max(8 * -(-length // 8), length * 4 / 3)
-    assert datasets._bucket(40, 41) == 40 and datasets._bucket(41, 42) == 42
-
-
 def test_sizes_count_what_the_lengths_cut_off(make_config, tiny_jsonl):
     predict, explain = sorted(
         datasets.task_sizes(make_config()), key=lambda size: size.name, reverse=True
