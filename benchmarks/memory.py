@@ -20,6 +20,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--source", type=int, default=128, help="tokens of a row: S")
     parser.add_argument("--target", type=int, default=96, help="tokens of a row: T")
     parser.add_argument("--microbatches", type=int, default=1)
+    parser.add_argument("--remat", action="store_true")
     parser.add_argument("--dtype", default="bfloat16", help="of activations")
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--partitions", type=int, default=1, help="devices a student")
@@ -39,7 +40,7 @@ def main(options: argparse.Namespace) -> None:
 
     settings.configure(
         [f"sizes/{options.size}.gin", "local/student.gin"],
-        [f"ACTIVATION_DTYPE = {options.dtype!r}"],
+        [f"ACTIVATION_DTYPE = {options.dtype!r}", f"REMAT = {options.remat}"],
     )
     model = Transformer(weights.student_config())
     gin.clear_config()

@@ -185,7 +185,7 @@ def run_dsbs_jax(options: argparse.Namespace, batches: list[Batch]) -> dict:
         }
         wide = {k: np.pad(v, ((0, 0), (0, 32))) for k, v in arrays.items()}
         trimmed = datasets.trim(wide)
-        return trimmed if "unpacked" in options.run else packing.pack(trimmed)
+        return trimmed if "unpacked" in options.run else packing.pack(trimmed, width)
 
     def train(batch: dict) -> None:
         nonlocal state

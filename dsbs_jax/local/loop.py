@@ -149,7 +149,9 @@ def train(
                 progress.say(f"step {number}: no better for {patience} evaluations")
                 break
             batch = next(batches)
-            rows = batch if dataset.pack else packing.pack(batch, parts)
+            rows = batch
+            if not dataset.pack:
+                rows = packing.pack(batch, model.config.emb_dim, parts)
             train_state, metrics = train_step(
                 train_state, partitioner.put_batch(rows), key
             )

@@ -9,10 +9,8 @@ import math
 import numpy as np
 
 # Rows of a packed batch are a multiple of this, so that a batch has the same shape on
-# 1, 2, 4 or 8 devices; and hold about this many tokens, beyond which attention, whose
-# cost grows with their square, would cost more than padding does.
+# 1, 2, 4 or 8 devices.
 _ROWS = 8
-_TOKENS = 512
 Batch = dict[str, np.ndarray]
 
 
@@ -25,11 +23,14 @@ def bucket(length: int) -> int:
     return -(-length // unit) * unit
 
 
-def pack(batch: Batch, parts: int = 1) -> Batch:
+def pack(batch: Batch, tokens: int, parts: int = 1) -> Batch:
     """Puts a batch's examples into fewer and longer rows.
 
     Args:
       batch: int32, one example a row: encoder features [B, S], decoder features [B, T].
+      tokens: inputs that a row holds on average, at most. As many as the student is
+        wide (D) are a good choice: attention's cost for a token grows with the row's
+        length, all other costs with D.
       parts: what the number of rows has to divide by.
 
     Returns:
@@ -45,7 +46,7 @@ def pack(batch: Batch, parts: int = 1) -> Batch:
         axis=1,
     )
     unit = math.lcm(_ROWS, parts)
-    rows = unit * -(-int(lengths[:, 0].sum()) // (unit * _TOKENS))
+    rows = unit * -(-int(lengths[:, 0].sum()) // (unit * tokens))
     if rows >= len(lengths):
         return batch
     places, loads = _assign(lengths, rows)

@@ -35,6 +35,9 @@ class T5Config:
     dropout_rate: float = 0.1
     # Of activations; parameters are float32 always.
     dtype: str = "float32"
+    # Whether layers are computed again in the backward pass instead of being kept:
+    # less memory, about a third more work.
+    remat: bool = False
     # Buckets of the relative position bias, and the distance from which on positions
     # share the last one.
     relative_buckets: int = 32

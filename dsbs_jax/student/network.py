@@ -148,7 +148,10 @@ class Encoder(nn.Module):
         """Names the parts as T5X does."""
         config = self.config
         self.relpos_bias = RelativePositionBias(config, bidirectional=True)
-        self.layers = [EncoderLayer(config) for _ in range(config.num_encoder_layers)]
+        layer = EncoderLayer
+        if config.remat:
+            layer = nn.remat(EncoderLayer, static_argnums=(3,))
+        self.layers = [layer(config) for _ in range(config.num_encoder_layers)]
         self.encoder_norm = RMSNorm(config.dtype)
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
 
@@ -187,7 +190,10 @@ class Decoder(nn.Module):
         """Names the parts as T5X does."""
         config = self.config
         self.relpos_bias = RelativePositionBias(config, bidirectional=False)
-        self.layers = [DecoderLayer(config) for _ in range(config.num_decoder_layers)]
+        layer = DecoderLayer
+        if config.remat:
+            layer = nn.remat(DecoderLayer, static_argnums=(5,))
+        self.layers = [layer(config) for _ in range(config.num_decoder_layers)]
         self.decoder_norm = RMSNorm(config.dtype)
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
         if not config.logits_via_embedding:

@@ -119,6 +119,7 @@ def student_config(
     logits_via_embedding: bool | None = None,
     dropout_rate: float = 0.1,
     dtype: str = "float32",
+    remat: bool = False,
 ) -> T5Config:
     """The student that the settings describe; what they leave out, a checkpoint says.
 
@@ -138,6 +139,7 @@ def student_config(
       logits_via_embedding: the same.
       dropout_rate: of training; no checkpoint says it.
       dtype: of activations.
+      remat: less memory for more work.
 
     Raises:
       UserError: a field is left out and there is no checkpoint, the checkpoint is
@@ -171,7 +173,7 @@ def student_config(
         with gin.unlock_config():
             for name in left_out:
                 gin.bind_parameter(f"student_config.{name}", found[name])
-    return T5Config(**fields, dropout_rate=dropout_rate, dtype=dtype)
+    return T5Config(**fields, dropout_rate=dropout_rate, dtype=dtype, remat=remat)
 
 
 def _layers(shapes: Mapping[str, tuple[int, ...]], stack: str) -> int:

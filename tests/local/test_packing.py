@@ -55,7 +55,7 @@ def examples_of(batch):
 @given(lengths, st.sampled_from([1, 2, 3, 16]))
 def test_every_example_stands_whole_in_one_row(lengths, parts):
     batch = make_rows(lengths)
-    packed = packing.pack(batch, parts)
+    packed = packing.pack(batch, 512, parts)
     rows = len(packed["encoder_input_tokens"])
     if rows == len(lengths):
         assert packed is batch
@@ -77,15 +77,22 @@ def test_little_of_a_packed_batch_is_padding():
     sources = rng.integers(20, 60, 128)
     targets = np.where(np.arange(128) % 2, rng.integers(10, 30, 128), 2)
     batch = make_rows(list(zip(sources, targets, strict=True)))
-    packed = packing.pack(batch)
+    packed = packing.pack(batch, 512)
     for name in ("encoder_input_tokens", "decoder_target_tokens"):
         assert np.count_nonzero(batch[name]) < 0.7 * batch[name].size
         assert np.count_nonzero(packed[name]) > 0.8 * packed[name].size
 
 
+def test_rows_are_no_longer_than_asked():
+    batch = make_rows([(40, 10)] * 64)
+    assert packing.pack(batch, 64)["encoder_input_tokens"].shape == (40, 80)
+    assert packing.pack(batch, 160)["encoder_input_tokens"].shape == (16, 160)
+    assert packing.pack(batch, 40) is batch
+
+
 def test_same_batch_gives_the_same_rows():
     batch = make_rows([(1 + i % 50, i % 30) for i in range(40)])
-    first, second = packing.pack(batch), packing.pack(batch)
+    first, second = packing.pack(batch, 512), packing.pack(batch, 512)
     for name, values in first.items():
         np.testing.assert_array_equal(values, second[name])
 
@@ -106,7 +113,7 @@ def test_loss_and_gradients_are_those_of_single_rows(make_model, alpha):
         if name.endswith("_tokens"):
             ids = 2 + values % (model.config.vocab_size - 2)
             values[:] = np.where(values > 0, ids, 0)
-    packed = packing.pack(batch)
+    packed = packing.pack(batch, 512)
     assert len(packed["encoder_input_tokens"]) == 8
     tokens = jnp.asarray(batch["encoder_input_tokens"])
     params = nn.unbox(jax.jit(model.init)(jax.random.key(1), tokens, tokens)["params"])

@@ -10,11 +10,13 @@ import optax
 import pytest
 from flax import traverse_util
 
-from dsbs_jax.student import layers, objective
+from dsbs_jax.student import decoding, layers, objective
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from conftest import (  # noqa: E402
+    VERSIONS,
     forward,
+    gradients,
     make_batch,
     make_examples,
     make_packed,
@@ -132,6 +134,25 @@ def test_dropout_needs_a_key_and_changes_the_logits():
 
     np.testing.assert_array_equal(run(1), run(1))
     assert np.abs(run(1) - run(2)).max() > 1e-3
+
+
+@pytest.mark.parametrize("version", sorted(VERSIONS))
+def test_rematerialised_layers_give_the_same_loss_and_gradients(version):
+    model, params = make_student(version, dropout_rate=0.2)
+    again, same = make_student(version, dropout_rate=0.2, remat=True)
+    jax.tree.map(np.testing.assert_array_equal, params, same)
+    batch, key = make_batch(make_examples()), jax.random.key(3)
+    expected, found = (
+        gradients(m, params, batch, 0.5, dropout_key=key) for m in (model, again)
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        found,
+        expected,
+    )
+    inputs = batch["encoder_input_tokens"]
+    tokens = [decoding.greedy(m, params, inputs, 5).tokens for m in (model, again)]
+    np.testing.assert_array_equal(*tokens)
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
