@@ -22,6 +22,8 @@ import pytest
 from dsbs_jax import settings
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import checkpoints, datasets, evaluation, loop, stopping
+from dsbs_jax.student import weights
+from dsbs_jax.student.huggingface import EMBEDDING
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 KILLS = int(os.environ.get("DSBS_KILLS", "5"))
@@ -125,6 +127,22 @@ def test_damaged_checkpoint_costs_the_steps_behind_the_one_before(
     assert "checkpoint_30 is damaged (progress/d/" in said
     assert "Going on from step 20" in said
     assert_same_run(tmp_path / "run", whole)
+
+
+def test_run_without_a_whole_checkpoint_begins_as_it_began(train, whole, tmp_path):
+    macros = {"INITIAL_CHECKPOINT_PATH": str(whole[0]), "TRAIN_STEPS": 4}
+    first = train(tmp_path / "run", **macros)
+    for path in (tmp_path / "run/checkpoints").glob("checkpoint_*/params/_METADATA"):
+        path.unlink()
+    again = train(tmp_path / "run", **macros)
+    assert {**again, "seconds": 0} == {**first, "seconds": 0}
+    assert (tmp_path / "run/checkpoints/damaged_checkpoint_4").is_dir()
+    start, end = (
+        weights.open_weights(str(path)).read(EMBEDDING)
+        for path in (whole[0], tmp_path / "run")
+    )
+    # Four steps from there, not from random weights.
+    assert 0 < np.abs(end - start).max() < 0.05
 
 
 def test_infinite_loss_names_the_step_and_saves_its_batch(train, tmp_path):

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import pathlib
+import re
 import shutil
 from typing import Any
 
@@ -57,9 +58,44 @@ def _check_free(directory: pathlib.Path, number: int, state: TrainState) -> None
         )
 
 
-def any_in(directory: pathlib.Path) -> bool:
-    """Whether a folder holds a checkpoint."""
-    return any(directory.glob(f"{PREFIX}*/"))
+def newest_whole(directory: pathlib.Path) -> int | None:
+    """The newest step whose files are as they were written, or None.
+
+    What is damaged is said, and set aside as `damaged_checkpoint_<step>`.
+    """
+    found = [re.fullmatch(rf"{PREFIX}(\d+)", p.name) for p in directory.glob("*")]
+    for step in sorted((int(match[1]) for match in found if match), reverse=True):
+        folder = directory / f"{PREFIX}{step}"
+        problem = _damage(folder)
+        if problem is None:
+            return step
+        aside = directory / f"damaged_{folder.name}"
+        print(f"{folder} is damaged ({problem}): set aside as {aside.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+    return None
+
+
+def _damage(folder: pathlib.Path) -> str | None:
+    path = _digests_of(folder)
+    if not path.exists():
+        # Killed between a checkpoint's last byte and its digests.
+        return None
+    try:
+        expected = json.loads(path.read_text())
+    except ValueError:
+        return f"{path} is no JSON"
+    found = digests(folder)
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            return f"{name} is missing"
+        if found[name] != expected.get(name):
+            return f"{name} is not what was written"
+    return None
+
+
+def _digests_of(folder: pathlib.Path) -> pathlib.Path:
+    return folder.parent / "digests" / f"{folder.name}.json"
 
 
 def digests(folder: pathlib.Path) -> dict[str, str]:
@@ -126,45 +162,6 @@ class Checkpoints:
         """Whether a step was saved after its evaluation, not on the way to it."""
         return step in self._manager.all_steps() and self.score(step) != UNSCORED
 
-    def newest_whole(self) -> int | None:
-        """The newest step whose files are as they were written, or None.
-
-        What is damaged is said, and set aside as `damaged_checkpoint_<step>`.
-        """
-        for step in sorted(self._manager.all_steps(), reverse=True):
-            problem = self._damage(step)
-            if problem is None:
-                return step
-            name = f"{PREFIX}{step}"
-            aside = self._manager.directory / f"damaged_{name}"
-            print(f"{name} is damaged ({problem}): set aside as {aside.name}")
-            if aside.exists():
-                aside.rmtree()
-            (self._manager.directory / name).rename(aside)
-            self._manager.reload()
-        return None
-
-    def _digests(self, step: int) -> pathlib.Path:
-        return pathlib.Path(self._manager.directory, "digests", f"{PREFIX}{step}.json")
-
-    def _damage(self, step: int) -> str | None:
-        path = self._digests(step)
-        if not path.exists():
-            # Killed between a checkpoint's last byte and its digests.
-            return None
-        folder = pathlib.Path(self._manager.directory, f"{PREFIX}{step}")
-        try:
-            expected = json.loads(path.read_text())
-        except ValueError:
-            return f"{path} is no JSON"
-        found = digests(folder)
-        for name in sorted(expected.keys() | found.keys()):
-            if name not in found:
-                return f"{name} is missing"
-            if found[name] != expected.get(name):
-                return f"{name} is not what was written"
-        return None
-
     def save(self, state: TrainState, score: float = UNSCORED) -> None:
         """Writes a checkpoint; one that is cut off half-way is never seen again.
 
@@ -201,11 +198,11 @@ class Checkpoints:
             ) from error
 
     def _write_digests(self, step: int) -> None:
-        path = self._digests(step)
         folder = pathlib.Path(self._manager.directory, f"{PREFIX}{step}")
+        path = _digests_of(folder)
         files.write(path, json.dumps(digests(folder), indent=1))
         for old in path.parent.iterdir():
-            if not path.parent.with_name(old.stem).exists():
+            if not (folder.parent / old.stem).exists():
                 old.unlink()
 
     def restore(self, step: int, abstract: TrainState) -> TrainState:

@@ -97,14 +97,14 @@ def train(
     # Where the run stands: new, from other parameters, or stopped half-way.
     folder = pathlib.Path(model_dir)
     abstract = state.abstract_state(model, optimizer, partitioner)
+    newest = checkpoints.newest_whole(folder / "checkpoints")
     initial = None
-    if initial_checkpoint_path and not checkpoints.any_in(folder / "checkpoints"):
+    if newest is None and initial_checkpoint_path:
         source = weights.open_weights(initial_checkpoint_path)
         initial = weights.load(source, abstract.params)
     checkpoints.check_room(folder, abstract)
     saved = checkpoints.Checkpoints(folder / "checkpoints")
     key = jax.random.key(seed)
-    newest = saved.newest_whole()
     if newest is not None:
         train_state = saved.restore(newest, abstract)
         print(f"Going on from step {newest} in {folder}")

@@ -107,21 +107,24 @@ def largest(folder):
 def test_damaged_checkpoint_is_named_and_skipped(tmp_path, capsys, harm, message):
     save_all(tmp_path, {1: 9.0, 2: 3.0, 3: 4.0}).close()
     harm(tmp_path / "checkpoint_3")
+    assert checkpoints.newest_whole(tmp_path) == 2
     saved = checkpoints.Checkpoints(tmp_path)
-    assert saved.newest_whole() == saved.last == 2
+    assert saved.last == 2
     said = capsys.readouterr().out
     assert "checkpoint_3 is damaged (" in said and message in said
     assert (tmp_path / "damaged_checkpoint_3").is_dir()
     assert_equal(saved.restore(2, abstract()), make_state(2))
     # The run comes to the same step again.
     saved.save(make_state(3), 4.0)
-    assert saved.newest_whole() == 3
+    assert checkpoints.newest_whole(tmp_path) == 3
 
 
 def test_no_checkpoint_is_whole(tmp_path):
     save_all(tmp_path, {1: 9.0}).close()
     damage(largest(tmp_path / "checkpoint_1"))
-    assert checkpoints.Checkpoints(tmp_path).newest_whole() is None
+    assert checkpoints.newest_whole(tmp_path) is None
+    assert checkpoints.newest_whole(tmp_path / "nowhere") is None
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_digests_go_with_their_checkpoints(tmp_path):
