@@ -12,6 +12,7 @@ local path or a bucket. The formats are read and written here without T5X.
 import json
 import os
 import re
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,8 @@ from dsbs_jax.errors import UserError
 PREFIX = "checkpoint_"
 SCORE = "score"
 _NATIVE_VERSION = 3
-_SCANNED = ("encoder/encoder/", "decoder/decoder/")
+# T5X's scalable_t5, its layers stacked or not.
+_SCALABLE = re.compile(r"(encoder/encoder|decoder/decoder|\w+/layers_\d+/relpos_bias)/")
 _MISSING_READS = {"fill_missing_data_reads": False}
 
 
@@ -47,13 +49,15 @@ class Arrays:
           specs: TensorStore's, by parameter.
 
         Raises:
-          UserError: an array is missing or damaged, or layers are stacked.
+          UserError: an array is missing or damaged, or they are of T5X's scalable_t5.
         """
         self.where = where
-        if any(name.startswith(_SCANNED) for name in specs):
+        scalable = next(filter(_SCALABLE.match, specs), None)
+        if scalable:
             raise UserError(
-                f"{where}: its layers are stacked (scalable_t5); expected the layout "
-                "of T5X's examples/t5, layers_0, layers_1, …"
+                f"{where}: {scalable} is of T5X's scalable_t5, where every layer has a "
+                "position bias of its own; expected a student of T5X's examples/t5, "
+                "where a stack's layers share one"
             )
         for name in specs:
             if not re.fullmatch(r"\w+(/\w+)*", name):
@@ -69,9 +73,8 @@ class Arrays:
             return future.result()
         # What TensorStore raises for all that can be wrong with an array.
         except ValueError as error:
-            reason = " ".join(str(error).split())
             raise UserError(
-                f"{self.where}: parameter {name} cannot be read: {reason}"
+                f"{self.where}: parameter {name} cannot be read: {reason(error)}"
             ) from error
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -87,12 +90,7 @@ class Arrays:
         """
         array = self._arrays[name]
         part = self._result(name, array[tuple(index) or ...].read())
-        if not jnp.issubdtype(part.dtype, jnp.floating):
-            raise UserError(
-                f"{self.where}: parameter {name} is of {part.dtype}, expected floating "
-                "point numbers"
-            )
-        return np.asarray(part, np.float32)
+        return _float32(self.where, name, part)
 
 
 class Stored:
@@ -112,8 +110,24 @@ class Stored:
     def read(self, name: str, index: tuple[slice, ...] = ()) -> np.ndarray:
         """A parameter or a part of it, float32."""
         if name in self._stored:
-            return np.asarray(self._stored[name], np.float32)[tuple(index) or ...]
+            part = self._stored[name][tuple(index) or ...]
+            return _float32(self.where, name, part)
         return self._arrays.read(name, index)
+
+
+def _float32(where: str, name: str, part: np.ndarray) -> np.ndarray:
+    if not jnp.issubdtype(part.dtype, jnp.floating):
+        raise UserError(
+            f"{where}: parameter {name} is of {part.dtype}, expected floating point "
+            "numbers"
+        )
+    return np.asarray(part, np.float32)
+
+
+def reason(error: Exception) -> str:
+    """What TensorStore says, without the settings and source lines it adds."""
+    text = re.split(r" \[(tensorstore_spec|source locations)=", str(error))[0]
+    return " ".join(text.split())
 
 
 def find(path: str) -> Arrays | Stored | None:
@@ -163,8 +177,10 @@ def saved_score(checkpoint: epath.Path) -> float | None:
 
 
 def _url(path: epath.Path) -> str:
+    """A folder as TensorStore takes it, which reads "%20" in it as a space."""
     text = os.fspath(path)
-    return text if "://" in text else f"file://{os.path.abspath(text)}"
+    text = text if "://" in text else f"file://{os.path.abspath(text)}"
+    return urllib.parse.quote(text, safe=":/")
 
 
 def open_orbax(folder: epath.Path, prefix: tuple[str, ...]) -> Arrays:
@@ -186,7 +202,14 @@ def open_orbax(folder: epath.Path, prefix: tuple[str, ...]) -> Arrays:
         ]
         driver = "zarr3" if metadata.get("use_zarr3") else "zarr"
         single = bool(metadata.get("use_ocdbt", True))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise UserError(f"{path}: no whole checkpoint metadata: {error}") from error
     specs = {}
     for key in keys:
@@ -210,18 +233,26 @@ def open_native(folder: epath.Path) -> Stored:
     try:
         index = serialization.msgpack_restore(path.read_bytes())
         flat = traverse_util.flatten_dict(
-            index["optimizer"]["target"],
+            dict(index["optimizer"]["target"]),
             is_leaf=lambda _, value: "driver" in value,
         )
+        shapes = {
+            key: list(value["metadata"]["shape"])
+            for key, value in flat.items()
+            if not isinstance(value, np.ndarray)
+        }
     except (
         OSError,
         ValueError,
-        KeyError,
+        LookupError,
         TypeError,
         AttributeError,
         msgpack.UnpackException,
     ) as error:
-        raise UserError(f"{path}: no whole index of T5X's: {error!r}") from error
+        # Some of these show the whole index where they show themselves.
+        raise UserError(
+            f"{path}: no whole index of T5X's: {type(error).__name__} {error}"
+        ) from error
     specs, stored = {}, {}
     for key, value in flat.items():
         name = "/".join(map(str, key))
@@ -230,7 +261,8 @@ def open_native(folder: epath.Path) -> Stored:
         else:
             # Where the index says that the array stands is not believed.
             store = f"{_url(folder)}/target.{'.'.join(map(str, key))}/"
-            specs[name] = {"driver": "zarr", "kvstore": store}
+            metadata = {"shape": shapes[key]}
+            specs[name] = {"driver": "zarr", "kvstore": store, "metadata": metadata}
     return Stored(Arrays(os.fspath(folder), specs), stored)
 
 

@@ -28,6 +28,7 @@ if __name__ == "__main__":
 
 import numpy as np
 from etils import epath
+from safetensors import SafetensorError
 
 from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
@@ -82,10 +83,12 @@ def convert(
             folder = pathlib.Path(scratch) / target.name
             _write(folder, form, params, config, tokenizer)
             folder.rename(target)
-    except OSError as error:
-        raise UserError(
-            f"--output {output}: cannot be written: {error.strerror or error}"
-        ) from error
+    except UserError:
+        raise
+    # The disk is full or gone; which of these comes depends on who was writing.
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        cause = getattr(error, "strerror", None) or checkpoint_files.reason(error)
+        raise UserError(f"--output {output}: cannot be written: {cause}") from error
     return config
 
 

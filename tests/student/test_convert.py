@@ -1,5 +1,6 @@
 import json
 import pathlib
+import resource
 import sys
 
 import jax
@@ -139,6 +140,19 @@ def test_damaged_weights_write_nothing(exported, tmp_path):
         convert.convert(str(tmp_path / "native"), str(tmp_path / "new"), "t5x_orbax")
     assert not (tmp_path / "new").exists()
     assert not list(tmp_path.glob(".new*"))
+
+
+@pytest.mark.parametrize("form", convert.FORMATS)
+def test_disk_that_fills_ends_in_one_error(exported, tmp_path, form):
+    before = sorted(tmp_path.rglob("*"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="new: cannot be written"):
+            convert.convert(str(tmp_path / "hf"), str(tmp_path / "new"), form)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_vocabulary_that_is_too_large(exported, tmp_path):
