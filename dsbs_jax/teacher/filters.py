@@ -8,12 +8,14 @@ row does not train both tasks, and the same row twice trains them twice.
 import collections
 import dataclasses
 import os
+import pathlib
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from dsbs_jax import files
 from dsbs_jax.data import metrics
+from dsbs_jax.data.records import check_text
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import outcomes
 from dsbs_jax.teacher.outcomes import Outcome
@@ -29,6 +31,7 @@ SAME_ROW = "duplicate input and rationale"
 # In the order in which they run.
 REASONS = (UNPARSABLE, DISAGREES, NARROW, SHORT, LONG, LEAKS, SAME_INPUT, SAME_ROW)
 
+T = TypeVar("T")
 _WORD = re.compile(r"\w+")
 
 
@@ -209,3 +212,33 @@ def write(
     """
     files.write_jsonl(dropped, (dropped_row(*pair) for pair in result.dropped))
     files.write_jsonl(kept, map(outcomes.to_row, result.kept))
+
+
+def read(
+    kept: str | os.PathLike[str], dropped: str | os.PathLike[str] | None = None
+) -> Result:
+    """Reads what `write` wrote. Either file may be empty, though not both.
+
+    Raises:
+        UserError: A file cannot be read or has bad rows, or there are no rows at all.
+    """
+    result = Result(
+        _read(kept, outcomes.from_row),
+        [] if dropped is None else _read(dropped, _dropped_pair),
+    )
+    if not (result.kept or result.dropped):
+        raise UserError(f"{kept}: holds no rows")
+    return result
+
+
+def _read(
+    path: str | os.PathLike[str], read_row: Callable[[Mapping[str, Any]], T]
+) -> list[T]:
+    path = pathlib.Path(path)
+    empty = path.is_file() and not path.stat().st_size
+    return [] if empty else outcomes.read(path, read_row)
+
+
+def _dropped_pair(row: Mapping[str, Any]) -> tuple[Outcome, str]:
+    check_text("reason", row.get("reason"))
+    return outcomes.from_row(row), row["reason"]

@@ -13,12 +13,14 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from dsbs_jax.data import completions as parsers
 from dsbs_jax.data import jsonl, metrics
 from dsbs_jax.data.records import Record, check_text
 from dsbs_jax.errors import UserError
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -214,8 +216,14 @@ def _whole(name: str, value: object, least: int) -> int:
     return value
 
 
-def read(path: str | os.PathLike[str]) -> list[Outcome]:
+def read(
+    path: str | os.PathLike[str], read_row: Callable[[Mapping[str, Any]], T] = from_row
+) -> list[T]:
     """Reads a JSONL of rationales: rows of `to_row`, or anybody's own.
+
+    Args:
+        path: The file.
+        read_row: Takes a row; raises ValueError for what is wrong with it.
 
     Raises:
         UserError: It cannot be read or has bad rows; the first one is named.
@@ -223,7 +231,7 @@ def read(path: str | os.PathLike[str]) -> list[Outcome]:
     found = []
     for row in jsonl.read_inputs(path):
         try:
-            found.append(from_row(row))
+            found.append(read_row(row))
         except ValueError as error:
             raise UserError(f"{path}: row {row['id']!r}: {error}") from error
     return found
