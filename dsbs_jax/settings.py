@@ -195,22 +195,25 @@ def run(main: Callable[[list[str]], None], positional: int = 0) -> None:
     app.run(guarded, flags_parser=_parse_flags)
 
 
-def run_configured(main: Callable[[], None]) -> None:
+def run_configured(main: Callable[[], None], tensorflow: bool = True) -> None:
     """Runs a gin-configured binary.
 
     Args:
       main: takes nothing; its settings have been parsed when it is called.
+      tensorflow: whether it reads data by TensorFlow, which takes long to import.
     """
     define_flags()
 
     def configured(_: list[str]) -> None:
         if not flags.FLAGS.gin_file:
             raise UserError("no --gin_file given; see README.md for a whole command")
-        quiet_tensorflow()
+        if tensorflow:
+            quiet_tensorflow()
         configure(
             flags.FLAGS.gin_file, flags.FLAGS.gin_bindings, flags.FLAGS.gin_search_paths
         )
-        use_tfds_data_dir()
+        if tensorflow:
+            use_tfds_data_dir()
         main()
 
     run(configured)

@@ -1,0 +1,20 @@
+"""Asks a teacher for rationales: `python -m dsbs_jax.teacher.extract …`."""
+
+import sys
+
+from absl import flags
+
+from dsbs_jax import settings
+
+
+def main() -> None:
+    """Asks as gin says; `extraction.extract` lists the exit statuses."""
+    from dsbs_jax.teacher import extraction
+
+    sys.exit(extraction.extract(dry_run=flags.FLAGS.dry_run))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_bool("dry_run", False, "Print a prompt and the estimate; ask nothing.")
+    flags.DEFINE_alias("dry-run", "dry_run")
+    settings.run_configured(main, tensorflow=False)
