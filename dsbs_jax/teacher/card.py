@@ -31,6 +31,8 @@ from dsbs_jax.teacher.quality import Quality, Share
 RELEASED_LENGTHS = (1024, 256)
 OWN_LENGTHS = (512, 128)
 FILTERED = "filtered.jsonl"
+_SHARE_COLUMNS = ["#right", "#rows", "#accuracy", "#95 % interval"]
+_LABEL_LENGTH = 40
 
 
 def write(
@@ -115,7 +117,9 @@ def _share_cells(share: Share) -> list[str]:
     return [f"{share.count:,}", f"{share.of:,}", _percent(share), _interval(share)]
 
 
-_SHARE_COLUMNS = ["#right", "#rows", "#accuracy", "#95 % interval"]
+def _short(label: str) -> str:
+    """A label as a table shows it."""
+    return label if len(label) <= _LABEL_LENGTH else f"{label[:_LABEL_LENGTH]}…"
 
 
 def _counts(measured: Quality) -> list[Block]:
@@ -181,9 +185,9 @@ def _accuracy(measured: Quality) -> list[Block]:
     ]
     rows = [
         [
-            one.name,
+            _short(one.name),
             *_share_cells(one.right),
-            ", ".join(f"{label} ({count:,})" for label, count in one.wrong) or "–",
+            "; ".join(f"{_short(x)} × {count:,}" for x, count in one.wrong) or "–",
         ]
         for one in measured.classes
     ]
@@ -191,10 +195,16 @@ def _accuracy(measured: Quality) -> list[Block]:
     blocks.append(Table(header, rows))
     if measured.columns:
         rows = [
-            [one.name, *(f"{one.answers.get(c, 0):,}" for c in measured.columns)]
+            [
+                _short(one.name),
+                *(f"{one.answers.get(c, 0):,}" for c in measured.columns),
+            ]
             for one in measured.classes
         ]
-        header = ["human ↓ teacher →", *(f"#{column}" for column in measured.columns)]
+        header = [
+            "human ↓ teacher →",
+            *(f"#{_short(column)}" for column in measured.columns),
+        ]
         blocks.append(Table(header, rows))
     return blocks
 

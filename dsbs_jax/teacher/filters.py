@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import gin
+
 from dsbs_jax import files
 from dsbs_jax.data import metrics
 from dsbs_jax.data.records import check_text
@@ -35,6 +37,7 @@ T = TypeVar("T")
 _WORD = re.compile(r"\w+")
 
 
+@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What is dropped.
