@@ -127,9 +127,15 @@ def _counts(measured: Quality) -> list[Block]:
         Heading("Counts at each stage"),
         Table(["stage", "#count"], [[n, f"{c:,}"] for n, c in measured.stages]),
     ]
+    if measured.sampled:
+        share = measured.sampled
+        text = f"{share.count:,} of {share.of:,} samples have a label"
+        blocks.append(Paragraph(f"{text} ({_percent(share)})."))
     if measured.problems:
         rows = [[name, f"{count:,}"] for name, count in measured.problems.items()]
-        blocks.append(Table(["not parsed, because", "#inputs"], rows))
+        blocks.append(
+            Table(["without a label or a rationale, because", "#inputs"], rows)
+        )
     return blocks
 
 

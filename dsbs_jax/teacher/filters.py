@@ -44,8 +44,8 @@ class Settings:
 
     Attributes:
         dataset: Whose way of comparing labels counts; "default" compares text.
-        unparsable: Whether to drop what has no teacher label or no rationale. What has
-            no label of either kind and no rationale is dropped in any case.
+        unparsable: Whether to drop what has a problem: no label or no rationale. What
+            has no label of either kind and no rationale is dropped in any case.
         disagreement: Whether to drop what has a human label that the teacher's is not.
         min_margin: The smallest vote margin that stays, 0 to 1; 0 is off.
         min_words: The fewest words that a rationale may have; 0 is off.
@@ -149,7 +149,7 @@ def _reasons(settings: Settings) -> Callable[[Outcome], Iterator[str]]:
         both = label is not None and teacher is not None
         if settings.disagreement and both and not correct(label, teacher):
             yield DISAGREES
-        if outcome.margin < settings.min_margin:
+        if outcome.samples and outcome.margin < settings.min_margin:
             yield NARROW
         if outcome.rationale is not None:
             words = len(outcome.rationale.split())

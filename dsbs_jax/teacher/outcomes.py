@@ -20,6 +20,10 @@ from dsbs_jax.data import jsonl, metrics
 from dsbs_jax.data.records import Record, check_text
 from dsbs_jax.errors import UserError
 
+# Of rows that were no completions.
+NO_RATIONALE = "no rationale given"
+NO_LABEL = "no label given"
+
 T = TypeVar("T")
 
 
@@ -36,10 +40,11 @@ class Outcome:
         teacher_label: The label with the most votes, or None without any.
         rationale: That of the first sample that voted for it and gives one, or None.
         votes: How many samples voted for `teacher_label`.
-        samples: How many completions there were, those without a label included.
+        samples: How many completions there were, those without a label included; 0 for
+            a row of one's own that no teacher answered.
         margin: (votes - those of the runner-up) / samples, 0 to 1.
-        problem: None when there are both a teacher label and a rationale; else one of
-            the reasons in `dsbs_jax.data.completions`.
+        problem: None when there are both a label and a rationale to train on; else one
+            of the reasons in `dsbs_jax.data.completions` or of those above.
     """
 
     id: str
@@ -128,30 +133,32 @@ def count_votes(
 def from_record(
     record: Record, problem: str | None = None, completion: str | None = None
 ) -> Outcome:
-    """Takes an example that was parsed before as the outcome of one sample.
+    """Takes an example that was read before as the outcome of one sample.
+
+    An example without a teacher label counts as no sample, unless there is a problem.
 
     Args:
         record: What it says.
         problem: What its parser said.
         completion: The raw text, where it is at hand.
     """
+    asked = problem is not None or record.teacher_label is not None
     parsed = parsers.Parsed(record.rationale, record.teacher_label, problem)
-    if problem is None:
-        if record.teacher_label is None:
-            problem = parsers.NO_LABEL
-        elif record.rationale is None:
-            problem = parsers.BLANK_RATIONALE
+    if problem is None and record.rationale is None:
+        problem = NO_RATIONALE
+    elif problem is None and record.label is record.teacher_label is None:
+        problem = NO_LABEL
     votes = int(record.teacher_label is not None)
     return Outcome(
         id=record.id,
         input=record.input,
         label=record.label,
         completions=() if completion is None else (completion,),
-        parsed=(parsed,),
+        parsed=(parsed,) if asked else (),
         teacher_label=record.teacher_label,
         rationale=record.rationale,
         votes=votes,
-        samples=1,
+        samples=int(asked),
         margin=float(votes),
         problem=problem,
     )
@@ -176,8 +183,8 @@ def to_row(outcome: Outcome) -> dict[str, Any]:
 def from_row(row: Mapping[str, Any]) -> Outcome:
     """Reads a row of `to_row` back, or one of anybody's own dataset.
 
-    A row without votes counts as one sample. Raw completions and the reason for being
-    filtered are read where they are there.
+    A teacher label without votes counts as one sample's. Raw completions and the
+    parser's problem are read where they are there.
 
     Raises:
         ValueError: A field is not what it should be; the message names it.
@@ -187,11 +194,11 @@ def from_row(row: Mapping[str, Any]) -> Outcome:
     if problem is not None:
         check_text("problem", problem)
     outcome = from_record(Record(**fields), problem)
-    samples = _whole("samples", row.get("samples", 1), 1)
-    votes = _whole("votes", row.get("votes", outcome.votes), 0)
+    samples = _whole("samples", row.get("samples", outcome.samples))
+    votes = _whole("votes", row.get("votes", outcome.votes))
     if votes > samples:
         raise ValueError(f"votes is {votes}, expected at most samples, {samples}")
-    margin = row.get("margin", votes / samples)
+    margin = row.get("margin", votes / samples if samples else 0.0)
     if isinstance(margin, bool) or not isinstance(margin, int | float):
         raise ValueError(f"margin must be a number, found {type(margin).__name__}")
     if not (math.isfinite(margin) and 0 <= margin <= 1):
@@ -208,11 +215,9 @@ def from_row(row: Mapping[str, Any]) -> Outcome:
     )
 
 
-def _whole(name: str, value: object, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(
-            f"{name} must be a whole number from {least}, found {value!r:.40}"
-        )
+def _whole(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name} must be a whole number from 0, found {value!r:.40}")
     return value
 
 

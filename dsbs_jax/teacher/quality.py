@@ -105,9 +105,12 @@ class Quality:
     """What a quality card says.
 
     Attributes:
-        stages: What is counted and how many there are of it, from inputs to kept rows.
+        stages: What is counted of inputs and how many there are of it, down to kept.
+        sampled: Completions with a label, of all; None with one an input, and where
+            rows were read back, which name the winner only.
         problems: Why inputs have no label or rationale, and how many.
-        agreement: Teacher labels that are right, of all rows with a human label.
+        agreement: Teacher labels that are right, of all rows with a human label that a
+            teacher was asked about.
         kept_agreement: The same of the rows that were kept.
         classes: One a human label, frequent ones first.
         columns: The classes of the confusion matrix; none for free text.
@@ -121,6 +124,7 @@ class Quality:
     """
 
     stages: list[tuple[str, int]]
+    sampled: Share | None
     problems: dict[str, int]
     agreement: Share
     kept_agreement: Share
@@ -155,6 +159,7 @@ def measure(
     classes, columns, kind = _classes(found, correct)
     return Quality(
         stages=_stages(found, result, failed),
+        sampled=_sampled(found),
         problems=_problems(found),
         agreement=_agreement(found, correct),
         kept_agreement=_agreement(result.kept, correct),
@@ -175,17 +180,18 @@ def _stages(
     stages = [("inputs", len(found) + failed)]
     if failed:
         stages.append(("with a reply", len(found)))
-    samples = sum(outcome.samples for outcome in found)
-    if samples != len(found):
-        stages.append(("samples", samples))
-        # Rows that were read back name the winner only.
-        if all(len(outcome.parsed) == outcome.samples for outcome in found):
-            labels = [p.label is not None for o in found for p in o.parsed]
-            stages.append(("samples with a label", sum(labels)))
     stages.append(("with a teacher label", _have(found, "teacher_label")))
     stages.append(("with a rationale", _have(found, "rationale")))
     stages.append(("kept", len(result.kept)))
     return stages
+
+
+def _sampled(found: Sequence[Outcome]) -> Share | None:
+    voted = any(outcome.samples > 1 for outcome in found)
+    if not voted or any(len(o.parsed) != o.samples for o in found):
+        return None
+    labels = [sample.label is not None for o in found for sample in o.parsed]
+    return Share(sum(labels), len(labels))
 
 
 def _have(found: Iterable[Outcome], field: str) -> int:
@@ -198,9 +204,13 @@ def _problems(found: Sequence[Outcome]) -> dict[str, int]:
 
 
 def _agreement(found: Iterable[Outcome], correct: Callable[[str, str], bool]) -> Share:
-    """Right rows of those with a human label; one without a teacher label is wrong."""
-    judged = [_right(o, correct) for o in found if o.label is not None]
+    """Right rows of those judged; one without a teacher label is wrong."""
+    judged = [_right(outcome, correct) for outcome in _judged(found)]
     return Share(sum(judged), len(judged))
+
+
+def _judged(found: Iterable[Outcome]) -> list[Outcome]:
+    return [o for o in found if o.label is not None and o.samples]
 
 
 def _right(outcome: Outcome, correct: Callable[[str, str], bool]) -> bool:
@@ -218,7 +228,7 @@ def _classes(
     different texts are classes. With more of them they are free text: the most frequent
     ones are shown, the rest is pooled, and a confusion matrix would say nothing.
     """
-    judged = [outcome for outcome in found if outcome.label is not None]
+    judged = _judged(found)
     frequent = [
         x for x, _ in collections.Counter(o.label for o in judged).most_common()
     ]
@@ -303,7 +313,7 @@ def _leakage(kept: Sequence[Outcome]) -> dict[float, Share]:
 def _margins(
     found: Sequence[Outcome], correct: Callable[[str, str], bool]
 ) -> list[MarginBin]:
-    if all(outcome.samples == 1 for outcome in found):
+    if all(outcome.samples <= 1 for outcome in found):
         return []
     bins: list[list[Outcome]] = [[] for _ in range(10)]
     for outcome in found:
@@ -320,7 +330,7 @@ def _samples(
 ) -> dict[str, list[Outcome]]:
     """Some of the best kept, of the worst kept and of the dropped outcomes."""
     kept = result.kept
-    judged = [outcome for outcome in kept if outcome.label is not None]
+    judged = _judged(kept)
     voted = any(outcome.samples > 1 for outcome in kept)
     how = "by the widest margin" if voted else "drawn by a hash of the id"
     chosen = {}

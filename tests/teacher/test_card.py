@@ -64,12 +64,11 @@ def test_card_says_what_was_measured(tmp_path):
     assert dict(table(text, "stage")) == {
         "inputs": "9",
         "with a reply": "7",
-        "samples": "21",
-        "samples with a label": "18",
         "with a teacher label": "6",
         "with a rationale": "6",
         "kept": "4",
     }
+    assert "18 of 21 samples have a label (85.71 %)." in text
     dropped = {name: (value, n) for name, value, n in table(text, "filter")}
     assert set(dropped) == set(filters.REASONS)
     assert dropped[filters.UNPARSABLE] == ("on", "1")

@@ -75,6 +75,11 @@ def test_rows_that_say_nothing_are_dropped_in_any_case():
     assert reasons([nothing, UNPARSABLE]) == ["unparsable: no answer marker"]
 
 
+def test_what_no_teacher_voted_on_has_no_margin():
+    own = {"id": "1", "input": "x", "label": "a", "rationale": "R."}
+    assert reasons([outcomes.from_row(own)], min_margin=1.0, unparsable=True) == []
+
+
 def test_a_dropped_row_displaces_no_other():
     found = [outcome("First.", margin=0.1), outcome("Second.", margin=0.9)]
     result = filters.apply(found, Settings(min_margin=0.5, duplicate_inputs=True))

@@ -144,8 +144,27 @@ def test_anybodys_rows_count_as_one_sample(tmp_path):
     full, bare = outcomes.read(path)
     assert (full.id, full.votes, full.samples, full.margin) == ("own-1", 1, 1, 1.0)
     assert full.problem is None
-    assert (bare.votes, bare.samples, bare.margin) == (0, 1, 0.0)
-    assert bare.problem == completions.NO_LABEL
+    assert (bare.votes, bare.samples, bare.margin) == (0, 0, 0.0)
+    assert bare.problem == outcomes.NO_RATIONALE
+
+
+@pytest.mark.parametrize(
+    ("fields", "samples", "problem"),
+    [
+        ({"label": "a", "rationale": "R."}, 0, None),
+        ({"teacher_label": "a", "rationale": "R."}, 1, None),
+        ({"teacher_label": "a"}, 1, outcomes.NO_RATIONALE),
+        ({"rationale": "R."}, 0, outcomes.NO_LABEL),
+        ({"label": "a", "problem": "no answer marker"}, 1, "no answer marker"),
+    ],
+)
+def test_rows_that_no_teacher_answered_are_no_samples(fields, samples, problem):
+    found = outcomes.from_row({"id": "1", "input": "x", **fields})
+    assert (found.samples, len(found.parsed), found.problem) == (
+        samples,
+        samples,
+        problem,
+    )
 
 
 @pytest.mark.parametrize(
@@ -154,7 +173,7 @@ def test_anybodys_rows_count_as_one_sample(tmp_path):
         ({"votes": 2}, "votes is 2, expected at most samples, 1"),
         ({"votes": -1, "samples": 3}, "votes must be a whole number from 0, found -1"),
         ({"votes": True}, "votes must be a whole number"),
-        ({"samples": "3"}, "samples must be a whole number from 1, found '3'"),
+        ({"samples": "3"}, "samples must be a whole number from 0, found '3'"),
         ({"margin": 2}, "margin is 2, expected 0 to 1"),
         ({"margin": math.nan}, "margin is nan, expected 0 to 1"),
         ({"margin": "1"}, "margin must be a number, found str"),

@@ -95,11 +95,11 @@ def test_official_numbers(dataset, split, right, rows, unparsable, official_dir)
 
 def test_stages():
     found = [outcome(["a", "a", None]), outcome([None] * 3, id_="2", input_="y")]
-    assert measure(found, failed=2).stages == [
+    measured = measure(found, failed=2)
+    assert measured.sampled == Share(2, 6)
+    assert measured.stages == [
         ("inputs", 4),
         ("with a reply", 2),
-        ("samples", 6),
-        ("samples with a label", 2),
         ("with a teacher label", 1),
         ("with a rationale", 1),
         ("kept", 1),
@@ -108,13 +108,16 @@ def test_stages():
 
 def test_rows_read_back_say_nothing_of_single_samples():
     found = [outcomes.from_row(outcomes.to_row(outcome(["a", "a", None])))]
-    assert dict(measure(found).stages) == {
-        "inputs": 1,
-        "samples": 3,
-        "with a teacher label": 1,
-        "with a rationale": 1,
-        "kept": 1,
-    }
+    assert measure(found).sampled is None
+    assert measure([outcome()]).sampled is None
+
+
+def test_rows_that_no_teacher_answered_do_not_judge_it():
+    own = {"id": "1", "input": "x", "label": "a", "rationale": "R."}
+    measured = measure([outcomes.from_row(own)])
+    assert dict(measured.stages)["kept"] == 1
+    assert measured.agreement == Share(0, 0)
+    assert (measured.classes, measured.margins) == ([], [])
 
 
 LABELS = st.sampled_from(["a", "b", "c", None])
