@@ -17,8 +17,8 @@ from dsbs_jax.teacher.store import Store, Stored
 
 # Seconds that requests under way get to end when the run is asked to stop.
 _GRACE = 10.0
-# Seconds between two lines of progress where there is no terminal.
-_REPORT_PERIOD = 2.0
+# Seconds between two reports of progress, each of them a line where it is a file.
+_REPORT_PERIOD = 10.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

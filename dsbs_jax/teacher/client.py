@@ -59,7 +59,7 @@ class Endpoint:
     base_url: str
     api_key_variable: str = "OPENAI_API_KEY"
     timeout: float = 120.0
-    max_attempts: int = 6
+    max_attempts: int = 8
     backoff: float = 1.0
     max_backoff: float = 60.0
     max_wait: float = 600.0
@@ -188,7 +188,9 @@ class Client:
             CapReached: No further attempt may be sent.
         """
         for attempt in range(1, self._endpoint.max_attempts + 1):
-            await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
+            # Another request may have been told to wait longer meanwhile.
+            while (left := self._not_before - time.monotonic()) > 0:
+                await asyncio.sleep(left)
             try:
                 return await self._charged(body, most, spent)
             except _Refused as problem:

@@ -1,0 +1,232 @@
+"""A scripted server, and extractions against it."""
+
+import contextlib
+import http.server
+import json
+import threading
+import time
+
+import gin
+import pytest
+
+from dsbs_jax import settings
+from dsbs_jax.teacher import extraction
+
+
+class Server:
+    """Answers on loopback as a script says, and keeps what it was sent.
+
+    The script takes the example's input and how often it was asked for before, and
+    returns an action: a function of the handler.
+    """
+
+    def __init__(self, script):
+        self.script, self.bodies, self.headers, self.closing = script, [], [], False
+        self._lock, self._asked = threading.Lock(), {}
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                content = self.rfile.read(int(self.headers["Content-Length"]))
+                action = outer.take(self.path, json.loads(content), dict(self.headers))
+                # Clients that are killed or lose patience hang up.
+                with contextlib.suppress(ConnectionError):
+                    action(self)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def take(self, path, body, headers):
+        style = "chat" if path.endswith("/chat/completions") else "completion"
+        text = body["messages"][-1]["content"] if style == "chat" else body["prompt"]
+        asked = text.rpartition("Q: ")[2].removesuffix("\nA:")
+        with self._lock:
+            self.bodies.append(body)
+            self.headers.append(headers)
+            times = self._asked.get(asked, 0)
+            self._asked[asked] = times + 1
+        action = self.script(asked, times)
+        return action if callable(action) else reply(action, style=style)
+
+    @property
+    def asked(self):
+        """How often each input was asked for."""
+        return dict(self._asked)
+
+    def close(self):
+        self.closing = True
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def send(handler, status, content, headers=(), length=None):
+    handler.send_response(status)
+    fields = {"Content-Type": "application/json", **dict(headers)}
+    fields["Content-Length"] = str(len(content) if length is None else length)
+    for name, value in fields.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(content)
+    handler.wfile.flush()
+
+
+def message(text, finish_reason="stop", style="chat", usage=(100, 10)):
+    choice = {"index": 0, "finish_reason": finish_reason}
+    choice |= {"message": {"content": text}} if style == "chat" else {"text": text}
+    body = {"choices": [choice]}
+    if usage:
+        read, written = usage
+        body["usage"] = {"prompt_tokens": read, "completion_tokens": written}
+    return json.dumps(body).encode()
+
+
+def reply(text, **fields):
+    return lambda handler: send(handler, 200, message(text, **fields))
+
+
+def raw(content, **headers):
+    return lambda handler: send(handler, 200, content, headers)
+
+
+def status(code, text="no", **headers):
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = json.dumps({"error": {"message": text}}).encode()
+    return lambda handler: send(handler, code, body, headers)
+
+
+def cut_off(handler):
+    content = message("It is cut. So the answer is yes.")
+    send(handler, 200, content[:-20], length=len(content))
+    handler.close_connection = True
+    handler.connection.close()
+
+
+def hang_up(handler):
+    handler.close_connection = True
+    handler.connection.close()
+
+
+def hang(handler):
+    time.sleep(1.5)
+    handler.close_connection = True
+
+
+def drip(handler):
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    for _ in range(30):
+        handler.wfile.write(b" ")
+        handler.wfile.flush()
+        time.sleep(0.05)
+    handler.close_connection = True
+
+
+def endless(handler):
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(1 << 40))
+    handler.end_headers()
+    while True:
+        handler.wfile.write(b" " * (1 << 20))
+
+
+ACTIONS = {
+    "reply": reply,
+    "raw": raw,
+    "status": status,
+    "cut_off": cut_off,
+    "hang_up": hang_up,
+    "hang": hang,
+    "drip": drip,
+    "endless": endless,
+    "message": message,
+}
+
+
+@pytest.fixture(scope="session")
+def act():
+    """What a script may answer with, by name."""
+    return ACTIONS
+
+
+@pytest.fixture
+def serve():
+    """Starts servers with a script, and stops them after the test."""
+    servers = []
+
+    def start(script):
+        servers.append(Server(script))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def write_inputs(path, count, labels=False):
+    rows = [{"id": f"n{n}", "input": f"line {n}"} for n in range(count)]
+    for n, row in enumerate(rows if labels else []):
+        row["label"] = "visit" if n % 2 else "remote"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def bindings(folder, server_url, inputs, **macros):
+    macros = {
+        "PROMPT": "template",
+        "INPUT_FILE": str(inputs),
+        "OUTPUT_DIR": str(folder / "out"),
+        "MODEL": "scripted",
+        "BASE_URL": server_url,
+        "BACKOFF": 0.01,
+        "TIMEOUT": 1.0,
+        "MAX_ATTEMPTS": 2,
+        **macros,
+    }
+    return [f"{name} = {value!r}" for name, value in macros.items()]
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Makes the bindings of an extraction of made-up inputs into `tmp_path/out`."""
+
+    def make(server, count=4, labels=False, **macros):
+        inputs = tmp_path / "inputs.jsonl"
+        if "INPUT_FILE" not in macros and not inputs.exists():
+            write_inputs(inputs, count, labels)
+        return bindings(tmp_path, server.url, inputs, **macros)
+
+    return make
+
+
+@pytest.fixture
+def extract(command, monkeypatch):
+    """Runs an extraction here, without a card's plots; returns the exit status."""
+    monkeypatch.setattr(extraction, "_write_card", lambda *_: None)
+
+    def run(server, dry_run=False, **options):
+        settings.configure(["teacher/extract.gin"], command(server, **options))
+        return extraction.extract(dry_run=dry_run)
+
+    yield run
+    gin.clear_config()
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """Reads a JSONL file of the extraction's folder."""
+
+    def read(name):
+        lines = (tmp_path / "out" / name).read_text().split("\n")
+        return [json.loads(line) for line in lines if line]
+
+    return read

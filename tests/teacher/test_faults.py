@@ -1,0 +1,347 @@
+"""Servers that fail in every way: each example ends stored or reported, exactly once.
+
+More random moments of being killed than the suite's three, with a log:
+
+    DSBS_KILLS=30 python -m pytest tests/teacher/test_faults.py -k killed -s
+"""
+
+import email.utils
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dsbs_jax.errors import UserError
+from dsbs_jax.teacher import extraction, store
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+KILLS = int(os.environ.get("DSBS_KILLS", "3"))
+FILES = ("rationales.jsonl", "filtered.jsonl", "failed.jsonl")
+GOOD = "The line is dead. So the answer is visit."
+
+
+def assert_each_ends_once(rows, count):
+    ids = [row["id"] for name in FILES for row in rows(name)]
+    assert sorted(ids) == sorted(f"n{n}" for n in range(count))
+
+
+def soon():
+    return email.utils.formatdate(time.time() + 1, usegmt=True)
+
+
+# Where asking again helps.
+FAULTS = {
+    "429": lambda act: act["status"](429, "slow down"),
+    "429 with seconds": lambda act: act["status"](429, Retry_After="0.05"),
+    "429 with a date": lambda act: act["status"](429, Retry_After=soon()),
+    "429 with nonsense": lambda act: act["status"](429, Retry_After="soon, -1 or nan"),
+    "500": lambda act: act["status"](500),
+    "503 without JSON": lambda act: lambda handler: handler.send_error(503),
+    "cut in the body": lambda act: act["cut_off"],
+    "hangs up": lambda act: act["hang_up"],
+    "broken JSON": lambda act: act["raw"](b'{"choices": [{"message": '),
+    "no JSON at all": lambda act: act["raw"](b"<html>busy</html>"),
+    "JSON of another kind": lambda act: act["raw"](b"[1, 2]"),
+    "nested without end": lambda act: act["raw"](b"[" * 200_000),
+    "no choices": lambda act: act["raw"](b'{"choices": []}'),
+    "empty choice": lambda act: act["raw"](b'{"choices": [{}]}'),
+    "choice without text": lambda act: act["reply"](None),
+    "another encoding": lambda act: act["raw"](
+        act["message"]("caf\u00e9").decode("unicode_escape").encode("latin-1")
+    ),
+    "UTF-16": lambda act: act["raw"](act["message"](GOOD).decode().encode("utf-16")),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_failed_attempt_is_made_again(serve, act, extract, rows, fault):
+    server = serve(lambda _, times: GOOD if times else FAULTS[fault](act))
+    assert extract(server) == extraction.DONE
+    assert len(rows("rationales.jsonl")) == 4
+    assert set(server.asked.values()) == {2}
+    assert_each_ends_once(rows, 4)
+    # All is there: nothing is asked again.
+    assert extract(server) == extraction.DONE
+    assert set(server.asked.values()) == {2}
+
+
+@pytest.mark.parametrize("fault", ["500", "broken JSON", "no choices", "hangs up"])
+def test_what_never_answers_is_reported_and_asked_again(
+    serve, act, extract, rows, fault
+):
+    broken = {"line 1", "line 2"}
+
+    def script(asked, _):
+        return FAULTS[fault](act) if asked in broken else GOOD
+
+    server = serve(script)
+    assert extract(server) == extraction.SOME_FAILED
+    failed = rows("failed.jsonl")
+    assert [row["id"] for row in failed] == ["n1", "n2"]
+    assert all("(2 attempts)" in row["reason"] for row in failed)
+    assert_each_ends_once(rows, 4)
+    broken.clear()
+    assert extract(server) == extraction.DONE
+    assert server.asked == {"line 0": 1, "line 1": 3, "line 2": 3, "line 3": 1}
+    assert not rows("failed.jsonl")
+    assert_each_ends_once(rows, 4)
+
+
+@pytest.mark.parametrize("fault", ["hang", "drip", "endless"])
+def test_attempt_ends_in_time(serve, act, extract, rows, fault):
+    server = serve(lambda asked, _: GOOD if asked != "line 1" else act[fault])
+    began = time.monotonic()
+    assert extract(server, TIMEOUT=0.3) == extraction.SOME_FAILED
+    assert time.monotonic() - began < 3
+    (failed,) = rows("failed.jsonl")
+    assert failed["reason"].startswith(("no whole reply within 0.3 s", "the reply is"))
+    assert_each_ends_once(rows, 4)
+
+
+TEXTS = {
+    "control characters": "".join(map(chr, range(32))) + GOOD,
+    "NULs": "\0" * 1000 + GOOD,
+    "lone surrogates": "\ud800 \udfff " + GOOD,
+    "only half an emoji": GOOD[:-1] + "\ud83d.",
+    "line separators": "a\u2028b\u2029c\x85d " + GOOD,
+    "empty": "",
+    "blank": " \n\t ",
+    "not an answer": "I cannot help with that.",
+    "two answers": GOOD + " " + GOOD,
+    "looks like a log": '{"key": null, "spent": [0, 0, 0]}\n{"checksum": "',
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_any_text_is_stored_as_it_came(serve, extract, rows, tmp_path, name):
+    server = serve(lambda asked, _: TEXTS[name] if asked == "line 1" else GOOD)
+    assert extract(server) == extraction.DONE
+    assert_each_ends_once(rows, 4)
+    opened = store.Store(tmp_path / "out/completions")
+    assert TEXTS[name] in {stored.text for stored in opened.replies.values()}
+    assert not opened.damaged
+    opened.close()
+    assert extract(server) == extraction.DONE
+    assert set(server.asked.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("It is dead. So the answer is vis", None),
+        ("It is dead. So the answer is visit.\n\nQ: another li", "visit"),
+    ],
+)
+def test_truncated_answer_is_no_label(serve, act, extract, rows, text, label):
+    server = serve(lambda *_: act["reply"](text, finish_reason="length"))
+    assert extract(server, count=1) == extraction.DONE
+    labels = [row["teacher_label"] for row in rows("rationales.jsonl")]
+    assert labels == ([label] if label else [])
+    assert [row["completions"] for row in rows("filtered.jsonl")] == (
+        [] if label else [[text]]
+    )
+
+
+@pytest.mark.parametrize("code", [401, 403, 404, 307])
+def test_refusal_ends_the_run_with_one_error(serve, act, extract, tmp_path, code):
+    server = serve(lambda *_: act["status"](code, "go away", Location="/elsewhere"))
+    with pytest.raises(UserError, match=f"status {code}: go away"):
+        extract(server, CONCURRENCY=1)
+    assert len(server.bodies) == 1
+    assert not (tmp_path / "out/rationales.jsonl").exists()
+
+
+def test_bad_request_ends_the_run_unless_others_were_answered(
+    serve, act, extract, tmp_path
+):
+    def script(asked, _):
+        return act["status"](400, "too long") if asked == "line 0" else GOOD
+
+    server = serve(script)
+    with pytest.raises(UserError, match="example 'n0': status 400: too long"):
+        extract(server, CONCURRENCY=1)
+    assert len(server.bodies) == 1
+    # Once it is known that the server answers others, this one is reported.
+    others = [{"id": f"n{n}", "input": f"line {n}"} for n in (1, 0, 2)]
+    path, folder = tmp_path / "others.jsonl", tmp_path / "others"
+    path.write_text("".join(json.dumps(row) + "\n" for row in others))
+    paths = {"INPUT_FILE": str(path), "OUTPUT_DIR": str(folder)}
+    status = extract(server, CONCURRENCY=1, **paths)
+    assert status == extraction.SOME_FAILED
+    failed = json.loads((folder / "failed.jsonl").read_text())
+    assert (failed["id"], failed["reason"]) == ("n0", "status 400: too long")
+
+
+def test_server_that_fails_throughout_ends_the_run(serve, act, extract):
+    server = serve(lambda *_: act["status"](500, "out of order"))
+    with pytest.raises(UserError, match="3 requests in a row .*out of order"):
+        extract(server, count=30, MAX_FAILURES_IN_A_ROW=3, CONCURRENCY=2)
+    assert len(server.bodies) <= 10
+
+
+def test_everybody_waits_as_long_as_the_server_asks(serve, act, extract):
+    times = []
+
+    def script(*_):
+        times.append(time.monotonic())
+        return GOOD if len(times) > 1 else act["status"](429, Retry_After="1")
+
+    assert extract(serve(script), count=6, CONCURRENCY=1) == extraction.DONE
+    assert times[1] - times[0] >= 1
+
+
+def test_endless_wait_is_refused(serve, act, extract):
+    server = serve(lambda *_: act["status"](429, "quota", Retry_After="86400"))
+    with pytest.raises(UserError, match="429: quota; the server asks to wait 86,400 s"):
+        extract(server)
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def start(command, log):
+    arguments = [f"--gin.{b.replace(' = ', '=', 1)}" for b in command]
+    module = [sys.executable, "-m", "dsbs_jax.teacher.extract"]
+    return subprocess.Popen(
+        [*module, "--gin_file=teacher/extract.gin", *arguments],
+        env=environment(),
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_the_run_cleanly(serve, command, rows, tmp_path, number):
+    def script(*_):
+        time.sleep(0.05)
+        return GOOD
+
+    server = serve(script)
+    made = command(server, count=30, CONCURRENCY=2)
+    with (tmp_path / "log").open("w+") as log:
+        run = start(made, log)
+        while len(server.bodies) < 5:
+            time.sleep(0.01)
+        run.send_signal(number)
+        assert run.wait(20) == 128 + number
+        log.seek(0)
+        said = log.read()
+    assert "asked to stop" in said and "replies are missing" in said
+    assert "Traceback" not in said
+    stored = store.Store(tmp_path / "out/completions")
+    # Requests under way came to their end.
+    assert len(stored.replies) == len(server.bodies) < 30
+    stored.close()
+    assert not (tmp_path / "out/rationales.jsonl").exists()
+    with (tmp_path / "log").open("w") as log:
+        assert start(made, log).wait(60) == extraction.DONE
+    assert_each_ends_once(rows, 30)
+    assert set(server.asked.values()) == {1}
+
+
+def stored_inputs(folder):
+    """The inputs whose replies are stored whole, read without opening the store."""
+    path = folder / "completions/replies.jsonl"
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    ids = [json.loads(line).get("id") for line in lines]
+    return {f"line {id[1:]}" for id in ids if id}
+
+
+def killed_script(act):
+    """Some fail at first, some always, some answer nonsense; all take a while."""
+
+    def script(asked, times):
+        time.sleep(0.03)
+        kind = int(asked.split()[1]) % 10
+        if kind == 3 and times == 0:
+            return act["status"](500)
+        if kind == 5:
+            return act["raw"](b'{"choices": [')
+        if kind == 7:
+            return "\ud800 no idea"
+        return f"{asked} is dead. So the answer is visit."
+
+    return script
+
+
+def test_killed_at_any_moment_loses_nothing(serve, act, command, tmp_path):
+    server = serve(killed_script(act))
+    count = 60
+
+    def run(folder, kill_after=None):
+        made = command(server, count=count, OUTPUT_DIR=str(folder), CONCURRENCY=4)
+        with (tmp_path / "log").open("a") as log:
+            began, process = time.monotonic(), start(made, log)
+            try:
+                return process.wait(kill_after), time.monotonic() - began
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return process.wait(), time.monotonic() - began
+
+    def log():
+        return (tmp_path / "log").read_text()[-2000:]
+
+    status, seconds = run(tmp_path / "whole")
+    assert status == extraction.SOME_FAILED, log()
+    expected = {name: (tmp_path / "whole" / name).read_bytes() for name in FILES}
+    assert all(expected.values())
+    print(f"\na run takes {seconds:.1f} s")
+    rng, number, finished = random.Random(KILLS), 0, 0
+
+    def assert_whole(folder):
+        assert {n: (folder / n).read_bytes() for n in FILES} == expected
+
+    while number < KILLS:
+        folder = tmp_path / f"run{finished}"
+        before, asked = stored_inputs(folder), server.asked
+        moment = rng.uniform(0, seconds)
+        status, _ = run(folder, kill_after=moment)
+        for line in before:
+            assert server.asked[line] == asked[line], "asked twice"
+        assert before <= stored_inputs(folder)
+        if status == extraction.SOME_FAILED:
+            assert_whole(folder)
+            finished += 1
+            continue
+        assert status == -signal.SIGKILL, log()
+        number += 1
+        files = sorted(p.name for p in folder.glob("*.json*")) if before else []
+        print(
+            f"kill {number} after {moment:.2f} s: {len(before)} -> "
+            f"{len(stored_inputs(folder))} of 54 replies; {', '.join(files)}"
+        )
+    status, _ = run(folder)
+    assert status == extraction.SOME_FAILED, log()
+    assert_whole(folder)
+    print(f"{number} kills, {finished + 1} runs ended like one never stopped")
+
+
+def test_imports_neither_tensorflow_nor_jax(serve, command, tmp_path):
+    """A whole extraction, its card included."""
+    server = serve(lambda *_: GOOD)
+    arguments = [f"--gin_bindings={b}" for b in command(server)]
+    code = """
+import runpy, sys
+sys.argv[0] = "extract"
+try:
+    runpy.run_module("dsbs_jax.teacher.extract", run_name="__main__")
+except SystemExit as end:
+    print("status", end.code)
+print("heavy", [m for m in ("tensorflow", "jax", "seqio", "torch") if m in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--gin_file=teacher/extract.gin", *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.endswith("status 0\nheavy []\n"), done.stdout + done.stderr
+    assert (tmp_path / "out/card.html").is_file()

@@ -1,0 +1,191 @@
+import collections
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dsbs_jax.data import arithmetic, completions, metrics
+from dsbs_jax.data.records import SEGMENT_SEPARATOR
+from dsbs_jax.errors import UserError
+from dsbs_jax.teacher import prompts, structured
+
+OWN = ("cqa", "svamp", "asdiv", "anli1", "esnli")
+ALL = (*OWN, "template")
+
+SMALL = """# A comment.
+rule: default
+stop: \\nQ:
+
+=== instructions
+Say yes or no.
+
+=== question
+Q: {input}
+A:
+
+=== input
+ice
+=== label
+no
+=== answer
+Ice is cold. So the answer is no.
+"""
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_exemplar_is_read_as_it_says(name):
+    prompt = prompts.load(name)
+    assert prompt.rule == ("default" if name == "template" else name)
+    for exemplar in prompt.exemplars:
+        parsed = completions.parse(prompt.rule, exemplar.answer)
+        assert parsed.problem is None
+        assert parsed.label == exemplar.label
+        assert metrics.correct_fn(prompt.rule)(exemplar.label, parsed.label)
+        assert len(parsed.rationale.split()) >= 8
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_ten_different_exemplars(name):
+    exemplars = prompts.load(name).exemplars
+    assert len(exemplars) == 10
+    assert len({e.input for e in exemplars}) == 10
+    assert len({e.answer for e in exemplars}) == 10
+
+
+@pytest.mark.parametrize("name", ["anli1", "esnli"])
+def test_classes_are_balanced_and_mixed(name):
+    labels = [e.label for e in prompts.load(name).exemplars]
+    counts = collections.Counter(labels)
+    assert set(counts) == set(completions.NLI_CLASSES)
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert all(a != b for a, b in zip(labels, labels[1:], strict=False))
+
+
+def test_choices_are_balanced_and_among_those_offered():
+    letters = collections.Counter()
+    for exemplar in prompts.load("cqa").exemplars:
+        choices = dict(re.findall(r"^\((\w)\) (.+)$", exemplar.input, re.MULTILINE))
+        (letter,) = re.findall(r"So the answer is \((\w)\)", exemplar.answer)
+        assert choices[letter] == exemplar.label
+        letters[letter] += 1
+    assert set(letters.values()) == {2} and len(letters) == 5
+
+
+@pytest.mark.parametrize("name", ["svamp", "asdiv"])
+def test_equations_have_a_value_and_use_the_numbers_of_the_story(name):
+    for exemplar in prompts.load(name).exemplars:
+        value = arithmetic.value(exemplar.label)
+        assert value is not None and value > 0
+        told = re.findall(r"\d+(?:\.\d+)?", exemplar.input)
+        words = {"four": "4"}
+        told += [number for word, number in words.items() if word in exemplar.input]
+        # A rectangle has each of its sides twice.
+        told += ["2"] if "rectangular" in exemplar.input else []
+        assert set(re.findall(r"\d+(?:\.\d+)?", exemplar.label)) <= set(told)
+
+
+def test_prompt_ends_where_the_teacher_goes_on():
+    prompt = prompts.parse(SMALL, "small")
+    assert prompt.text("fire") == (
+        "Say yes or no.\n\nQ: ice\nA: Ice is cold. So the answer is no.\n\nQ: fire\nA:"
+    )
+    assert prompt.stop == ("\nQ:",)
+    assert prompt.messages("fire") == [
+        {"role": "user", "content": "Say yes or no.\n\nQ: ice\nA:"},
+        {"role": "assistant", "content": "Ice is cold. So the answer is no."},
+        {"role": "user", "content": "Q: fire\nA:"},
+    ]
+    assert prompt.messages("fire", as_json=True)[1]["content"] == (
+        '{"rationale": "Ice is cold.", "label": "no"}'
+    )
+
+
+def test_segments_have_their_places():
+    prompt = prompts.load("esnli")
+    asked = prompt.ask(f"A dog runs.{SEGMENT_SEPARATOR}It sleeps.")
+    assert asked == "Premise: A dog runs.\nHypothesis: It sleeps.\nReason:"
+    with pytest.raises(ValueError, match="expects 2 segments separated .*, found 1"):
+        prompt.ask("A dog runs.")
+
+
+@given(st.text(alphabet="{} input1segmnt\n\\", min_size=1))
+def test_input_is_put_in_as_it_is(text):
+    prompt = prompts.parse(SMALL, "small")
+    assert prompt.text(text).endswith(f"\n\nQ: {text}\nA:")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("rule: default", "rule: cqaa", "found 'rule: cqaa', expected 'rule: ' and"),
+        ("rule: default", "model: x", "found 'model: x'"),
+        ("{input}\nA:", "\nA:", "expected a section 'question' with {input}"),
+        ("=== label\nno\n", "", "exemplar 1: expected a section 'label'"),
+        ("=== label\nno", "=== label\nyes", "exemplar 1: .* reads 'no' .* label 'yes'"),
+        (
+            "So the answer",
+            "The answer",
+            r"exemplar 1: .* reads None \(no answer marker",
+        ),
+        ("=== answer", "=== anser", "expected a section 'answer', found 'anser'"),
+        ("=== answer\nIce is cold. So the answer is no.\n", "", "exemplar 1 is not wh"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_named(tmp_path, old, new, message):
+    assert old in SMALL
+    path = tmp_path / "own.txt"
+    path.write_text(SMALL.replace(old, new))
+    with pytest.raises(UserError, match=message) as caught:
+        prompts.load(str(path))
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(UserError, match="prompt 'cqaa': No such file.* one of anli1, "):
+        prompts.load("cqaa")
+    with pytest.raises(UserError, match="Is a directory"):
+        prompts.load(str(tmp_path))
+    (tmp_path / "latin.txt").write_bytes(b"rule: caf\xe9")
+    with pytest.raises(UserError, match="latin.txt: not UTF-8 at byte 9"):
+        prompts.load(str(tmp_path / "latin.txt"))
+
+
+def test_own_file_with_windows_line_ends_and_a_mark_is_read(tmp_path):
+    path = tmp_path / "own.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + SMALL.replace("\n", "\r\n").encode())
+    assert prompts.load(str(path)).text("x") == prompts.parse(SMALL, "small").text("x")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_structured_answers_read_as_plain_ones(name):
+    prompt = prompts.load(name)
+    for exemplar in prompt.exemplars:
+        as_json = structured.from_completion(exemplar.answer, prompt.rule)
+        text = structured.to_completion(as_json, prompt.rule)
+        parsed = completions.parse(prompt.rule, text)
+        assert parsed == completions.parse(prompt.rule, exemplar.answer)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "So the answer is yes.",
+        '{"rationale": "x", "label": "yes"',
+        '{"rationale": "x"}',
+        '{"rationale": "x", "label": "yes", "more": 1}',
+        '{"rationale": "x", "label": 1}',
+        '["rationale", "label"]',
+        "null",
+        "[" * 100_000,
+    ],
+)
+def test_broken_structured_output_is_none(text):
+    assert structured.to_completion(text, "default") is None
+
+
+def test_marker_within_a_structured_rationale_gives_no_label():
+    text = '{"rationale": "So the answer is no.", "label": "yes"}'
+    completion = structured.to_completion(text, "default")
+    parsed = completions.parse("default", completion)
+    assert parsed.problem == completions.SEVERAL_MARKERS

@@ -1,0 +1,140 @@
+import multiprocessing
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dsbs_jax.errors import UserError
+from dsbs_jax.teacher.budget import Spending
+from dsbs_jax.teacher.store import DAMAGED, LOG, Store, Stored
+
+# Any characters, lone surrogates and control characters among them.
+TEXT = st.text(st.characters(exclude_categories=()))
+
+
+def stored(number=0, text="so"):
+    return Stored(f"key{number}", f"n{number}", 0, text, "stop", Spending(1, 20, 3))
+
+
+def reopened(folder):
+    store = Store(folder)
+    store.close()
+    return store
+
+
+def filled(folder, count=5):
+    store = Store(folder)
+    for number in range(count):
+        store.add(stored(number))
+    store.close()
+    return folder / LOG
+
+
+@given(text=TEXT, id=TEXT, reason=st.none() | TEXT)
+@settings(max_examples=50)
+def test_any_text_comes_back_as_it_was(tmp_path_factory, text, id, reason):
+    folder = tmp_path_factory.mktemp("store")
+    entry = Stored("key", id, 3, text, reason, Spending(2, 5, 7))
+    store = Store(folder)
+    store.add(entry)
+    store.add_spent(Spending(1))
+    store.close()
+    again = reopened(folder)
+    assert again.replies == {"key": entry}
+    assert again.spent == store.spent == Spending(3, 5, 7)
+    assert not again.damaged
+
+
+def test_log_cut_anywhere_loses_only_the_line_that_was_cut(tmp_path):
+    content = filled(tmp_path / "whole").read_bytes()
+    ends = [n + 1 for n, byte in enumerate(content) if byte == 10]
+    for cut in range(0, len(content), 7):
+        folder = tmp_path / str(cut)
+        folder.mkdir()
+        (folder / LOG).write_bytes(content[:cut])
+        store = Store(folder)
+        whole = sum(end <= cut for end in ends)
+        assert list(store.replies) == [f"key{n}" for n in range(whole)]
+        is_whole = cut == 0 or cut in ends
+        assert len(store.damaged) == (0 if is_whole else 1)
+        # What is added now is not glued to the rest of the cut line.
+        store.add(stored(9))
+        store.close()
+        again = reopened(folder)
+        assert len(again.replies) == whole + 1 and not again.damaged
+
+
+@given(position=st.integers(0, 10**6), byte=st.integers(0, 255))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+def test_changed_byte_is_noticed_and_set_aside(tmp_path_factory, position, byte):
+    folder = tmp_path_factory.mktemp("store")
+    path = filled(folder)
+    content = bytearray(path.read_bytes())
+    position %= len(content)
+    if content[position] == byte:
+        return
+    content[position] = byte
+    path.write_bytes(content)
+    store = reopened(folder)
+    expected = {f"key{n}": stored(n) for n in range(5)}
+    assert store.replies.items() <= expected.items()
+    # A line end that is gone, or one too many, spoils two lines at most.
+    assert 3 <= len(store.replies) < 5 and store.damaged
+    assert (folder / DAMAGED).stat().st_size
+    again = reopened(folder)
+    assert again.replies == store.replies and not again.damaged
+
+
+def test_damaged_lines_are_numbered_and_kept_word_for_word(tmp_path):
+    path = filled(tmp_path)
+    lines = path.read_bytes().split(b"\n")
+    changed = lines[2].replace(b"so", b"no")
+    path.write_bytes(b"\n".join([*lines[:2], changed, b"", b"[1]", *lines[3:]]))
+    store = reopened(tmp_path)
+    assert store.damaged == [
+        "line 3: its checksum is another",
+        "line 4: broken JSON",
+        "line 5: not an entry",
+    ]
+    assert (tmp_path / DAMAGED).read_bytes() == changed + b"\n\n[1]\n"
+    assert path.read_bytes() == b"\n".join([*lines[:2], *lines[3:]])
+
+
+def hold(folder, ready, end):
+    store = Store(folder)
+    ready.set()
+    end.wait()
+    store.close()
+
+
+def test_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, end = context.Event(), context.Event()
+    other = context.Process(target=hold, args=(str(tmp_path), ready, end))
+    other.start()
+    assert ready.wait(60)
+    with pytest.raises(UserError, match="another process is writing to it"):
+        Store(tmp_path)
+    # However it ends.
+    other.kill()
+    other.join()
+    Store(tmp_path).close()
+
+
+def test_reply_is_on_the_disk_when_add_returns(tmp_path, monkeypatch):
+    calls = []
+    fsync, write = os.fsync, os.write
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("sync"), fsync(fd)))
+    store = Store(tmp_path)
+    calls.clear()
+
+    def in_pieces(fd, data):
+        calls.append("write")
+        return write(fd, data[:10])
+
+    monkeypatch.setattr(os, "write", in_pieces)
+    store.add(stored())
+    assert calls[-1] == "sync" and calls.count("sync") == 1
+    store.close()
+    assert reopened(tmp_path).replies == {"key0": stored()}
