@@ -1,0 +1,59 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
+
+from dsbs_jax.local import optimizers as local_optimizers  # noqa: E402
+from dsbs_jax.pods import optimizers  # noqa: E402
+
+
+def updates(optimizer, params, gradients, rates):
+    """Parameters after each step with a learning rate of the trainer's."""
+    state, after = optimizer.init_state(params), []
+    for gradient, rate in zip(gradients, rates, strict=True):
+        hyper = optimizer.update_hyper_params(learning_rate=rate)
+        params, state = optimizer.apply_gradient(hyper, params, state, gradient)
+        after.append(params)
+    return after
+
+
+def random_gradients(count, scale):
+    keys = jax.random.split(jax.random.key(0), count)
+    return [{"w": scale * jax.random.normal(key, (3, 4))} for key in keys]
+
+
+@pytest.mark.parametrize("scale", [0.01, 10.0])
+def test_adamw_is_the_local_engines_with_the_trainers_rate(scale):
+    schedule = local_optimizers.linear_decay(0.1, 5, warmup_steps=2)
+    gradients = random_gradients(5, scale)
+    params = {"w": jnp.ones((3, 4))}
+    found = updates(
+        optimizers.adamw(weight_decay=0.1),
+        params,
+        gradients,
+        [schedule(i) for i in range(5)],
+    )
+    local = local_optimizers.adamw(schedule, weight_decay=0.1)
+    state = local.init(params)
+    for gradient, after in zip(gradients, found, strict=True):
+        change, state = local.update(gradient, state, params)
+        params = jax.tree.map(jnp.add, params, change)
+        np.testing.assert_allclose(after["w"], params["w"], rtol=1e-5, atol=1e-6)
+
+
+def test_the_first_step_of_adamw_is_as_long_as_the_rate():
+    gradient = [{"w": jnp.array([3.0, -0.5])}]
+    (after,) = updates(optimizers.adamw(), {"w": jnp.zeros(2)}, gradient, [0.02])
+    np.testing.assert_allclose(after["w"], [-0.02, 0.02], rtol=1e-5)
+
+
+def test_a_rate_of_0_changes_nothing_but_the_state():
+    params = {"w": jnp.ones(2)}
+    optimizer = optimizers.adamw()
+    state = optimizer.init_state(params)
+    hyper = optimizer.update_hyper_params(learning_rate=0.0)
+    after, state = optimizer.apply_gradient(hyper, params, state, {"w": jnp.ones(2)})
+    np.testing.assert_array_equal(after["w"], params["w"])
+    assert state.step == 1

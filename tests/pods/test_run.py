@@ -1,0 +1,240 @@
+"""Whole runs of T5X's binaries on the project's gin files, and the local engine's."""
+
+import json
+import shutil
+
+import gin
+import jax
+import numpy as np
+import pytest
+
+pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
+
+from dsbs_jax import settings  # noqa: E402
+from dsbs_jax.errors import UserError  # noqa: E402
+from dsbs_jax.local import inference, loop  # noqa: E402
+from dsbs_jax.student import convert, weights  # noqa: E402
+
+CURVES = ("loss", "label_loss", "rationale_loss", "learning_rate")
+
+
+@pytest.fixture
+def run_local(tiny_settings):
+    def run(folder, **macros):
+        files, bindings = tiny_settings(MODEL_DIR=str(folder), **macros)
+        settings.configure(files, bindings)
+        try:
+            return loop.train()
+        finally:
+            gin.clear_config()
+
+    return run
+
+
+def parameters(path):
+    source = weights.open_weights(str(path))
+    return {name: source.read(name) for name in source.shapes()}
+
+
+def assert_same_parameters(found, expected, atol=0.0):
+    assert found.keys() == expected.keys()
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], rtol=0, atol=atol)
+
+
+def steps_of(folder):
+    return sorted(int(p.name.split("_")[1]) for p in folder.glob("checkpoint_*"))
+
+
+@pytest.fixture(scope="module")
+def start(tiny_settings, tmp_path_factory):
+    """A student of a few local steps: the run's folder and, for T5X, its weights."""
+    folder = tmp_path_factory.mktemp("start")
+    files, bindings = tiny_settings(
+        MODEL_DIR=str(folder / "local"), TRAIN_STEPS=20, EVAL_PERIOD=20
+    )
+    settings.configure(files, bindings)
+    loop.train()
+    gin.clear_config()
+    # As public checkpoints name them: the step of a long pretraining.
+    path = folder / "checkpoint_1000000"
+    convert.convert(str(folder / "local"), str(path), "t5x")
+    return path
+
+
+@pytest.mark.slow
+def test_fifty_steps_are_the_same_curve(start, run_t5x, run_local, scalars, tmp_path):
+    macros = {
+        "INITIAL_CHECKPOINT_PATH": str(start),
+        "TRAIN_STEPS": 50,
+        "EVAL_PERIOD": 25,
+        "DROPOUT_RATE": 0.0,
+        "RANDOM_SEED": 3,
+        "LEARNING_RATE": 0.01,
+    }
+    results = run_local(tmp_path / "local", **macros)
+    last, _ = run_t5x(MODEL_DIR=str(tmp_path / "pod"), NUM_MICROBATCHES=2, **macros)
+    assert last == 50
+    local, pod = scalars(tmp_path / "local"), scalars(tmp_path / "pod/train")
+    for name in CURVES:
+        assert list(local[name]) == list(pod[name]) == list(range(1, 51))
+        np.testing.assert_allclose(
+            list(pod[name].values()), list(local[name].values()), atol=1e-4, rtol=0
+        )
+    # It is a curve: the loss falls, and the rate to 0.
+    assert local["loss"][50] < 0.9 * local["loss"][1]
+    assert pod["learning_rate"][1] == pytest.approx(0.01)
+    assert pod["learning_rate"][50] == pytest.approx(0.01 / 50, rel=1e-4)
+    accuracies = scalars(tmp_path / "pod/inference_eval/tiny_predict")["eval/accuracy"]
+    assert accuracies[50] == pytest.approx(
+        results["last"]["validation"]["tiny_predict"]["accuracy"]
+    )
+    assert_same_parameters(
+        parameters(tmp_path / "pod/checkpoint_50"),
+        parameters(tmp_path / "local/checkpoints/checkpoint_50"),
+        atol=1e-3,
+    )
+
+
+@pytest.fixture(scope="module")
+def answers(tiny_settings, start):
+    """The local engine's answers for the test split, and its accuracy."""
+    folder = start.parent / "answers"
+    files, bindings = tiny_settings()
+    scores = _evaluate_locally(files, bindings, start, folder)
+    (path,) = folder.glob("**/*tiny_predict.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return {row["input"]: row["prediction"] for row in rows}, scores
+
+
+def _evaluate_locally(files, bindings, checkpoint, folder):
+    keep = ("TRAIN_STEPS", "EVAL_PERIOD", "LOG_PERIOD", "LEARNING_RATE", "BATCH_SIZE")
+    bindings = [b for b in bindings if b.split(" = ")[0] not in keep]
+    settings.configure(
+        [*files[:-1], "local/eval.gin"],
+        [
+            *bindings,
+            f"CHECKPOINT_PATH = {str(checkpoint)!r}",
+            f"EVAL_OUTPUT_DIR = {str(folder)!r}",
+        ],
+    )
+    try:
+        return inference.evaluate()
+    finally:
+        gin.clear_config()
+
+
+def test_eval_gives_the_local_engines_score(start, answers, run_t5x, tmp_path):
+    run_t5x(
+        "eval", CHECKPOINT_PATH=str(start), EVAL_OUTPUT_DIR=str(tmp_path / "scores")
+    )
+    path = tmp_path / "scores/inference_eval/tiny_predict-metrics.jsonl"
+    found = json.loads(path.read_text().splitlines()[-1])
+    assert found["accuracy"] == pytest.approx(answers[1]["tiny_predict"]["accuracy"])
+
+
+def test_infer_gives_the_local_engines_answers(start, answers, run_t5x, tmp_path):
+    run_t5x(
+        "infer", CHECKPOINT_PATH=str(start), INFER_OUTPUT_DIR=str(tmp_path / "answers")
+    )
+    (path,) = tmp_path.glob("answers/tiny_predict-*.jsonl-00000-of-00001")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    found = {row["inputs"]["inputs_pretokenized"]: row["prediction"] for row in rows}
+    assert found == answers[0] and len(set(found.values())) > 1
+    assert all(row["aux"]["scores"] < 0 for row in rows)
+
+
+def test_a_local_run_goes_on_from_t5xs_checkpoint(start, run_t5x, run_local, tmp_path):
+    macros = {"EVAL_PERIOD": 5, "DROPOUT_RATE": 0.0, "TRAIN_STEPS": 5}
+    run_t5x(MODEL_DIR=str(tmp_path / "pod"), **macros)
+    checkpoint = tmp_path / "pod/checkpoint_5"
+    run_local(
+        tmp_path / "local",
+        INITIAL_CHECKPOINT_PATH=str(checkpoint),
+        **{**macros, "LEARNING_RATE": 0.0},
+    )
+    assert_same_parameters(
+        parameters(tmp_path / "local/checkpoints/checkpoint_5"), parameters(checkpoint)
+    )
+
+
+@pytest.mark.parametrize("form", ["t5x", "t5x_orbax"])
+def test_t5x_goes_on_from_either_format(start, form, run_t5x, tmp_path):
+    """The step begins at 0, and so do the optimiser and the relative steps."""
+    path = tmp_path / "checkpoint_700"
+    convert.convert(str(start), str(path), form)
+    last, state = run_t5x(
+        MODEL_DIR=str(tmp_path / "pod"),
+        INITIAL_CHECKPOINT_PATH=str(path),
+        TRAIN_STEPS_RELATIVE=3,
+        TRAIN_STEPS=100,
+        EVAL_PERIOD=3,
+        LEARNING_RATE=0.0,
+    )
+    assert last == int(state.step) == 3
+    assert_same_parameters(parameters(tmp_path / "pod/checkpoint_3"), parameters(start))
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_ends_as_one_that_never_stopped(run_t5x, scalars, tmp_path):
+    macros = {"EVAL_PERIOD": 2, "TRAIN_STEPS": 4, "RANDOM_SEED": 5, "DROPOUT_RATE": 0.1}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    _, expected = run_t5x(MODEL_DIR=str(whole), **macros)
+    for step in steps_of(whole)[:-1]:
+        shutil.copytree(whole / f"checkpoint_{step}", stopped / f"checkpoint_{step}")
+    assert steps_of(stopped)[-1] == 2
+    _, found = run_t5x(MODEL_DIR=str(stopped), **macros)
+    jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
+    losses = [scalars(folder / "train")["loss"] for folder in (whole, stopped)]
+    assert list(losses[1]) == [3, 4]
+    assert [losses[0][step] for step in (3, 4)] == list(losses[1].values())
+
+
+def test_the_best_and_the_last_checkpoint_stay(run_t5x, scalars, tmp_path):
+    run_t5x(MODEL_DIR=str(tmp_path), TRAIN_STEPS=40, EVAL_PERIOD=5, LEARNING_RATE=0.02)
+    accuracies = scalars(tmp_path / "inference_eval/tiny_predict")["eval/accuracy"]
+    before = {step: value for step, value in accuracies.items() if step < 40}
+    best = max(before.values())
+    kept = steps_of(tmp_path)
+    assert kept[-1] == 40 and len(kept) <= 3, (kept, accuracies)
+    assert any(before.get(step) == best for step in kept), (kept, accuracies)
+
+
+def test_adafactor_and_a_method_without_rationales(run_t5x, scalars, tmp_path):
+    """The loss of a task that has no examples is logged as 0, never NaN."""
+    run_t5x(
+        method="finetune",
+        raw=[
+            "OPTIMIZER = @adafactor.Adafactor()",
+            "SCHEDULE = @optax.constant_schedule()",
+        ],
+        MODEL_DIR=str(tmp_path),
+        TRAIN_STEPS=4,
+        EVAL_PERIOD=2,
+    )
+    logged = scalars(tmp_path / "train")
+    assert list(logged["rationale_loss"].values()) == [0] * 4
+    assert list(logged["learning_rate"].values()) == pytest.approx([0.003] * 4)
+    assert logged["label_loss"][4] < logged["label_loss"][1]
+    assert all(np.isfinite(list(values.values())).all() for values in logged.values())
+
+
+@pytest.mark.slow
+def test_the_scanned_network_trains_and_decodes(run_t5x, scalars, tmp_path):
+    run_t5x(
+        extra_files=["t5x/scalable.gin"],
+        MODEL_DIR=str(tmp_path),
+        TRAIN_STEPS=6,
+        EVAL_PERIOD=3,
+        NUM_MICROBATCHES=2,
+        NUM_ENCODER_LAYERS=2,
+        LEARNING_RATE=0.01,
+    )
+    losses = scalars(tmp_path / "train")["loss"]
+    assert losses[6] < losses[1]
+    assert scalars(tmp_path / "inference_eval/tiny_predict")["eval/accuracy"][6] >= 0
+
+
+def test_steps_below_1_are_an_error(run_t5x, tmp_path):
+    with pytest.raises(UserError, match="TRAIN_STEPS_RELATIVE is 0, expected 1"):
+        run_t5x(MODEL_DIR=str(tmp_path), TRAIN_STEPS_RELATIVE=0)

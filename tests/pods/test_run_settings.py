@@ -1,0 +1,39 @@
+import pytest
+
+pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
+
+from dsbs_jax.data import registration  # noqa: E402
+from dsbs_jax.errors import UserError  # noqa: E402
+from dsbs_jax.pods import run_settings  # noqa: E402
+
+
+def test_either_name_of_the_steps_counts():
+    assert run_settings.total_steps(100) == 100
+    assert run_settings.total_steps(100, 7) == 7
+
+
+@pytest.mark.parametrize(("steps", "relative"), [(0, None), (100, -3)])
+def test_steps_below_1_are_an_error(steps, relative):
+    with pytest.raises(UserError, match="expected 1 or more"):
+        run_settings.total_steps(steps, relative)
+
+
+@pytest.mark.parametrize(
+    ("method", "task"),
+    [
+        ("finetune", "tiny_label"),
+        ("step_by_step", "tiny_predict"),
+        ("step_by_step_unlabeled", "tiny_teacher_predict"),
+        ("single_task", "tiny_teacher_rationale_then_label"),
+    ],
+)
+def test_the_best_checkpoint_is_chosen_by_the_label_task(tiny_jsonl, method, task):
+    mixture = registration.mixture_name("tiny", method, files=str(tiny_jsonl))
+    name = run_settings.best_metric(mixture)
+    assert name == f"inference_eval/{task}/eval/accuracy"
+
+
+def test_a_task_without_labels_has_no_best_checkpoint(tiny_jsonl):
+    registration.mixture_name("tiny", "step_by_step", files=str(tiny_jsonl))
+    with pytest.raises(UserError, match="no label task"):
+        run_settings.best_metric("tiny_teacher_rationale")
