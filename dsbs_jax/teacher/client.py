@@ -97,7 +97,8 @@ def _check_url(url: str) -> None:
     try:
         parts = urllib.parse.urlsplit(url)
         parts.port  # noqa: B018  A port that is none raises ValueError here.
-    except (ValueError, AttributeError, TypeError) as error:
+        httpx2.URL(url)
+    except (ValueError, AttributeError, TypeError, httpx2.InvalidURL) as error:
         raise UserError(f"BASE_URL is no address; {expected}") from error
     if parts.username or parts.password or parts.query or parts.fragment:
         # What it holds may be secret: it would end in config.gin, and is not printed.
@@ -266,7 +267,11 @@ class Client:
             raise _Retry(
                 self._clean(f"the reply was cut off: {error}"), charged=True
             ) from error
-        return dataclasses.replace(reply, text=self._redact(reply.text))
+        return Reply(
+            self._redact(reply.text),
+            reply.finish_reason and self._clean(reply.finish_reason),
+            reply.usage,
+        )
 
     async def _send(self, body: Mapping[str, Any]) -> bytes:
         """Sends a request; returns the body of a successful response."""

@@ -112,10 +112,16 @@ class Store:
         # A tuple would read back as a list, and the checksum is of what is read.
         entry["spent"] = list(entry["spent"])
         line = _encode({**entry, "checksum": _checksum(entry)}) + b"\n"
-        view = memoryview(line)
-        while view:
-            view = view[os.write(self._log, view) :]
-        os.fsync(self._log)
+        size = os.fstat(self._log).st_size
+        try:
+            view = memoryview(line)
+            while view:
+                view = view[os.write(self._log, view) :]
+            os.fsync(self._log)
+        except OSError:
+            # A full disk: the next line must not be glued to half of this one.
+            os.ftruncate(self._log, size)
+            raise
 
     def _read(self) -> None:
         try:

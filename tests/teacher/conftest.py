@@ -30,7 +30,7 @@ class Server:
 
             def do_POST(self):
                 content = self.rfile.read(int(self.headers["Content-Length"]))
-                action = outer.take(self.path, json.loads(content), dict(self.headers))
+                action = outer.take(self.path, json.loads(content), self.headers)
                 # Clients that are killed or lose patience hang up.
                 with contextlib.suppress(ConnectionError):
                     action(self)
@@ -40,11 +40,13 @@ class Server:
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._server.socket.listen(64)
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 
     def take(self, path, body, headers):
+        headers = {name.lower(): value for name, value in headers.items()}
         style = "chat" if path.endswith("/chat/completions") else "completion"
         text = body["messages"][-1]["content"] if style == "chat" else body["prompt"]
         asked = text.rpartition("Q: ")[2].removesuffix("\nA:")

@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 
@@ -120,6 +121,27 @@ def test_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
     other.kill()
     other.join()
     Store(tmp_path).close()
+
+
+def test_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    store.add(stored(0))
+    write = os.write
+
+    def full(fd, data):
+        if len(data) < 100:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(fd, data[:30])
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.add(stored(1))
+    monkeypatch.undo()
+    assert list(store.replies) == ["key0"]
+    store.add(stored(2))
+    store.close()
+    again = reopened(tmp_path)
+    assert list(again.replies) == ["key0", "key2"] and not again.damaged
 
 
 def test_reply_is_on_the_disk_when_add_returns(tmp_path, monkeypatch):

@@ -1,0 +1,247 @@
+import asyncio
+import email.utils
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dsbs_jax.errors import UserError
+from dsbs_jax.teacher import replies
+from dsbs_jax.teacher.budget import Budget, Ledger, Spending
+from dsbs_jax.teacher.client import Client, Endpoint, GaveUp, retry_after
+from dsbs_jax.teacher.replies import Reply, Usage
+
+KEY = "sk-very-secret-0123456789/+="
+GOOD = "The line is dead. So the answer is visit."
+MOST = Spending(1, 500, 50)
+
+
+def ask(server, body=None, style="chat", **endpoint):
+    """Sends one request; returns what came of it and what it cost."""
+
+    async def run():
+        ledger, spent = Ledger(Budget(), Spending()), Spending()
+        options = {"backoff": 0.001, "timeout": 2.0, "max_attempts": 2, **endpoint}
+        client = Client(Endpoint(server.url, **options), style, ledger)
+        chat = {"messages": [{"role": "user", "content": "Q: hello\nA:"}]}
+        sent = {"model": "m", **(chat if style == "chat" else {"prompt": "hello"})}
+        try:
+            return await client.ask({**sent, **(body or {})}, MOST, spent), spent
+        finally:
+            await client.close()
+            assert ledger.spent == spent
+
+    return asyncio.run(run())
+
+
+def test_what_is_sent_is_the_body(serve, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server = serve(lambda *_: "fine")
+    fields = {"seed": 3, "stop": ["\nQ:"], "max_tokens": 7, "top_k": 40}
+    found, spent = ask(server, fields)
+    assert found == Reply("fine", "stop", Usage(100, 10))
+    assert spent == Spending(1, 100, 10)
+    messages = [{"role": "user", "content": "Q: hello\nA:"}]
+    assert server.bodies == [{"model": "m", "messages": messages, **fields}]
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+def test_completion_style_has_its_own_path_and_fields(serve):
+    server = serve(lambda *_: "fine")
+    found, _ = ask(server, style="completion")
+    assert found.text == "fine"
+    assert server.bodies == [{"model": "m", "prompt": "hello"}]
+
+
+@pytest.mark.parametrize(
+    ("fault", "tokens"),
+    [
+        ("status", 0),
+        ("cut_off", 2 * 550),
+        ("hang_up", 2 * 550),
+        ("broken", 2 * 550),
+    ],
+)
+def test_attempts_that_may_have_been_computed_are_charged(serve, act, fault, tokens):
+    action = {"status": act["status"](500), "broken": act["raw"](b"{")}.get(fault)
+    found, spent = ask(serve(lambda *_: action or act[fault]))
+    assert isinstance(found, GaveUp)
+    assert (spent.requests, spent.tokens) == (2, tokens)
+
+
+def test_nothing_is_charged_where_nobody_listens(serve):
+    server = serve(lambda *_: "fine")
+    server.close()
+    server.close = lambda: None
+    found, spent = ask(server)
+    assert found.reason.startswith("the connection failed: ")
+    assert spent == Spending(2, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("7", 7.0),
+        ("0.5", 0.5),
+        ("-3", None),
+        ("nan", None),
+        ("inf", None),
+        ("soon", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+    ],
+)
+def test_retry_after(header, seconds):
+    assert retry_after(header) == seconds
+
+
+def test_retry_after_date_counts_from_now():
+    date = email.utils.formatdate(time.time() + 90, usegmt=True)
+    assert 88 < retry_after(date) <= 90
+
+
+@given(st.text(st.characters(max_codepoint=255)))
+def test_retry_after_never_raises(header):
+    assert (retry_after(header) or 0.0) >= 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"base_url": "localhost:8000"}, "BASE_URL is 'localhost:8000', expected http"),
+        ({"base_url": "ftp://host/v1"}, "BASE_URL is 'ftp"),
+        ({"base_url": "http://host:port/v1"}, "BASE_URL is no address"),
+        ({"base_url": "http://a\x01b/v1"}, "BASE_URL is no address"),
+        ({"base_url": None}, "BASE_URL is no address|BASE_URL is None"),
+        ({"timeout": 0}, "TIMEOUT is 0, expected seconds above 0"),
+        ({"max_wait": float("inf")}, "MAX_WAIT is inf"),
+        ({"max_attempts": 0}, "MAX_ATTEMPTS is 0, expected 1 or more"),
+    ],
+)
+def test_bad_setting_is_named(setting, message):
+    with pytest.raises(UserError, match=message):
+        Endpoint(**{"base_url": "http://localhost/v1", **setting})
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"base_url": f"https://user:{KEY}@host/v1"},
+        {"base_url": f"https://host/v1?key={KEY}"},
+        {"api_key_variable": KEY},
+    ],
+)
+def test_key_in_the_wrong_place_is_refused_and_not_shown(setting):
+    with pytest.raises(UserError) as caught:
+        Endpoint(**{"base_url": "http://localhost/v1", **setting})
+    assert KEY not in str(caught.value)
+
+
+def test_key_that_cannot_be_one_is_not_shown(monkeypatch):
+    monkeypatch.setenv("MY_KEY", "s\u00e9cret")
+    with pytest.raises(UserError, match="variable MY_KEY: .* ASCII") as caught:
+        Endpoint("http://localhost/v1", api_key_variable="MY_KEY").key()
+    assert "cret" not in str(caught.value)
+
+
+def test_key_of_another_variable_is_not_sent(serve, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server = serve(lambda *_: "fine")
+    ask(server, api_key_variable="NOT_SET_ANYWHERE")
+    assert KEY not in str(server.headers)
+
+
+def run_binary(server, command, **macros):
+    arguments = [f"--gin_bindings={b}" for b in command(server, **macros)]
+    module = ["-m", "dsbs_jax.teacher.extract", "--gin_file=teacher/extract.gin"]
+    return subprocess.run(
+        [sys.executable, *module, *arguments],
+        env={**os.environ, "OPENAI_API_KEY": KEY, "OPENAI_LOG": "debug"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_key_appears_nowhere(serve, act, command, tmp_path):
+    """Also where the server says it back, in an error or a completion."""
+    answers = {
+        "line 0": f"Your key is {KEY}. {GOOD}",
+        "line 1": act["status"](500, f"unknown key {KEY}"),
+        "line 2": GOOD,
+    }
+    server = serve(lambda asked, _: answers[asked])
+    done = run_binary(server, command, count=3, MAX_ATTEMPTS=1)
+    assert done.returncode == 4, done.stderr
+    assert f"Bearer {KEY}" in server.headers[0]["authorization"]
+    answers["line 1"] = act["status"](401, f"bad key {KEY}")
+    refused = run_binary(server, command, MAX_ATTEMPTS=1)
+    assert refused.returncode == 2
+    assert "status 401: bad key [key]; the key is read from OPENAI" in refused.stderr
+    said = done.stdout + done.stderr + refused.stdout + refused.stderr
+    assert KEY not in said and "Traceback" not in said
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(files) >= 9
+    for path in files:
+        assert KEY.encode() not in path.read_bytes(), path
+    log = (tmp_path / "out/completions/replies.jsonl").read_text()
+    assert "Your key is [key]. The line" in log
+
+
+def test_what_a_server_says_cannot_disturb_the_terminal(serve, act):
+    server = serve(
+        lambda *_: act["status"](400, "a\x1b[2J\nb\u202e\ud800" + "c" * 9999)
+    )
+    found, _ = ask(server)
+    assert found.own_fault
+    assert found.reason.isprintable() and len(found.reason) <= 300
+
+
+BODIES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(
+                ["choices", "message", "content", "text", "usage", "prompt_tokens"]
+            ),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(body=BODIES, style=st.sampled_from(["chat", "completion"]))
+def test_any_json_is_a_reply_or_malformed(body, style):
+    import json
+
+    try:
+        found = replies.read(json.dumps(body).encode(), style)
+    except replies.Malformed:
+        return
+    assert isinstance(found.text, str)
+
+
+@given(st.binary())
+def test_any_bytes_are_a_reply_or_malformed(content):
+    with pytest.raises(replies.Malformed):
+        replies.read(content, "chat")
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [None, [], {"prompt_tokens": -1}, {"prompt_tokens": 1e9}, {"prompt_tokens": True}],
+)
+def test_usage_that_makes_no_sense_is_none(act, usage):
+    content = act["message"]("x", usage=None)[:-1]
+    import json
+
+    content += b', "usage": ' + json.dumps(usage).encode() + b"}"
+    assert replies.read(content, "chat") == Reply("x", "stop", None)

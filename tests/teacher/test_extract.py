@@ -1,0 +1,330 @@
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import gin
+import pytest
+
+from dsbs_jax import settings
+from dsbs_jax.data import jsonl
+from dsbs_jax.errors import UserError
+from dsbs_jax.teacher import extraction, prompts, sampling
+from dsbs_jax.teacher.sampling import Sampling
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def answer(asked, label="visit"):
+    return f"What {asked} says is enough to decide. So the answer is {label}."
+
+
+def test_output_is_a_dataset_of_ones_own(serve, extract, tmp_path):
+    server = serve(lambda asked, _: answer(asked))
+    assert extract(server, count=6, labels=True) == extraction.DONE
+    records = jsonl.read_jsonl(tmp_path / "out/rationales.jsonl")
+    assert [(r.id, r.label) for r in records[:2]] == [("n0", "remote"), ("n1", "visit")]
+    assert all(r.teacher_label == "visit" for r in records)
+    assert records[3].rationale == "What line 3 says is enough to decide."
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["inputs"] == report["kept"] == report["replies"] == 6
+    assert report["spent"]["requests"] == 6 and report["filtered"] == {}
+
+
+def test_samples_are_asked_for_one_by_one_and_vote(serve, extract, rows):
+    votes = iter(["visit", "visit", "remote", "visit", "remote"] * 3)
+    server = serve(lambda asked, _: answer(asked, next(votes)))
+    options = {"SAMPLES": 5, "TEMPERATURE": 0.7, "SEED": 40, "CONCURRENCY": 1}
+    assert extract(server, count=1, **options) == extraction.DONE
+    (row,) = rows("rationales.jsonl")
+    assert row["teacher_label"] == "visit"
+    assert (row["votes"], row["samples"], row["margin"]) == (3, 5, 0.2)
+    assert [body["seed"] for body in server.bodies] == [40, 41, 42, 43, 44]
+    assert {body["temperature"] for body in server.bodies} == {0.7}
+    # More samples later are asked for alone.
+    assert extract(server, **{**options, "SAMPLES": 7}) == extraction.DONE
+    assert [body["seed"] for body in server.bodies[5:]] == [45, 46]
+    assert rows("rationales.jsonl")[0]["samples"] == 7
+
+
+def test_samples_that_failed_do_not_spoil_the_others(serve, act, extract, rows):
+    script = iter(["visit", None, "visit"])
+
+    def next_answer(asked, _):
+        label = next(script)
+        return answer(asked, label) if label else act["raw"](b"{")
+
+    options = {"SAMPLES": 3, "TEMPERATURE": 1.0, "CONCURRENCY": 1, "MAX_ATTEMPTS": 1}
+    assert extract(serve(next_answer), count=1, **options) == extraction.DONE
+    (row,) = rows("rationales.jsonl")
+    assert (row["votes"], row["samples"]) == (2, 2)
+    assert rows("report.json" if False else "failed.jsonl") == []
+
+
+def test_same_input_twice_is_asked_once(serve, extract, tmp_path, rows):
+    path = tmp_path / "inputs.jsonl"
+    path.write_text('{"input": "line 1"}\n' * 2 + '{"input": "line 2"}\n')
+    server = serve(lambda asked, _: answer(asked))
+    options = {"DROP_DUPLICATE_ROWS": False}
+    assert extract(server, **options) == extraction.DONE
+    assert server.asked == {"line 1": 1, "line 2": 1}
+    ids = [row["id"] for row in rows("rationales.jsonl")]
+    assert ids == ["inputs-1", "inputs-2", "inputs-3"]
+    assert extract(server) == extraction.DONE
+    (dropped,) = rows("filtered.jsonl")
+    assert dropped["id"] == "inputs-2" and "duplicate" in dropped["reason"]
+
+
+def test_structured_output_is_asked_for_and_read_strictly(serve, extract, rows):
+    replies = {
+        "line 0": '{"rationale": "It is dead.", "label": "visit"}',
+        "line 1": '{"rationale": "It is dead.", "label": "visit", "x": 1}',
+        "line 2": "It is dead. So the answer is visit.",
+    }
+    server = serve(lambda asked, _: replies[asked])
+    assert extract(server, count=3, STRUCTURED=True) == extraction.DONE
+    (row,) = rows("rationales.jsonl")
+    assert (row["teacher_label"], row["rationale"]) == ("visit", "It is dead.")
+    dropped = {row["id"]: row["completions"] for row in rows("filtered.jsonl")}
+    assert dropped == {"n1": [replies["line 1"]], "n2": [replies["line 2"]]}
+    body = server.bodies[0]
+    schema = body["response_format"]["json_schema"]["schema"]
+    assert list(schema["properties"]) == ["rationale", "label"]
+    assert "stop" not in body
+    assert json.loads(body["messages"][1]["content"]).keys() == {"rationale", "label"}
+
+
+def test_completion_style(serve, extract, rows):
+    server = serve(lambda asked, _: " " + answer(asked) + "\n\nQ: and")
+    assert extract(server, STYLE="completion") == extraction.DONE
+    assert len(rows("rationales.jsonl")) == 4
+    prompt = prompts.load("template")
+    assert sorted(b["prompt"] for b in server.bodies) == [
+        prompt.text(f"line {n}") for n in range(4)
+    ]
+    assert server.bodies[0]["stop"] == ["\nQ:"]
+
+
+def test_fields_of_the_server_are_passed_on(serve, extract):
+    server = serve(lambda asked, _: answer(asked))
+    fields = {"SEED": None, "TEMPERATURE": None, "SEND_STOP": False}
+    extra = {"top_k": 5, "chat_template_kwargs": {"enable_thinking": False}}
+    options = {"MAX_TOKENS_NAME": "max_completion_tokens", "EXTRA_BODY": extra}
+    assert extract(server, count=1, **fields, **options) == extraction.DONE
+    (body,) = server.bodies
+    assert body.pop("messages")
+    assert body == {"model": "scripted", "max_completion_tokens": 256, **extra}
+
+
+def test_dry_run_prints_the_whole_prompt_and_does_nothing(
+    serve, extract, tmp_path, capsys
+):
+    server = serve(lambda asked, _: answer(asked))
+    assert extract(server, dry_run=True) == extraction.DONE
+    said = capsys.readouterr().out
+    for message in prompts.load("template").messages("line 0"):
+        assert f"[{message['role']}]\n{message['content']}\n" in said
+    assert '"seed": 0' in said and "estimate, by 4 characters a token: 4 requ" in said
+    assert extract(server, dry_run=True, STYLE="completion") == extraction.DONE
+    assert prompts.load("template").text("line 0") in capsys.readouterr().out
+    assert not server.bodies and not (tmp_path / "out").exists()
+
+
+OTHER = [
+    ({"MODEL": "another"}, "MODEL = 'scripted', now it is 'another'"),
+    ({"TEMPERATURE": 0.5}, "TEMPERATURE = 0.0, now it is 0.5"),
+    ({"STYLE": "completion"}, "STYLE = 'chat', now"),
+    ({"EXTRA_BODY": {"top_k": 1}}, "EXTRA_BODY = {}, now"),
+]
+
+
+@pytest.mark.parametrize(("macros", "message"), OTHER)
+def test_other_settings_are_not_mixed_into_a_folder(
+    serve, extract, tmp_path, macros, message
+):
+    server = serve(lambda asked, _: answer(asked))
+    assert extract(server) == extraction.DONE
+    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    with pytest.raises(UserError, match=re.escape(message)):
+        extract(server, **macros)
+    after = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert after == before and len(server.bodies) == 4
+    # What does not change the replies may change.
+    more = {"CONCURRENCY": 1, "MAX_REQUESTS": 100, "MIN_WORDS": 30}
+    assert extract(server, **more) == extraction.DONE
+    assert len(server.bodies) == 4
+
+
+def test_other_inputs_and_prompts_are_not_mixed_into_a_folder(serve, extract, tmp_path):
+    server = serve(lambda asked, _: answer(asked))
+    assert extract(server) == extraction.DONE
+    own = tmp_path / "own.txt"
+    text = (prompts.FOLDER / "template.txt").read_text()
+    own.write_text(text)
+    assert extract(server, PROMPT=str(own)) == extraction.DONE
+    own.write_text(text.replace("dead line from afar", "dead line from there"))
+    with pytest.raises(UserError, match="was made with PROMPT = 'sha256:"):
+        extract(server, PROMPT=str(own))
+    with (tmp_path / "inputs.jsonl").open("a") as file:
+        file.write('{"input": "one more"}\n')
+    with pytest.raises(UserError, match="was made with INPUT_FILE = 'sha256:"):
+        extract(server)
+
+
+def test_folder_of_something_else_is_left_alone(serve, extract, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="holds 'thesis.txt' but no run.json"):
+        extract(serve(lambda asked, _: answer(asked)))
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_run_killed_in_its_first_moments_begins_anew(serve, extract, tmp_path):
+    (tmp_path / "out/completions").mkdir(parents=True)
+    (tmp_path / "out/completions/replies.jsonl").write_text("")
+    (tmp_path / "out/.run.json.x1y2").write_text("{")
+    assert extract(serve(lambda asked, _: answer(asked))) == extraction.DONE
+
+
+def test_damaged_reply_is_named_and_asked_again(serve, extract, tmp_path, capsys):
+    server = serve(lambda asked, _: answer(asked))
+    assert extract(server) == extraction.DONE
+    expected = (tmp_path / "out/rationales.jsonl").read_bytes()
+    log = tmp_path / "out/completions/replies.jsonl"
+    lines = log.read_bytes().split(b"\n")
+    asked = re.search(rb"line \d", lines[1]).group().decode()
+    lines[1] = lines[1].replace(b"enough", b"plenty")
+    log.write_bytes(b"\n".join(lines))
+    capsys.readouterr()
+    assert extract(server) == extraction.DONE
+    said = capsys.readouterr().out
+    assert "replies.jsonl: line 2: its checksum is another; set aside in" in said
+    assert server.asked == {f"line {n}": 1 + (asked == f"line {n}") for n in range(4)}
+    assert (tmp_path / "out/rationales.jsonl").read_bytes() == expected
+
+
+BAD = [
+    ({"STYLE": "chatty"}, "STYLE is 'chatty', expected one of chat, completion"),
+    ({"SAMPLES": 0}, "SAMPLES is 0, expected 1 or more"),
+    ({"SAMPLES": 3}, "SAMPLES is 3 and TEMPERATURE is 0, which gives the same"),
+    ({"MAX_TOKENS": True}, "MAX_TOKENS is True"),
+    ({"STRUCTURED": True, "STYLE": "completion"}, "STRUCTURED is True, expected STYLE"),
+    ({"CONCURRENCY": 0}, "CONCURRENCY is 0"),
+    ({"PROMPT": "nowhere"}, "prompt 'nowhere': No such file"),
+    ({"PROMPT": "esnli"}, "inputs.jsonl: row 'n0': the prompt .* expects 2 segments"),
+    ({"INPUT_FILE": "/no/such.jsonl"}, "/no/such.jsonl: No such file"),
+    ({"BASE_URL": "nowhere"}, "BASE_URL is 'nowhere'"),
+    ({"EXTRA_BODY": {"x": b"1"}}, "EXTRA_BODY is no JSON"),
+    ({"MODEL": ""}, "MODEL is '', expected the name"),
+    ({"MIN_MARGIN": 2.0}, "min_margin is 2.0"),
+]
+
+
+@pytest.mark.parametrize(("macros", "message"), BAD, ids=[str(m) for m, _ in BAD])
+def test_bad_setting_is_named_before_anything_is_sent(
+    serve, extract, tmp_path, macros, message
+):
+    server = serve(lambda asked, _: answer(asked))
+    with pytest.raises(UserError, match=message):
+        extract(server, **macros)
+    assert not server.bodies and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"input": "x", "label": 3}', "row 'bad-2': label must be text, found int"),
+        ('{"input": ""}', "1 bad line.*: line 2: input is blank"),
+        ("{", "1 bad line.*: line 2: broken JSON"),
+    ],
+)
+def test_bad_row_is_named(serve, extract, tmp_path, line, message):
+    path = tmp_path / "bad.jsonl"
+    path.write_text(f'{{"input": "fine"}}\n{line}\n')
+    with pytest.raises(UserError, match=f"bad.jsonl: {message}"):
+        extract(serve(lambda *_: "x"), INPUT_FILE=str(path))
+    assert not (tmp_path / "out").exists()
+
+
+def test_key_is_of_everything_that_is_sent():
+    one = Sampling(model="m", temperature=1.0)
+    prompt = prompts.load("template")
+
+    def key(sampling=one, prompt=prompt, input="x", sample=0):
+        return sampling.key(sampling.body(prompt, input, sample), sample)
+
+    keys = {
+        key(),
+        key(input="y"),
+        key(sample=1),
+        key(Sampling(model="n", temperature=1.0)),
+        key(Sampling(model="m", temperature=0.9)),
+        key(Sampling(model="m", temperature=1.0, max_tokens=9)),
+        key(Sampling(model="m", temperature=1.0, style=sampling.COMPLETION)),
+        key(prompt=prompts.load("cqa")),
+    }
+    assert len(keys) == 8
+    assert key() == key(Sampling(model="m", temperature=1.0, samples=9))
+    # Without seeds, samples still differ.
+    free = Sampling(model="m", temperature=1.0, seed=None)
+    assert key(free) != key(free, sample=1)
+
+
+def test_gin_file_says_what_it_needs_and_how_it_is_run(tmp_path, monkeypatch):
+    path = settings.config_dir() / "teacher/extract.gin"
+    comment, _, _ = path.read_text().partition("\nfrom __gin__")
+    assert "Needs: " in comment and "Commonly overridden: " in comment
+    shown = comment[comment.index("python -m") :].replace("#", "").replace("\\\n", "")
+    _, _, module, *flags = shlex.split(shown)
+    (tmp_path / "questions.jsonl").write_text('{"input": "Where is it?"}\n')
+    done = subprocess.run(
+        [sys.executable, "-m", module, *flags],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Q: Where is it?\nA:" in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_every_macro_of_the_gin_file_is_read():
+    text = (settings.config_dir() / "teacher/extract.gin").read_text()
+    names = re.findall(r"^([A-Z_]+) = ", text, re.MULTILINE)
+    assert len(names) > 20
+    assert all(f"%{name}\n" in text for name in names)
+
+
+@pytest.mark.slow
+def test_two_commands_from_ones_own_inputs_to_a_student(
+    serve, extract, tmp_path, tiny_jsonl, tiny_settings
+):
+    """Inputs without labels: the student learns the teacher's."""
+    from dsbs_jax.local import loop
+
+    known = [json.loads(line) for line in tiny_jsonl.read_text().splitlines()]
+    teacher = {r["input"]: r for r in known}
+    inputs = tmp_path / "inputs.jsonl"
+    inputs.write_text("".join(json.dumps({"input": r["input"]}) + "\n" for r in known))
+
+    def script(asked, _):
+        row = teacher[asked]
+        return f"{row['rationale']} So the answer is {row['teacher_label']}."
+
+    assert extract(serve(script), INPUT_FILE=str(inputs)) == extraction.DONE
+    gin.clear_config()
+    files, bindings = tiny_settings(
+        "step_by_step_unlabeled",
+        FILES=str(tmp_path / "out/rationales.jsonl"),
+        DATASET="extracted",
+        MODEL_DIR=str(tmp_path / "student"),
+    )
+    settings.configure(files, bindings)
+    results = loop.train()
+    assert results["steps"] == 2
+    assert (tmp_path / "student/checkpoints").is_dir()
