@@ -15,13 +15,14 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from absl import flags
 
 from dsbs_jax import files, settings
-from dsbs_jax.data import completions, released
+from dsbs_jax.data import completions, jsonl, released
 from dsbs_jax.errors import UserError
-from dsbs_jax.teacher import documents, figures, filters, outcomes, quality
+from dsbs_jax.teacher import documents, figures, filters, outcomes, quality, results
 from dsbs_jax.teacher.documents import Block, Example, Heading, Paragraph, Table
 from dsbs_jax.teacher.lengths import Lengths, in_tokens
 from dsbs_jax.teacher.outcomes import Outcome
@@ -30,7 +31,6 @@ from dsbs_jax.teacher.quality import Quality, Share
 # Tokens of inputs and targets, as gin/datasets has them.
 RELEASED_LENGTHS = (1024, 256)
 OWN_LENGTHS = (512, 128)
-FILTERED = "filtered.jsonl"
 _SHARE_COLUMNS = ["#right", "#rows", "#accuracy", "#95 % interval"]
 _LABEL_LENGTH = 40
 
@@ -56,7 +56,8 @@ def write(
         dataset: Whose way of comparing labels counts.
         lengths: The student's feature lengths; by default those of one's own data.
         failed: Inputs without an outcome, because no reply came.
-        facts: What else to say of the set, such as the teacher's name.
+        facts: What else to say of the set, such as the teacher's name. Another "parser
+            version" than this one's, where rows were parsed before.
 
     Returns:
         The numbers on the card.
@@ -68,7 +69,7 @@ def write(
     picture = documents.Picture(
         "card.png", figures.draw(measured), "Plots of the numbers below"
     )
-    facts = {**(facts or {}), "parser version": completions.PARSER_VERSION}
+    facts = {"parser version": completions.PARSER_VERSION, **(facts or {})}
     blocks = [
         Paragraph(headline(measured)),
         picture,
@@ -295,36 +296,70 @@ def _example(outcome: Outcome, reason: str | None) -> Example:
     return Example([(name, text) for name, text in fields.items() if text is not None])
 
 
-def of_jsonl(
-    path: str, filtered: str | None, dataset: str
-) -> tuple[list[Outcome], filters.Result]:
-    """Reads a set of rationales.
+@dataclasses.dataclass(frozen=True)
+class Rationales:
+    """A set of rationales as it was read.
+
+    Attributes:
+        found: Every outcome.
+        result: What the filters kept of them, and what they dropped.
+        facts: What the card is to say of the set.
+        failed: Inputs without an outcome.
+    """
+
+    found: list[Outcome]
+    result: filters.Result
+    facts: dict[str, object]
+    failed: int = 0
+
+
+def of_jsonl(path: str, filtered: str | None, dataset: str) -> Rationales:
+    """Reads rows with rationales, those kept first.
 
     Args:
-        path: Its rows.
-        filtered: What was dropped; None looks for `filtered.jsonl` beside them. Without
-            any, the filters run now.
+        path: The rows.
+        filtered: What was dropped; None looks for `filtered.jsonl` beside them, and
+            then for `failed.jsonl` too. Without any, the filters run now.
         dataset: Whose way of comparing labels counts.
 
     Raises:
         UserError: As `filters.read`.
     """
-    beside = pathlib.Path(path).parent / FILTERED
+    beside, failed = pathlib.Path(path).parent / results.FILTERED, 0
     if filtered is None and beside.is_file() and beside != pathlib.Path(path):
         filtered = os.fspath(beside)
+        failed = len(_rows(beside.with_name(results.FAILED)))
     result = filters.read(path, filtered)
-    if filtered is None:
+    paths = [path, filtered] if filtered else [path]
+    if not filtered:
         result = filters.apply(result.kept, _configured(dataset))
-    return [*result.kept, *(outcome for outcome, _ in result.dropped)], result
+    versions = {
+        str(row.get("parser_version", "not recorded"))
+        for one in paths
+        for row in _rows(pathlib.Path(one))
+    }
+    facts = {
+        "file": path,
+        "labels compared as": dataset,
+        "parser version": ", ".join(sorted(versions)),
+    }
+    found = [*result.kept, *(outcome for outcome, _ in result.dropped)]
+    return Rationales(found, result, facts, failed)
+
+
+def _rows(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of a file; none of one that is empty or missing."""
+    filled = path.is_file() and path.stat().st_size
+    return jsonl.read_inputs(path) if filled else []
 
 
 def of_release(
-    path: str, dataset: str, teacher: str = "palm", raw_split: str = "train"
-) -> tuple[list[Outcome], filters.Result, dict[str, object]]:
-    """Reads a split of the released data.
-
-    Returns:
-        The outcomes in the files' order, what the filters say, facts for the card.
+    path: str | os.PathLike[str],
+    dataset: str,
+    teacher: str = "palm",
+    raw_split: str = "train",
+) -> Rationales:
+    """Reads a split of the released data, in the files' order.
 
     Raises:
         UserError: As `released.Release.read_raw`.
@@ -334,11 +369,8 @@ def of_release(
     found = []
     for index, record in enumerate(raw.records):
         one = unread.get(index)
-        found.append(
-            outcomes.from_record(record, one.problem, one.completion)
-            if one
-            else outcomes.from_record(record)
-        )
+        problem = (one.problem, one.completion) if one else ()
+        found.append(outcomes.from_record(record, *problem))
     facts: dict[str, object] = {
         "released data": dataset,
         "split of the files": raw_split,
@@ -347,7 +379,7 @@ def of_release(
     outside = released.score_teacher(raw).out_of_choices
     if outside is not None:
         facts["teacher labels that are none of the choices"] = f"{outside:,}"
-    return found, filters.apply(found, _configured(dataset)), facts
+    return Rationales(found, filters.apply(found, _configured(dataset)), facts)
 
 
 def _configured(dataset: str) -> filters.Settings:
@@ -376,22 +408,21 @@ def main(argv: list[str]) -> None:
         )
     lengths = _chosen_lengths(options)
     if options.release:
-        found, result, facts = of_release(
-            options.release, dataset, options.teacher, options.split
-        )
-        title = f"{dataset} {options.split}: rationales by {options.teacher}"
+        split = options.split
+        read = of_release(options.release, dataset, options.teacher, split)
+        title = f"{dataset} {split}: rationales by {options.teacher}"
     else:
-        found, result = of_jsonl(options.jsonl, options.filtered, dataset)
+        read = of_jsonl(options.jsonl, options.filtered, dataset)
         title = pathlib.Path(options.jsonl).name
-        facts = {"file": options.jsonl, "labels compared as": dataset}
     measured = write(
         options.output,
-        found,
-        result,
+        read.found,
+        read.result,
         title=f"Quality card: {title}",
         dataset=dataset,
         lengths=lengths,
-        facts=facts,
+        failed=read.failed,
+        facts=read.facts,
     )
     print(headline(measured))
     print(pathlib.Path(options.output) / "card.html")

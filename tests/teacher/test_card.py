@@ -8,7 +8,7 @@ import sys
 import gin
 import pytest
 
-from dsbs_jax import settings
+from dsbs_jax import files, settings
 from dsbs_jax.data import completions
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import card, filters, outcomes
@@ -150,11 +150,13 @@ def test_written_rows_give_the_same_numbers_again(tmp_path):
     result = filters.apply(found, filters.Settings(min_margin=0.5))
     rows = tmp_path / "rationales.jsonl"
     filters.write(result, rows, tmp_path / "filtered.jsonl")
-    again, read = card.of_jsonl(str(rows), None, "default")
-    assert read.counts == result.counts and read.settings is None
-    assert len(again) == len(found)
+    files.write_jsonl(tmp_path / "failed.jsonl", [{"id": "8", "input": "What is 8?"}])
+    read = card.of_jsonl(str(rows), None, "default")
+    assert read.result.counts == result.counts and read.result.settings is None
+    assert (len(read.found), read.failed) == (len(found), 1)
+    assert read.facts["parser version"] == str(completions.PARSER_VERSION)
     first = card.write(tmp_path, found, result)
-    second = card.write(tmp_path, again, read)
+    second = card.write(tmp_path, read.found, read.result, facts=read.facts)
     same = ("agreement", "kept_agreement", "lengths", "leakage", "margins", "problems")
     for name in same:
         assert getattr(first, name) == getattr(second, name), name
@@ -165,17 +167,18 @@ def test_rows_without_filtered_ones_are_filtered_now(tmp_path):
     rows = tmp_path / "own.jsonl"
     row = {"input": "x", "label": "a", "teacher_label": "a", "rationale": "R."}
     rows.write_text(f"{json.dumps(row)}\n{json.dumps(row)}\n")
-    found, result = card.of_jsonl(str(rows), None, "default")
-    assert len(found) == 2
-    assert result.counts == {filters.SAME_ROW: 1}
+    read = card.of_jsonl(str(rows), None, "default")
+    assert len(read.found) == 2
+    assert read.result.counts == {filters.SAME_ROW: 1}
+    assert read.facts["parser version"] == "not recorded"
 
 
 def test_filtered_rows_alone_or_nothing(tmp_path):
     rows, beside = tmp_path / "rationales.jsonl", tmp_path / "filtered.jsonl"
     lost = [(voted()[-1], "unparsable: no answer marker")]
     filters.write(filters.Result([], lost), rows, beside)
-    found, result = card.of_jsonl(str(rows), None, "default")
-    assert (len(found), result.kept) == (1, [])
+    read = card.of_jsonl(str(rows), None, "default")
+    assert (len(read.found), read.result.kept, read.failed) == (1, [], 0)
     filters.write(filters.Result([], []), rows, beside)
     with pytest.raises(UserError, match=f"{rows}: holds no rows"):
         card.of_jsonl(str(rows), None, "default")

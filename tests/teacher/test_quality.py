@@ -57,8 +57,8 @@ def test_no_rows_have_no_share():
 @pytest.mark.parametrize("dataset", RELEASED)
 def test_released_rows_are_scored_as_the_reader_scores_them(dataset):
     expected = released.open_release(RELEASE).teacher_statistics(dataset, "train")
-    found, result, _ = card.of_release(RELEASE, dataset)
-    measured = quality.measure(found, result, dataset)
+    read = card.of_release(RELEASE, dataset)
+    measured = quality.measure(read.found, read.result, dataset)
     assert measured.agreement == Share(expected.correct, expected.rows)
     problems = dict(measured.problems)
     assert problems.pop(completions.RUNS_ON, 0) == expected.run_on
@@ -78,8 +78,8 @@ def test_released_rows_are_scored_as_the_reader_scores_them(dataset):
     ],
 )
 def test_official_numbers(dataset, split, right, rows, unparsable, official_dir):
-    found, result, facts = card.of_release(official_dir, dataset, raw_split=split)
-    measured = quality.measure(found, result, dataset)
+    read = card.of_release(official_dir, dataset, raw_split=split)
+    measured = quality.measure(read.found, read.result, dataset)
     assert measured.agreement == Share(right, rows)
     # Labels that run on are counted apart.
     problems = dict(measured.problems)
@@ -90,7 +90,7 @@ def test_official_numbers(dataset, split, right, rows, unparsable, official_dir)
     assert sum(one.right.of for one in measured.classes) == rows
     assert sum(one.right.count for one in measured.classes) == right
     if (dataset, split) == ("cqa", "train"):
-        assert facts["teacher labels that are none of the choices"] == "445"
+        assert read.facts["teacher labels that are none of the choices"] == "445"
 
 
 def test_stages():
