@@ -10,6 +10,7 @@ from typing import Any
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.progress import Progress
+from dsbs_jax.teacher import checks
 from dsbs_jax.teacher.budget import Budget, CapReached, Ledger, Spending
 from dsbs_jax.teacher.client import Client, Endpoint, GaveUp
 from dsbs_jax.teacher.replies import Reply
@@ -59,9 +60,7 @@ class Patience:
     def __post_init__(self) -> None:
         """Checks the fields."""
         for name in ("concurrency", "max_failures_in_a_row"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"{name.upper()} is {value!r}, expected 1 or more")
+            checks.whole(name, getattr(self, name))
 
 
 @dataclasses.dataclass
@@ -110,8 +109,11 @@ def ask_all(
     ledger = Ledger(budget, dataclasses.replace(store.spent))
     client = Client(endpoint, style, ledger)
     progress = Progress("requests", len(requests))
-    run = _Run(requests, make_body, store, client, patience, progress)
-    run.describe = lambda: budget.describe(ledger.spent)
+
+    def report(done: int) -> None:
+        progress.update(done, budget.describe(ledger.spent))
+
+    run = _Run(requests, make_body, store, client, patience, report)
     try:
         ended = asyncio.run(run.all())
     finally:
@@ -123,8 +125,6 @@ def ask_all(
 class _Run:
     """The state that the workers of one run share."""
 
-    describe: Callable[[], str]
-
     def __init__(
         self,
         requests: Sequence[Request],
@@ -132,11 +132,11 @@ class _Run:
         store: Store,
         client: Client,
         patience: Patience,
-        progress: Progress,
+        report: Callable[[int], None],
     ) -> None:
         self._requests = iter(requests)
         self._make_body, self._store, self._client = make_body, store, client
-        self._patience, self._progress = patience, progress
+        self._patience, self._show = patience, report
         self._ended = Ended()
         self._stop = asyncio.Event()
         self._done = 0
@@ -242,7 +242,7 @@ class _Run:
     def _report(self, last: bool = False) -> None:
         now = time.monotonic()
         if last or now - self._reported >= _REPORT_PERIOD:
-            self._progress.update(self._done, self.describe())
+            self._show(self._done)
             self._reported = now
 
 

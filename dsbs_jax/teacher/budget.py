@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 
 from dsbs_jax.errors import UserError
+from dsbs_jax.teacher import checks
 
 _MILLION = 1e6
 
@@ -63,13 +64,12 @@ class Budget:
     def __post_init__(self) -> None:
         """Checks the fields."""
         for name in ("prompt_price", "completion_price", "max_cost"):
-            _check_number(name, getattr(self, name))
+            if getattr(self, name) is not None:
+                checks.number(name, getattr(self, name))
         for name in ("max_total_tokens", "max_requests"):
-            _check_number(name, getattr(self, name))
-        if not 0.5 <= self.chars_per_token <= 20:
-            raise UserError(
-                f"CHARS_PER_TOKEN is {self.chars_per_token}, expected 0.5 to 20"
-            )
+            if getattr(self, name) is not None:
+                checks.whole(name, getattr(self, name), 0)
+        checks.number("chars_per_token", self.chars_per_token, 0.5, 20)
         if self.max_cost is not None and not self.is_priced:
             raise UserError(
                 "MAX_COST is set, expected PROMPT_PRICE and COMPLETION_PRICE with it"
@@ -126,16 +126,6 @@ class Budget:
         """Says what was spent: "1,204 tokens, 0.31" or, without prices, the tokens."""
         money = f", cost {self.cost(spent):,.4f}" if self.is_priced else ""
         return f"{spent.tokens:,} tokens{money}"
-
-
-def _check_number(name: str, value: float | None) -> None:
-    if value is None:
-        return
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0:
-        raise UserError(
-            f"{name.upper()} is {value!r}, expected a number from 0 or None"
-        )
 
 
 class CapReached(Exception):

@@ -22,7 +22,7 @@ import httpx2
 import openai
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.teacher import replies
+from dsbs_jax.teacher import checks, replies
 from dsbs_jax.teacher.budget import Ledger, Spending
 from dsbs_jax.teacher.replies import Malformed, Reply
 from dsbs_jax.teacher.sampling import CHAT
@@ -67,15 +67,13 @@ class Endpoint:
     def __post_init__(self) -> None:
         """Checks the fields."""
         _check_url(self.base_url)
+        checks.text("api_key_variable", self.api_key_variable)
         if not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_variable, re.ASCII):
             # Perhaps the key itself: it must not be printed.
             raise UserError("API_KEY_VARIABLE is no name of an environment variable")
         for name in ("timeout", "backoff", "max_backoff", "max_wait"):
-            value = getattr(self, name)
-            if not 0 < value < math.inf:
-                raise UserError(f"{name.upper()} is {value}, expected seconds above 0")
-        if self.max_attempts < 1:
-            raise UserError(f"MAX_ATTEMPTS is {self.max_attempts}, expected 1 or more")
+            checks.number(name, getattr(self, name), 0.001)
+        checks.whole("max_attempts", self.max_attempts)
 
     def key(self) -> str | None:
         """Reads the key.

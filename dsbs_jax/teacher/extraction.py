@@ -17,7 +17,7 @@ import gin
 from dsbs_jax import files
 from dsbs_jax.data.completions import PARSER_VERSION
 from dsbs_jax.local.progress import duration
-from dsbs_jax.teacher import filters, folder, prompts, results
+from dsbs_jax.teacher import checks, filters, folder, prompts, results
 from dsbs_jax.teacher.asking import Ended, Patience, ask_all
 from dsbs_jax.teacher.budget import Budget
 from dsbs_jax.teacher.client import Endpoint
@@ -67,6 +67,9 @@ def extract(
         UserError: A setting or the input is wrong, or the server refuses to answer.
         OSError: A file cannot be written.
     """
+    names = {"INPUT_FILE": input_file, "OUTPUT_DIR": output_dir, "PROMPT": prompt}
+    for name, value in names.items():
+        checks.text(name, value)
     task = Task(input_file, prompts.load(prompt), sampling)
     cost = Estimate(task.prompt, sampling, budget)
     print(f"{input_file}: {len(task.examples):,} inputs")

@@ -8,11 +8,12 @@ the server stands.
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.teacher import structured
+from dsbs_jax.teacher import checks, structured
 from dsbs_jax.teacher.prompts import Prompt
 
 CHAT = "chat"
@@ -57,8 +58,8 @@ class Sampling:
 
     def __post_init__(self) -> None:
         """Checks the fields."""
-        if not isinstance(self.model, str) or not self.model:
-            raise UserError(f"MODEL is {self.model!r}, expected the name of a model")
+        for name in ("model", "max_tokens_name"):
+            checks.text(name, getattr(self, name))
         if self.style not in STYLES:
             raise UserError(
                 f"STYLE is {self.style!r}, expected one of {', '.join(STYLES)}"
@@ -66,16 +67,19 @@ class Sampling:
         if self.structured and self.style != CHAT:
             raise UserError("STRUCTURED is True, expected STYLE = 'chat' with it")
         for name in ("samples", "max_tokens"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(f"{name.upper()} is {value!r}, expected 1 or more")
+            checks.whole(name, getattr(self, name))
+        for name, high in (("temperature", math.inf), ("top_p", 1.0)):
+            if getattr(self, name) is not None:
+                checks.number(name, getattr(self, name), high=high)
+        if self.seed is not None:
+            checks.whole("seed", self.seed, 0)
         if self.samples > 1 and self.temperature == 0:
             raise UserError(
                 f"SAMPLES is {self.samples} and TEMPERATURE is 0, which gives the same "
                 "reply each time; expected a TEMPERATURE above 0"
             )
         try:
-            json.dumps(self.extra_body, allow_nan=False)
+            json.dumps(dict(self.extra_body), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise UserError(f"EXTRA_BODY is no JSON: {error}") from error
 

@@ -118,9 +118,11 @@ def test_retry_after_never_raises(header):
         ({"base_url": "http://host:port/v1"}, "BASE_URL is no address"),
         ({"base_url": "http://a\x01b/v1"}, "BASE_URL is no address"),
         ({"base_url": None}, "BASE_URL is no address|BASE_URL is None"),
-        ({"timeout": 0}, "TIMEOUT is 0, expected seconds above 0"),
+        ({"timeout": "long"}, "TIMEOUT is 'long', expected a number"),
+        ({"api_key_variable": None}, "API_KEY_VARIABLE is None, expected text"),
+        ({"timeout": 0}, "TIMEOUT is 0, expected a number from 0.001"),
         ({"max_wait": float("inf")}, "MAX_WAIT is inf"),
-        ({"max_attempts": 0}, "MAX_ATTEMPTS is 0, expected 1 or more"),
+        ({"max_attempts": 0}, "MAX_ATTEMPTS is 0, expected a whole number from 1"),
     ],
 )
 def test_bad_setting_is_named(setting, message):

@@ -61,7 +61,7 @@ def test_samples_that_failed_do_not_spoil_the_others(serve, act, extract, rows):
     assert extract(serve(next_answer), count=1, **options) == extraction.DONE
     (row,) = rows("rationales.jsonl")
     assert (row["votes"], row["samples"]) == (2, 2)
-    assert rows("report.json" if False else "failed.jsonl") == []
+    assert rows("failed.jsonl") == []
 
 
 def test_same_input_twice_is_asked_once(serve, extract, tmp_path, rows):
@@ -208,9 +208,15 @@ def test_damaged_reply_is_named_and_asked_again(serve, extract, tmp_path, capsys
 
 BAD = [
     ({"STYLE": "chatty"}, "STYLE is 'chatty', expected one of chat, completion"),
-    ({"SAMPLES": 0}, "SAMPLES is 0, expected 1 or more"),
+    ({"SAMPLES": 0}, "SAMPLES is 0, expected a whole number from 1"),
     ({"SAMPLES": 3}, "SAMPLES is 3 and TEMPERATURE is 0, which gives the same"),
     ({"MAX_TOKENS": True}, "MAX_TOKENS is True"),
+    ({"TEMPERATURE": "hot"}, "TEMPERATURE is 'hot', expected a number from 0"),
+    ({"TOP_P": 1.5}, "TOP_P is 1.5, expected a number from 0 to 1"),
+    ({"SEED": -1}, "SEED is -1, expected a whole number from 0"),
+    ({"EXTRA_BODY": 3}, "EXTRA_BODY is no JSON"),
+    ({"PROMPT": 3}, "PROMPT is 3, expected text"),
+    ({"OUTPUT_DIR": None}, "OUTPUT_DIR is None, expected text"),
     ({"STRUCTURED": True, "STYLE": "completion"}, "STRUCTURED is True, expected STYLE"),
     ({"CONCURRENCY": 0}, "CONCURRENCY is 0"),
     ({"PROMPT": "nowhere"}, "prompt 'nowhere': No such file"),
@@ -218,7 +224,7 @@ BAD = [
     ({"INPUT_FILE": "/no/such.jsonl"}, "/no/such.jsonl: No such file"),
     ({"BASE_URL": "nowhere"}, "BASE_URL is 'nowhere'"),
     ({"EXTRA_BODY": {"x": b"1"}}, "EXTRA_BODY is no JSON"),
-    ({"MODEL": ""}, "MODEL is '', expected the name"),
+    ({"MODEL": ""}, "MODEL is '', expected text"),
     ({"MIN_MARGIN": 2.0}, "min_margin is 2.0"),
 ]
 

@@ -218,7 +218,7 @@ def start(command, log):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_the_run_cleanly(serve, command, rows, tmp_path, number):
+def test_signal_ends_the_run_cleanly(serve, command, extract, rows, tmp_path, number):
     def script(*_):
         time.sleep(0.05)
         return GOOD
@@ -240,8 +240,7 @@ def test_signal_ends_the_run_cleanly(serve, command, rows, tmp_path, number):
     assert len(stored.replies) == len(server.bodies) < 30
     stored.close()
     assert not (tmp_path / "out/rationales.jsonl").exists()
-    with (tmp_path / "log").open("w") as log:
-        assert start(made, log).wait(60) == extraction.DONE
+    assert extract(server, CONCURRENCY=2) == extraction.DONE
     assert_each_ends_once(rows, 30)
     assert set(server.asked.values()) == {1}
 
