@@ -317,8 +317,7 @@ def _margins(
         return []
     bins: list[list[Outcome]] = [[] for _ in range(10)]
     for outcome in found:
-        # A margin such as 0.6 may be a bit below it.
-        bins[min(9, math.floor(round(10 * outcome.margin, 6)))].append(outcome)
+        bins[min(9, math.floor(10 * outcome.margin))].append(outcome)
     return [
         MarginBin(n / 10, len(rows), _agreement(rows, correct))
         for n, rows in enumerate(bins)
