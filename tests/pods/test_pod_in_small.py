@@ -1,0 +1,132 @@
+"""launch/pod_in_small.sh: several processes of t5x.train, joined on this machine."""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
+
+from dsbs_jax import settings  # noqa: E402
+
+pytestmark = pytest.mark.slow
+SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "launch/pod_in_small.sh"
+RUN = {"TRAIN_STEPS": 12, "EVAL_PERIOD": 3, "NUM_MICROBATCHES": 2, "RANDOM_SEED": 2}
+
+
+@pytest.fixture(scope="module")
+def start_pod(pod_settings, tmp_path_factory):
+    """Starts the script: (model_dir, processes, devices, partitions)."""
+    started = []
+
+    def start(model_dir, processes, devices, partitions):
+        files, bindings = pod_settings(
+            MODEL_DIR=str(model_dir), NUM_PARTITIONS=partitions, **RUN
+        )
+        arguments = [
+            f"--gin_search_paths={settings.config_dir()}",
+            *(f"--gin_file={file}" for file in files),
+            *(f"--gin.{binding.replace(' = ', '=', 1)}" for binding in bindings),
+        ]
+        environment = {
+            **os.environ,
+            "PROCESSES": str(processes),
+            "DEVICES": str(devices),
+            "PYTHON": sys.executable,
+            "LOGS": str(tmp_path_factory.mktemp("logs")),
+        }
+        pod = subprocess.Popen(
+            ["bash", str(SCRIPT), *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(pod)
+        return pod, pathlib.Path(environment["LOGS"])
+
+    yield start
+    for pod in started:
+        if pod.poll() is None:
+            pod.terminate()
+            pod.wait()
+
+
+@pytest.fixture(scope="module")
+def finish(start_pod):
+    """Runs the script to its end: the same arguments."""
+
+    def run(*arguments):
+        pod, logs = start_pod(*arguments)
+        out, err = pod.communicate(timeout=500)
+        tails = [path.read_text()[-2000:] for path in sorted(logs.glob("*.log"))]
+        assert pod.returncode == 0, (out, err, tails)
+        return logs
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def alone(finish, tmp_path_factory):
+    """One process with one device."""
+    folder = tmp_path_factory.mktemp("alone")
+    finish(folder, 1, 1, 1)
+    return folder
+
+
+def assert_same_losses(scalars, folder, expected):
+    for name in ("loss", "label_loss", "rationale_loss"):
+        found, wanted = (scalars(f / "train")[name] for f in (folder, expected))
+        assert found and found.keys() <= wanted.keys() == set(range(1, 13))
+        np.testing.assert_allclose(
+            list(found.values()), [wanted[step] for step in found], atol=1e-4, rtol=0
+        )
+
+
+@pytest.mark.parametrize(
+    ("processes", "devices", "partitions"),
+    [(2, 2, 1), (2, 2, 2), (2, 1, 2), (4, 1, 1), (4, 1, 2)],
+    ids=["2x2-data", "2x2-data-model", "2x1-model", "4x1-data", "4x1-data-model"],
+)
+def test_losses_are_those_of_one_process(
+    finish, alone, scalars, tmp_path, processes, devices, partitions
+):
+    logs = finish(tmp_path, processes, devices, partitions)
+    assert len(list(logs.glob("*.log"))) == processes
+    assert_same_losses(scalars, tmp_path, alone)
+    metrics = "inference_eval/tiny_predict-metrics.jsonl"
+    assert (tmp_path / metrics).read_text() == (alone / metrics).read_text()
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_killed_process_ends_the_job_and_it_goes_on(
+    start_pod, finish, alone, scalars, tmp_path
+):
+    pod, _ = start_pod(tmp_path, 2, 1, 1)
+    pids = [int(re.search(r"is (\d+),", pod.stdout.readline())[1]) for _ in range(2)]
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "checkpoint_3").exists():
+        assert pod.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(pids[1], signal.SIGKILL)
+    _, err = pod.communicate(timeout=30)
+    assert pod.returncode == 1
+    assert "error: process" in err and "the others are ended too" in err
+    assert not any(map(alive, pids))
+    assert not (tmp_path / "checkpoint_12").exists()
+    finish(tmp_path, 2, 1, 1)
+    assert (tmp_path / "checkpoint_12").exists()
+    assert_same_losses(scalars, tmp_path, alone)
