@@ -126,6 +126,17 @@ def test_missing_gin_file_is_named(tiny_settings):
         settings.configure([*files, "nowhere.gin"], bindings)
 
 
+def test_folder_of_ones_own_may_have_any_name(tmp_path, tiny_settings, monkeypatch):
+    """With `python -m` the working folder is where packages are looked for, too."""
+    for name in ("sizes", "methods", "datasets", "local", "teacher"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    files, bindings = tiny_settings(MODEL_DIR="x")
+    settings.configure(files, bindings)
+    assert value("MODEL_DIR") == "x"
+
+
 def test_gin_flags_are_rewritten():
     rewrite = settings._rewrite
     assert rewrite(["p", "--gin.A=1", "--gin_file=x.gin"]) == [
