@@ -1,5 +1,6 @@
 """Asks a teacher for rationales: `python -m dsbs_jax.teacher.extract …`."""
 
+import signal
 import sys
 
 from absl import flags
@@ -11,7 +12,11 @@ def main() -> None:
     """Asks as gin says; `extraction.extract` lists the exit statuses."""
     from dsbs_jax.teacher import extraction
 
-    sys.exit(extraction.extract(dry_run=flags.FLAGS.dry_run))
+    try:
+        sys.exit(extraction.extract(dry_run=flags.FLAGS.dry_run))
+    except KeyboardInterrupt:
+        # Before or after asking, which stops by itself; nothing is lost by it.
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":
