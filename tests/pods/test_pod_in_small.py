@@ -22,12 +22,12 @@ RUN = {"TRAIN_STEPS": 12, "EVAL_PERIOD": 3, "NUM_MICROBATCHES": 2, "RANDOM_SEED"
 
 @pytest.fixture(scope="module")
 def start_pod(pod_settings, tmp_path_factory):
-    """Starts the script: (model_dir, processes, devices, partitions)."""
+    """Starts the script: (model_dir, processes, devices, submesh)."""
     started = []
 
-    def start(model_dir, processes, devices, partitions):
+    def start(model_dir, processes, devices, submesh):
         files, bindings = pod_settings(
-            MODEL_DIR=str(model_dir), NUM_PARTITIONS=partitions, **RUN
+            MODEL_DIR=str(model_dir), MODEL_PARALLEL_SUBMESH=submesh, **RUN
         )
         arguments = [
             f"--gin_search_paths={settings.config_dir()}",
@@ -76,7 +76,7 @@ def finish(start_pod):
 def alone(finish, tmp_path_factory):
     """One process with one device."""
     folder = tmp_path_factory.mktemp("alone")
-    finish(folder, 1, 1, 1)
+    finish(folder, 1, 1, (1, 1))
     return folder
 
 
@@ -90,15 +90,23 @@ def assert_same_losses(scalars, folder, expected):
 
 
 @pytest.mark.parametrize(
-    ("processes", "devices", "partitions"),
-    [(2, 2, 1), (2, 2, 2), (2, 1, 2), (4, 1, 1), (4, 1, 2)],
-    ids=["2x2-data", "2x2-data-model", "2x1-model", "4x1-data", "4x1-data-model"],
+    ("processes", "devices", "submesh", "mesh"),
+    [
+        (2, 2, (1, 1), (4, 1)),
+        (2, 2, (1, 2), (2, 2)),
+        (2, 1, (2, 1), (1, 2)),
+        (4, 1, (1, 1), (4, 1)),
+        (4, 1, (2, 1), (2, 2)),
+    ],
+    ids=["2x2-data", "2x2-both", "2x1-model", "4x1-data", "4x1-both"],
 )
 def test_losses_are_those_of_one_process(
-    finish, alone, scalars, tmp_path, processes, devices, partitions
+    finish, alone, scalars, tmp_path, processes, devices, submesh, mesh
 ):
-    logs = finish(tmp_path, processes, devices, partitions)
-    assert len(list(logs.glob("*.log"))) == processes
+    logs = finish(tmp_path, processes, devices, submesh)
+    outputs = [path.read_text() for path in logs.glob("*.log")]
+    assert len(outputs) == processes
+    assert all(f"global_mesh devices shape: {mesh}" in text for text in outputs)
     assert_same_losses(scalars, tmp_path, alone)
     metrics = "inference_eval/tiny_predict-metrics.jsonl"
     assert (tmp_path / metrics).read_text() == (alone / metrics).read_text()
@@ -115,7 +123,7 @@ def alive(pid):
 def test_a_killed_process_ends_the_job_and_it_goes_on(
     start_pod, finish, alone, scalars, tmp_path
 ):
-    pod, _ = start_pod(tmp_path, 2, 1, 1)
+    pod, _ = start_pod(tmp_path, 2, 1, (1, 1))
     pids = [int(re.search(r"is (\d+),", pod.stdout.readline())[1]) for _ in range(2)]
     deadline = time.monotonic() + 300
     while not (tmp_path / "checkpoint_3").exists():
@@ -127,6 +135,6 @@ def test_a_killed_process_ends_the_job_and_it_goes_on(
     assert "error: process" in err and "the others are ended too" in err
     assert not any(map(alive, pids))
     assert not (tmp_path / "checkpoint_12").exists()
-    finish(tmp_path, 2, 1, 1)
+    finish(tmp_path, 2, 1, (1, 1))
     assert (tmp_path / "checkpoint_12").exists()
     assert_same_losses(scalars, tmp_path, alone)

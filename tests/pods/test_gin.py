@@ -1,0 +1,54 @@
+"""The gin files of T5X's binaries; tests/pods/test_run.py runs them."""
+
+import re
+
+import pytest
+
+pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
+
+from dsbs_jax import settings  # noqa: E402
+
+FILES = sorted((settings.config_dir() / "t5x").glob("*.gin"))
+
+
+def test_each_says_what_it_needs_and_how_it_is_run():
+    assert {path.name for path in FILES} >= {"train.gin", "eval.gin", "infer.gin"}
+    for path in FILES:
+        text = path.read_text()
+        assert "Commonly overridden" in text, path
+        if path.name != "student.gin":
+            assert "# Needs: " in text and "python -m t5x." in text, path
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_files_named_in_its_command_exist(path):
+    for name in re.findall(r"--gin_file=(\S+)", path.read_text()):
+        included = settings.config_dir() / name
+        assert included.exists(), (path, name)
+
+
+@pytest.mark.parametrize("engine", ["train", "eval", "infer"])
+def test_it_includes_t5xs_run_file_and_no_macro_is_left_unset(
+    engine, pod_settings, monkeypatch
+):
+    import importlib
+    import sys
+
+    import gin
+
+    module = importlib.import_module(f"t5x.{engine}")
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    text = (settings.config_dir() / f"t5x/{engine}.gin").read_text()
+    assert "include 't5x/configs/runs/" in text and "include 't5x/student.gin'" in text
+    files, bindings = pod_settings(engine)
+    for folder in (settings.config_dir(), *module._DEFAULT_GIN_SEARCH_PATHS):
+        gin.add_config_file_search_path(str(folder))
+    gin.clear_config()
+    gin.parse_config_files_and_bindings(files, bindings, finalize_config=False)
+    config = gin.config._CONFIG
+    set_here = {scope for scope, name in config if name == "gin.macro"}
+    macro = gin.get_configurable(gin.config.macro)
+    read = {r.config_key[0] for r in gin.config.iterate_references(config, macro)}
+    gin.clear_config()
+    assert {"ALPHA", "EMB_DIM", "MIXTURE_OR_TASK_NAME", "NUM_PARTITIONS"} <= read
+    assert read - set_here == set()
