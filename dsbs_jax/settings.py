@@ -220,8 +220,6 @@ def run_configured(main: Callable[[], None], tensorflow: bool = True) -> None:
       main: takes nothing; its settings have been parsed when it is called.
       tensorflow: whether it reads data by TensorFlow, which takes long to import.
     """
-    if tensorflow:
-        use_huge_pages()
     define_flags()
 
     def configured(_: list[str]) -> None:

@@ -11,4 +11,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    settings.use_huge_pages()
     settings.run_configured(main)

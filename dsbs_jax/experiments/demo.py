@@ -119,4 +119,5 @@ if __name__ == "__main__":
     flags.DEFINE_string("output_dir", "runs/demo", "Where everything is written.")
     flags.DEFINE_list("sizes", ["800"], "Numbers of training examples.")
     flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
+    settings.use_huge_pages()
     settings.run(main)

@@ -151,7 +151,7 @@ def train(
             batch = next(batches)
             rows = batch
             if not dataset.pack:
-                rows = packing.pack(batch, model.config.emb_dim, parts)
+                rows = packing.pack(batch, model.config.emb_dim // 2, parts)
             train_state, metrics = train_step(
                 train_state, partitioner.put_batch(rows), key
             )

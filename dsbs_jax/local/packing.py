@@ -28,8 +28,8 @@ def pack(batch: Batch, tokens: int, parts: int = 1) -> Batch:
 
     Args:
       batch: int32, one example a row: encoder features [B, S], decoder features [B, T].
-      tokens: inputs that a row holds on average, at most. As many as the student is
-        wide (D) are a good choice: attention's cost for a token grows with the row's
+      tokens: inputs that a row holds on average, at most. Half of the student's width
+        (D / 2) is a good choice: attention's cost for a token grows with the row's
         length, all other costs with D.
       parts: what the number of rows has to divide by.
 

@@ -88,7 +88,7 @@ class DecoderLayer(nn.Module):
         return nn.with_logical_constraint(x, ACTIVATION_AXES)
 
     def cross_keys_values(self, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Keys and values of the encoder's output, each [B, S, H, head_dim]."""
+        """Keys and values of the encoder's output, each [B, H, S, head_dim]."""
         return self.encoder_decoder_attention.keys_values(encoded)
 
     def step(
@@ -104,7 +104,7 @@ class DecoderLayer(nn.Module):
         y = self.pre_self_attention_layer_norm(x)
         new = self.self_attention.keys_values(y)
         own = tuple(
-            jax.lax.dynamic_update_slice_in_dim(kept, part, index, axis=1)
+            jax.lax.dynamic_update_slice_in_dim(kept, part, index, axis=2)
             for kept, part in zip(own, new, strict=True)
         )
         x = x + self.self_attention.attend(y, *own, self_bias)
@@ -171,8 +171,8 @@ class Cache(NamedTuple):
     """What decoding keeps between steps; a tuple over the layers each.
 
     Attributes:
-      own: keys and values of the tokens so far, each [B, T, H, head_dim].
-      cross: keys and values of the encoder's output, each [B, S, H, head_dim].
+      own: keys and values of the tokens so far, each [B, H, T, head_dim].
+      cross: keys and values of the encoder's output, each [B, H, S, head_dim].
       cross_bias: masks the encoder's padding, [B, 1, 1, S].
     """
 
@@ -222,7 +222,7 @@ class Decoder(nn.Module):
     def start(self, encoded: jax.Array, cross_allowed: jax.Array, length: int) -> Cache:
         """An empty cache for `length` tokens, with the encoder's part filled in."""
         config = self.config
-        shape = (encoded.shape[0], length, config.num_heads, config.head_dim)
+        shape = (encoded.shape[0], config.num_heads, length, config.head_dim)
         empty = jnp.zeros(shape, config.dtype)
         return Cache(
             own=tuple((empty, empty) for _ in self.layers),
@@ -234,7 +234,7 @@ class Decoder(nn.Module):
         self, x: jax.Array, cache: Cache, index: jax.Array
     ) -> tuple[jax.Array, Cache]:
         """One position: [B, 1, D] -> [B, 1, D or V], and the cache after it."""
-        length = cache.own[0][0].shape[1]
+        length = cache.own[0][0].shape[2]
         bias = self.relpos_bias(length, length)
         bias = jax.lax.dynamic_slice_in_dim(bias, index, 1, axis=2)
         bias = bias + mask_bias(jnp.arange(length) <= index, self.config.dtype)
