@@ -39,6 +39,8 @@ class Server:
                 pass
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        # A client that was killed is nothing to report.
+        self._server.handle_error = lambda *_: None
         self._server.daemon_threads = True
         self._server.socket.listen(64)
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
