@@ -21,6 +21,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--target", type=int, default=96, help="tokens of a row: T")
     parser.add_argument("--microbatches", type=int, default=1)
     parser.add_argument("--remat", action="store_true")
+    parser.add_argument("--scan", action="store_true", help="one layer for all")
     parser.add_argument("--dtype", default="bfloat16", help="of activations")
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--partitions", type=int, default=1, help="devices a student")
@@ -40,7 +41,11 @@ def main(options: argparse.Namespace) -> None:
 
     settings.configure(
         [f"sizes/{options.size}.gin", "local/student.gin"],
-        [f"ACTIVATION_DTYPE = {options.dtype!r}", f"REMAT = {options.remat}"],
+        [
+            f"ACTIVATION_DTYPE = {options.dtype!r}",
+            f"REMAT = {options.remat}",
+            f"SCAN_LAYERS = {options.scan}",
+        ],
     )
     model = Transformer(weights.student_config())
     gin.clear_config()

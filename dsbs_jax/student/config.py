@@ -38,6 +38,9 @@ class T5Config:
     # Whether layers are computed again in the backward pass instead of being kept:
     # less memory, about a third more work.
     remat: bool = False
+    # Whether one layer is compiled for all of a stack: compiles in a fraction of the
+    # time, and needs a second copy of the layers' parameters during a step.
+    scan: bool = False
     # Buckets of the relative position bias, and the distance from which on positions
     # share the last one.
     relative_buckets: int = 32

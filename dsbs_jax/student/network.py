@@ -113,6 +113,37 @@ class DecoderLayer(nn.Module):
         return x + self.mlp(self.pre_mlp_layer_norm(x)), own
 
 
+def _apply_layers(
+    stack: nn.Module, x: jax.Array, *context: jax.Array, deterministic: bool
+) -> jax.Array:
+    """Applies a stack's layers one after another: [B, L, D] -> [B, L, D].
+
+    With `config.scan` one layer is compiled, and run over all layers' parameters, which
+    are put together in the step: the parameters keep their names and shapes.
+    """
+    config = stack.config
+    if not config.scan or stack.is_initializing():
+        for layer in stack.layers:
+            x = layer(x, *context, deterministic)
+        return x
+
+    def one(x: jax.Array, part: tuple) -> tuple[jax.Array, None]:
+        params, key = part
+        layer = stack.layer_type(config, parent=None)
+        rngs = None if key is None else {"dropout": key}
+        return layer.apply(
+            {"params": params}, x, *context, deterministic, rngs=rngs
+        ), None
+
+    every = [layer.variables["params"] for layer in stack.layers]
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
+    keys = None
+    if not deterministic:
+        keys = jax.random.split(stack.make_rng("dropout"), len(every))
+    body = jax.checkpoint(one, prevent_cse=False) if config.remat else one
+    return jax.lax.scan(body, x, (params, keys))[0]
+
+
 class Embedding(nn.Module):
     """Token embeddings, [..] int32 -> [.., D]."""
 
@@ -143,14 +174,15 @@ class Encoder(nn.Module):
     """The encoder stack."""
 
     config: T5Config
+    layer_type = EncoderLayer
 
     def setup(self) -> None:
         """Names the parts as T5X does."""
         config = self.config
         self.relpos_bias = RelativePositionBias(config, bidirectional=True)
-        layer = EncoderLayer
+        layer = self.layer_type
         if config.remat:
-            layer = nn.remat(EncoderLayer, static_argnums=(3,))
+            layer = nn.remat(layer, static_argnums=(3,))
         self.layers = [layer(config) for _ in range(config.num_encoder_layers)]
         self.encoder_norm = RMSNorm(config.dtype)
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
@@ -162,8 +194,7 @@ class Encoder(nn.Module):
         x = self.dropout(x, deterministic=deterministic)
         bias = self.relpos_bias(x.shape[1], x.shape[1])
         bias = bias + mask_bias(allowed, self.config.dtype)
-        for layer in self.layers:
-            x = layer(x, bias, deterministic)
+        x = _apply_layers(self, x, bias, deterministic=deterministic)
         return self.dropout(self.encoder_norm(x), deterministic=deterministic)
 
 
@@ -185,14 +216,15 @@ class Decoder(nn.Module):
     """The decoder stack, up to the logits of an untied output."""
 
     config: T5Config
+    layer_type = DecoderLayer
 
     def setup(self) -> None:
         """Names the parts as T5X does."""
         config = self.config
         self.relpos_bias = RelativePositionBias(config, bidirectional=False)
-        layer = DecoderLayer
+        layer = self.layer_type
         if config.remat:
-            layer = nn.remat(DecoderLayer, static_argnums=(5,))
+            layer = nn.remat(layer, static_argnums=(5,))
         self.layers = [layer(config) for _ in range(config.num_decoder_layers)]
         self.decoder_norm = RMSNorm(config.dtype)
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
@@ -214,8 +246,8 @@ class Decoder(nn.Module):
         self_bias = self.relpos_bias(x.shape[1], x.shape[1])
         self_bias = self_bias + mask_bias(own_allowed, self.config.dtype)
         cross_bias = mask_bias(cross_allowed, self.config.dtype)
-        for layer in self.layers:
-            x = layer(x, encoded, self_bias, cross_bias, deterministic)
+        context = (encoded, self_bias, cross_bias)
+        x = _apply_layers(self, x, *context, deterministic=deterministic)
         x = self.dropout(self.decoder_norm(x), deterministic=deterministic)
         return x if self.config.logits_via_embedding else self.logits_dense(x)
 

@@ -120,6 +120,7 @@ def student_config(
     dropout_rate: float = 0.1,
     dtype: str = "float32",
     remat: bool = False,
+    scan: bool = False,
 ) -> T5Config:
     """The student that the settings describe; what they leave out, a checkpoint says.
 
@@ -140,6 +141,7 @@ def student_config(
       dropout_rate: of training; no checkpoint says it.
       dtype: of activations.
       remat: less memory for more work.
+      scan: one layer is compiled for all.
 
     Raises:
       UserError: a field is left out and there is no checkpoint, the checkpoint is
@@ -173,7 +175,9 @@ def student_config(
         with gin.unlock_config():
             for name in left_out:
                 gin.bind_parameter(f"student_config.{name}", found[name])
-    return T5Config(**fields, dropout_rate=dropout_rate, dtype=dtype, remat=remat)
+    return T5Config(
+        **fields, dropout_rate=dropout_rate, dtype=dtype, remat=remat, scan=scan
+    )
 
 
 def _layers(shapes: Mapping[str, tuple[int, ...]], stack: str) -> int:

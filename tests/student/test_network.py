@@ -155,6 +155,39 @@ def test_rematerialised_layers_give_the_same_loss_and_gradients(version):
     np.testing.assert_array_equal(*tokens)
 
 
+@pytest.mark.parametrize("version", sorted(VERSIONS))
+@pytest.mark.parametrize("remat", [False, True])
+def test_scanned_layers_give_the_same_loss_and_gradients(version, remat):
+    model, params = make_student(version)
+    again, same = make_student(version, scan=True, remat=remat)
+    jax.tree.map(np.testing.assert_array_equal, params, same)
+    batch = make_batch(make_examples())
+    expected, found = (gradients(m, params, batch, 0.5) for m in (model, again))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        found,
+        expected,
+    )
+    inputs = batch["encoder_input_tokens"]
+    tokens = [decoding.greedy(m, params, inputs, 5).tokens for m in (model, again)]
+    np.testing.assert_array_equal(*tokens)
+
+
+def test_scanned_dropout_follows_its_key():
+    model, params = make_student("t5_1_1", dropout_rate=0.5, scan=True)
+    batch = make_batch(make_examples())
+    losses = [
+        float(gradients(model, params, batch, 0.5, dropout_key=key)[1]["loss"])
+        for key in (jax.random.key(0), jax.random.key(1), jax.random.key(0))
+    ]
+    assert losses[0] == losses[2]
+    assert losses[0] != losses[1]
+    scanned = jax.make_jaxpr(
+        lambda p: gradients(model, p, batch, 0.5, dropout_key=jax.random.key(0))[0]
+    )(params)
+    assert " scan[" in str(scanned)
+
+
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_relative_buckets_follow_their_definition(bidirectional):
     """Exact up to half of a side's buckets, logarithmic up to the last distance."""
