@@ -32,7 +32,10 @@ setuptools.setup(
         "dsbs_jax.configs",
     ],
     package_dir={"dsbs_jax.tasks": "tasks", "dsbs_jax.configs": "gin"},
-    package_data={"dsbs_jax.configs": ["*/*.gin"]},
+    package_data={
+        "dsbs_jax.configs": ["*/*.gin"],
+        "dsbs_jax.teacher": ["prompts/*.txt"],
+    },
     install_requires=[
         # Student and local engine.
         "jax>=0.10.2",
@@ -48,6 +51,9 @@ setuptools.setup(
         "tensorflow-text>=2.21.1",
         "sentencepiece>=0.2.3",
         "etils[epath]>=1.15.0",
+        # The teacher's client, and the transport whose errors it raises.
+        "openai>=3.52.0",
+        "httpx2>=2.12.0",
         # Settings and flags.
         "gin-config>=0.5.0",
         "absl-py>=2.5.1",
@@ -63,8 +69,8 @@ setuptools.setup(
     extras_require={
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
-        # Reading pytorch_model.bin; the parity tests.
-        "hf": ["torch>=2.13.0", "transformers>=5.23.0"],
+        # Reading pytorch_model.bin; the tests of parity and against a real server.
+        "hf": ["torch>=2.13.0", "transformers[serving]>=5.23.0"],
         "test": ["pytest>=9.2.0", "hypothesis>=6.170.15", "ruff>=0.17.5"],
     },
 )
