@@ -1,17 +1,20 @@
-r"""Training and labelling speed of this engine beside a PyTorch loop's.
+r"""Training and labelling speed of this engine beside a PyTorch loop's and T5X's.
 
     python benchmarks/throughput.py --release=datasets.zip
     python benchmarks/throughput.py --release=datasets.zip --work=label --forced
 
 Each run is a process of its own; the systems take turns, and what is printed are
 medians of pairs (or examples) a second, their spread, and the ratio of the medians.
-Both systems get the same CommonsenseQA rows, token ids, T5 v1.1 size and pairs a batch,
+All systems get the same CommonsenseQA rows, token ids, T5 v1.1 size and pairs a batch,
 float32 on a CPU. The PyTorch loop is what people would write with Transformers (extra
 `hf`): for each batch a forward pass over label rows and one over rationale rows, either
 padded to its longest row, `alpha` between their losses, clipped AdamW, dropout 0.1.
+T5X, where it is installed, takes its own step with its own network and this project's
+objective, over rows padded to the longest of all, since its shapes are fixed.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import pathlib
@@ -26,7 +29,16 @@ from typing import Any
 
 import numpy as np
 
-SYSTEMS = ("dsbs_jax", "dsbs_jax unpacked", "pytorch")
+# Memory in pages of 2 MiB, as this project's commands set it for themselves.
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+# Each system, and what its process finds in the environment.
+SYSTEMS = {
+    "dsbs_jax": HUGE_PAGES,
+    "dsbs_jax unpacked": HUGE_PAGES,
+    "pytorch": {},
+    "pytorch, huge pages": HUGE_PAGES,
+    "t5x": HUGE_PAGES,
+}
 SHAPES = {
     "tiny": (64, 4, 16, 2, 128),
     "small": (512, 6, 64, 8, 1024),
@@ -36,6 +48,8 @@ VOCAB_SIZE = 32_128
 PIECES = 8_000
 ALPHA, LEARNING_RATE, DROPOUT, CLIP = 0.5, 5e-5, 0.1, 1.0
 NEW_TOKENS = 64
+# Decoded at a time.
+ROWS = 64
 Batch = dict[str, list[list[int]]]
 
 
@@ -50,33 +64,46 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3, help="of each system")
     parser.add_argument("--forced", action="store_true", help="label: 64 tokens each")
     parser.add_argument("--weights", default="", help="label: Hugging Face folder")
+    parser.add_argument("--vocabulary", default="", help="theirs, a SentencePiece file")
+    parser.add_argument("--examples", type=int, default=0, help="label: 0 is all")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     parser.add_argument("--data", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def make_batches(options: argparse.Namespace) -> list[Batch]:
-    """Token ids of random pairs: label and rationale rows with their inputs."""
+    """Token ids of pairs: label and rationale rows with their inputs.
+
+    For training random rows of the training split, for labelling the test split.
+    """
     from dsbs_jax.data import released, vocabulary
 
-    records = released.open_release(options.release).read("cqa", "palm", ["train"])
-    rows = [r for r in records["train"].records if r.rationale and r.label]
+    splits = released.open_release(options.release).read("cqa", "palm", None)
+    usable = {
+        name: [r for r in split.records if r.rationale and r.label]
+        for name, split in splits.items()
+    }
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model")
-        vocabulary.train(vocabulary.texts_of(rows), path, PIECES)
+        path = options.vocabulary or os.path.join(folder, "model")
+        if not options.vocabulary:
+            vocabulary.train(vocabulary.texts_of(usable["train"]), path, PIECES)
         encode = vocabulary.load(path).encode
-        chosen = np.random.default_rng(0).permutation(len(rows))
-        chosen = chosen[: options.pairs * options.batches]
-        return [
-            {
-                "predict": [[*encode("predict: " + r.input), 1] for r in part],
-                "label": [[*encode(r.label), 1] for r in part],
-                "explain": [[*encode("explain: " + r.input), 1] for r in part],
-                "rationale": [[*encode(r.rationale), 1] for r in part],
-            }
-            for start in range(0, len(chosen), options.pairs)
-            if (part := [rows[i] for i in chosen[start : start + options.pairs]])
-        ]
+    if options.work == "label":
+        chosen = usable["test"][: options.examples or None]
+    else:
+        order = np.random.default_rng(0).permutation(len(usable["train"]))
+        order = order[: options.pairs * options.batches]
+        chosen = [usable["train"][i] for i in order]
+    return [
+        {
+            "predict": [[*encode("predict: " + r.input), 1] for r in part],
+            "label": [[*encode(r.label), 1] for r in part],
+            "explain": [[*encode("explain: " + r.input), 1] for r in part],
+            "rationale": [[*encode(r.rationale), 1] for r in part],
+        }
+        for start in range(0, len(chosen), options.pairs)
+        if (part := chosen[start : start + options.pairs])
+    ]
 
 
 def pad(rows: list[list[int]], dtype: str = "int32") -> np.ndarray:
@@ -127,23 +154,8 @@ def time_each(work: Callable[[Any], None], batches: list) -> float:
     return time.perf_counter() - began
 
 
-def run_dsbs_jax(options: argparse.Namespace, batches: list[Batch]) -> dict:
-    """This engine's training step or greedy decoding."""
-    began = time.perf_counter()
-    import flax.linen as nn
-    import jax
-
-    from dsbs_jax import task_ids
-    from dsbs_jax.local import (
-        datasets,
-        evaluation,
-        optimizers,
-        packing,
-        partitioning,
-        step,
-    )
-    from dsbs_jax.local import state as states
-    from dsbs_jax.student import decoding, weights
+def make_student(options: argparse.Namespace) -> Any:
+    """This project's student, of the size that is asked for."""
     from dsbs_jax.student.config import T5Config
     from dsbs_jax.student.network import Transformer
 
@@ -151,41 +163,53 @@ def run_dsbs_jax(options: argparse.Namespace, batches: list[Batch]) -> dict:
     config = T5Config(
         VOCAB_SIZE, width, heads, head, layers, layers, hidden, dropout_rate=DROPOUT
     )
-    model, partitioner = Transformer(config), partitioning.Partitioner()
+    return Transformer(config)
+
+
+def both_tasks(batch: Batch) -> dict[str, np.ndarray]:
+    """A batch's label rows, then its rationale rows, each padded to the longest."""
+    from dsbs_jax import task_ids
+
+    targets = pad(batch["label"] + batch["rationale"])
+    tasks = np.repeat([task_ids.LABEL, task_ids.RATIONALE], len(batch["label"]))
+    return {
+        "encoder_input_tokens": pad(batch["predict"] + batch["explain"]),
+        "decoder_target_tokens": targets,
+        "decoder_input_tokens": np.pad(targets, ((0, 0), (1, 0)))[:, :-1],
+        "decoder_task_ids": np.where(targets > 0, tasks[:, None], 0).astype("i4"),
+    }
+
+
+def widen(batches: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    """The batches, padded to the longest rows of all."""
+    widths = {k: max(b[k].shape[1] for b in batches) for k in batches[0]}
+    return [
+        {k: np.pad(v, ((0, 0), (0, widths[k] - v.shape[1]))) for k, v in batch.items()}
+        for batch in batches
+    ]
+
+
+def train_dsbs_jax(options: argparse.Namespace, batches: list[Batch]) -> dict:
+    """This engine's training step."""
+    began = time.perf_counter()
+    import jax
+
+    from dsbs_jax.local import datasets, optimizers, packing, partitioning, step
+    from dsbs_jax.local import state as states
+
+    model, partitioner = make_student(options), partitioning.Partitioner()
     key = jax.random.key(0)
-    if options.work == "label":
-        abstract = states.abstract_params(model, partitioner)
-        if options.weights:
-            params = weights.load(weights.open_weights(options.weights), abstract)
-        else:
-            tokens = np.ones((1, 2), np.int32)
-            params = nn.unbox(jax.jit(model.init)(key, tokens, tokens))["params"]
-        inputs = [np.asarray(row) for batch in batches for row in batch["predict"]]
-
-        class Decoder(evaluation.Decoder):
-            def __call__(self, *args: Any) -> Any:
-                return decoding.greedy(*args, NEW_TOKENS, not options.forced)
-
-        predictor = evaluation.Predictor(model, Decoder(), partitioner, 64)
-        seconds = time_each(lambda rows: predictor(params, rows), [inputs])
-        return {"rate": len(inputs) / seconds}
     optimizer = optimizers.adamw(optimizers.linear_decay(LEARNING_RATE, 10_000))
     abstract = states.abstract_state(model, optimizer, partitioner)
     state = states.init_state(model, optimizer, abstract, key)
     train_step = step.make_train_step(model, optimizer, partitioner, ALPHA)
 
     def prepared(batch: Batch) -> dict[str, np.ndarray]:
-        targets = pad(batch["label"] + batch["rationale"])
-        tasks = np.repeat([task_ids.LABEL, task_ids.RATIONALE], options.pairs)
-        arrays = {
-            "encoder_input_tokens": pad(batch["predict"] + batch["explain"]),
-            "decoder_target_tokens": targets,
-            "decoder_input_tokens": np.pad(targets, ((0, 0), (1, 0)))[:, :-1],
-            "decoder_task_ids": np.where(targets > 0, tasks[:, None], 0).astype("i4"),
-        }
-        wide = {k: np.pad(v, ((0, 0), (0, 32))) for k, v in arrays.items()}
-        trimmed = datasets.trim(wide)
-        return trimmed if "unpacked" in options.run else packing.pack(trimmed, width)
+        rows = both_tasks(batch)
+        rows = datasets.trim({k: np.pad(v, ((0, 0), (0, 32))) for k, v in rows.items()})
+        if "unpacked" in options.run:
+            return rows
+        return packing.pack(rows, model.config.emb_dim // 2)
 
     def train(batch: dict) -> None:
         nonlocal state
@@ -202,6 +226,101 @@ def run_dsbs_jax(options: argparse.Namespace, batches: list[Batch]) -> dict:
         "flops": sum(model_flops(options, b) for b in batches) / seconds,
         "matrix_product": matrix_product_rate(jax),
     }
+
+
+def label_dsbs_jax(options: argparse.Namespace, batches: list[Batch]) -> dict:
+    """This engine's greedy decoding of the label task."""
+    import flax.linen as nn
+    import jax
+
+    from dsbs_jax.local import evaluation, partitioning
+    from dsbs_jax.local import state as states
+    from dsbs_jax.student import decoding, weights
+
+    model, partitioner = make_student(options), partitioning.Partitioner()
+    if options.weights:
+        abstract = states.abstract_params(model, partitioner)
+        params = weights.load(weights.open_weights(options.weights), abstract)
+    else:
+        tokens = np.ones((1, 2), np.int32)
+        params = jax.jit(model.init)(jax.random.key(0), tokens, tokens)
+        params = nn.unbox(params)["params"]
+    inputs = [np.asarray(row) for batch in batches for row in batch["predict"]]
+
+    class Decoder(evaluation.Decoder):
+        def __call__(self, *args: Any) -> Any:
+            return decoding.greedy(*args, NEW_TOKENS, not options.forced)
+
+    predictor = evaluation.Predictor(model, Decoder(), partitioner, ROWS)
+    made: list[int] = []
+
+    def label(rows: list) -> None:
+        made[:] = [len(np.trim_zeros(t)) for t in predictor(params, rows)[0]]
+
+    seconds = time_each(label, [inputs])
+    return {"rate": len(inputs) / seconds, "tokens": float(np.mean(made))}
+
+
+def train_t5x(options: argparse.Namespace, batches: list[Batch]) -> dict:
+    """T5X's training step and network."""
+    began = time.perf_counter()
+    import jax
+    from t5x import train_state, trainer
+    from t5x.examples.t5 import network
+
+    from dsbs_jax.pods import models, optimizers
+
+    width, heads, head, layers, hidden = SHAPES[options.size]
+    config = network.T5Config(
+        vocab_size=VOCAB_SIZE,
+        dtype="float32",
+        emb_dim=width,
+        num_heads=heads,
+        head_dim=head,
+        num_encoder_layers=layers,
+        num_decoder_layers=layers,
+        mlp_dim=hidden,
+        mlp_activations=("gelu", "linear"),
+        dropout_rate=DROPOUT,
+        logits_via_embedding=False,
+    )
+    model = models.DistillationModel(
+        module=network.Transformer(config),
+        input_vocabulary=None,
+        output_vocabulary=None,
+        optimizer_def=optimizers.adamw(),
+        alpha=ALPHA,
+    )
+    ready = widen([both_tasks(batch) for batch in batches])
+    for batch in ready:
+        weights = batch["decoder_target_tokens"] > 0
+        batch["decoder_loss_weights"] = weights.astype(np.int32)
+    shapes = {k: v.shape for k, v in ready[0].items()}
+    key = jax.random.key(0)
+
+    @jax.jit
+    def start(key: jax.Array) -> Any:
+        variables = model.get_initial_variables(key, shapes)
+        made = train_state.FlaxOptimTrainState.create(model.optimizer_def, variables)
+        return made.replace(params_axes=None)
+
+    def update(state: Any, batch: dict, key: jax.Array) -> tuple[Any, jax.Array]:
+        state, metrics = trainer.train_with_lr(
+            state, batch, LEARNING_RATE, key, model, num_microbatches=None
+        )
+        return state, metrics["loss"].compute()
+
+    state, train_step = start(key), jax.jit(update, donate_argnums=0)
+
+    def train(batch: dict) -> None:
+        nonlocal state
+        state, loss = train_step(state, batch, key)
+        loss.block_until_ready()
+
+    train(ready[0])
+    first = time.perf_counter() - began
+    seconds = time_each(train, ready)
+    return {"rate": options.pairs * len(batches) / seconds, "first_step": first}
 
 
 def run_pytorch(options: argparse.Namespace, batches: list[Batch]) -> dict:
@@ -244,8 +363,8 @@ def run_pytorch(options: argparse.Namespace, batches: list[Batch]) -> dict:
 
         def label(rows: list) -> None:
             with torch.no_grad():
-                for start in range(0, len(rows), 64):
-                    part = tensors(rows[start : start + 64])
+                for start in range(0, len(rows), ROWS):
+                    part = tensors(rows[start : start + ROWS])
                     model.generate(**part, **limits, do_sample=False, num_beams=1)
 
         return {"rate": len(rows) / time_each(label, [rows])}
@@ -275,53 +394,74 @@ def run_pytorch(options: argparse.Namespace, batches: list[Batch]) -> dict:
 def run_one(options: argparse.Namespace) -> None:
     """What a child process does: one system, one line of JSON."""
     batches = json.loads(pathlib.Path(options.data).read_text())
-    work = run_pytorch if options.run == "pytorch" else run_dsbs_jax
+    system = options.run.partition(" ")[0].strip(",")
+    work = {
+        "dsbs_jax": train_dsbs_jax if options.work == "train" else label_dsbs_jax,
+        "pytorch": run_pytorch,
+        "t5x": train_t5x,
+    }[system]
     result = work(options, batches)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps(result | {"peak": peak / 2**20}))
 
 
-def compare(options: argparse.Namespace) -> None:
-    """Runs the systems in turns and prints the table."""
-    systems = [s for s in SYSTEMS if options.work == "train" or "unpacked" not in s]
+def compared(options: argparse.Namespace) -> list[str]:
+    """The systems that take part: T5X trains where it is installed."""
+    if options.work == "label":
+        return ["dsbs_jax", "pytorch", "pytorch, huge pages"]
+    t5x = importlib.util.find_spec("t5x") is not None
+    return [system for system in SYSTEMS if t5x or system != "t5x"]
+
+
+def run_in_turns(options: argparse.Namespace) -> dict[str, list[dict]]:
+    """What each system's runs printed."""
+    systems = compared(options)
     results: dict[str, list[dict]] = {system: [] for system in systems}
     with tempfile.TemporaryDirectory() as folder:
         data = pathlib.Path(folder) / "batches.json"
         data.write_text(json.dumps(make_batches(options)))
         for number in range(options.runs):
             for system in systems:
-                command = [sys.executable, *sys.argv, "--run", system]
-                command += ["--data", os.fspath(data)]
                 done = subprocess.run(
-                    command, check=True, stdout=subprocess.PIPE, text=True
+                    [sys.executable, *sys.argv, "--run", system, "--data", data],
+                    check=True,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env=os.environ | SYSTEMS[system],
                 )
                 results[system].append(json.loads(done.stdout.splitlines()[-1]))
                 rate = results[system][-1]["rate"]
                 print(f"run {number + 1} {system}: {rate:.2f}/s", file=sys.stderr)
+    return results
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Runs the systems in turns and prints the tables."""
+    results = run_in_turns(options)
     unit = "pairs/s" if options.work == "train" else "examples/s"
     print(f"| system | {unit}, median (runs) | peak GiB | first step, s |")
     print("| --- | --- | --- | --- |")
+    medians = {}
     for system, runs in results.items():
         rates = sorted(run["rate"] for run in runs)
+        medians[system] = statistics.median(rates)
         first = statistics.median(run.get("first_step", float("nan")) for run in runs)
         print(
-            f"| {system} | {statistics.median(rates):.2f} ({rates[0]:.2f}–"
-            f"{rates[-1]:.2f}) | {max(run['peak'] for run in runs):.1f} | {first:.0f} |"
+            f"| {system} | {medians[system]:.2f} ({rates[0]:.2f}–{rates[-1]:.2f}) | "
+            f"{max(run['peak'] for run in runs):.1f} | {first:.0f} |"
         )
-    medians = {
-        system: statistics.median(run["rate"] for run in runs)
-        for system, runs in results.items()
-    }
     print()
-    for system in systems[:-1]:
-        print(f"{system} : pytorch = {medians[system] / medians['pytorch']:.2f}")
+    for system in [s for s in results if s != "dsbs_jax"]:
+        print(f"dsbs_jax : {system} = {medians['dsbs_jax'] / medians[system]:.2f}")
+    last = results["dsbs_jax"][-1]
     if options.work == "train":
-        run = results["dsbs_jax"][-1]
+        product = last["matrix_product"]
         print(
-            f"model operations {run['flops'] / 1e9:.0f} GFLOP/s, matrix product "
-            f"{run['matrix_product'] / 1e9:.0f} GFLOP/s: "
-            f"{100 * run['flops'] / run['matrix_product']:.0f} %"
+            f"model operations {last['flops'] / 1e9:.0f} GFLOP/s, matrix product "
+            f"{product / 1e9:.0f} GFLOP/s: {100 * last['flops'] / product:.0f} %"
         )
+    else:
+        print(f"tokens an answer, mean: {last['tokens']:.1f}")
 
 
 if __name__ == "__main__":
