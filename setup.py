@@ -71,6 +71,15 @@ setuptools.setup(
         "tpu": ["jax[tpu]>=0.10.2"],
         # Reading pytorch_model.bin; the tests of parity and against a real server.
         "hf": ["torch>=2.13.0", "transformers[serving]>=5.23.0"],
+        # What T5X imports; itself, airio and jestimator come from launch/t5x.txt.
+        "t5x": [
+            "cached-property>=2.0.1",
+            "chex>=0.1.92",
+            "fiddle>=0.3.1",
+            "grain>=0.2.18",
+            "jaxtyping>=0.3.11",
+            "ml-collections>=1.1.0",
+        ],
         "test": ["pytest>=9.2.0", "hypothesis>=6.170.15", "ruff>=0.17.5"],
     },
 )
