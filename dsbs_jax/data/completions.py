@@ -88,8 +88,12 @@ def _equation(text: str) -> tuple[str | None, str | None]:
     " (2 + 14) * 3." gives "(2 + 14)", and " (some bags + 4)." gives "(some bags + 4)":
     labels both, if wrong ones.
     """
-    found = re.search(r"\(.*\)", text)
-    return (found.group(0), None) if found else (None, NO_LABEL)
+    for line in text.split("\n"):
+        # Not by a pattern, which takes for ever where there are brackets without end.
+        begin, end = line.find("("), line.rfind(")")
+        if 0 <= begin < end:
+            return line[begin : end + 1], None
+    return None, NO_LABEL
 
 
 def _nli_class(text: str) -> tuple[str | None, str | None]:

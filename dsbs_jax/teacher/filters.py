@@ -182,10 +182,11 @@ def leaks_within(outcome: Outcome) -> float:
     """
     label = _words(outcome.teacher_label or "")
     words = _words(outcome.rationale or "")
-    for start in range(len(words) - len(label) + 1 if label else 0):
-        if words[start : start + len(label)] == label:
-            return start + len(label)
-    return float("inf")
+    # Searched for as one text: word by word, long ones would take for ever.
+    found = f" {' '.join(words)} ".partition(f" {' '.join(label)} ")
+    if not label or not found[1]:
+        return float("inf")
+    return len(found[0].split()) + len(label)
 
 
 def _words(text: str) -> list[str]:

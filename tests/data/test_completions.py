@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,3 +124,11 @@ def test_no_text_is_an_error_or_leaves_blanks(dataset, pieces):
     if parsed.label is None:
         assert parsed.rationale is None and parsed.problem
     assert (parsed.problem is None) == (parsed.rationale is not None)
+
+
+def test_brackets_without_end_are_read_in_time():
+    began = time.monotonic()
+    parsed = parse("svamp", "So. The answer is " + "(" * 1_000_000)
+    assert parsed.problem == completions.NO_LABEL
+    assert parse("svamp", "So. The answer is )(\n(1 + 2) )").label == "(1 + 2) )"
+    assert time.monotonic() - began < 3

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -108,6 +109,18 @@ def test_disagreement_is_judged_as_the_dataset_judges():
 def test_leaks_within(label, rationale, within):
     found = outcome(teacher_label=label, rationale=rationale)
     assert filters.leaks_within(found) == within
+
+
+def test_leak_of_a_long_label_is_found_in_time():
+    label, rationale = "a " * 100_000 + "b", "a " * 300_000
+    began = time.monotonic()
+    assert filters.leaks_within(outcome(teacher_label=label, rationale=rationale)) == (
+        float("inf")
+    )
+    assert filters.leaks_within(
+        outcome(teacher_label=label, rationale=f"c {rationale} b {rationale}")
+    ) == (300_002)
+    assert time.monotonic() - began < 3
 
 
 @given(
