@@ -69,12 +69,14 @@ class Ended:
 
     Attributes:
         failed: By key, why there is no reply.
+        last: The last of these in words.
         left: The requests without a reply, failed ones included.
         cap: The cap that stopped it, or None.
         signal: The number of the signal that stopped it, or None.
     """
 
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
+    last: str = ""
     left: list[Request] = dataclasses.field(default_factory=list)
     cap: str | None = None
     signal: int | None = None
@@ -111,13 +113,19 @@ def ask_all(
     progress = Progress("requests", len(requests))
 
     def report(done: int) -> None:
-        progress.update(done, budget.describe(ledger.spent))
+        note = budget.describe(ledger.spent)
+        trouble = f"; trouble: {client.trouble:.80}" if client.trouble else ""
+        progress.update(done, note + trouble)
 
     run = _Run(requests, make_body, store, client, patience, report)
     try:
         ended = asyncio.run(run.all())
     finally:
         progress.close()
+    if ended.failed and not (store.replies or ended.cap or ended.signal):
+        raise UserError(
+            f"none of {len(requests):,} requests got a usable reply; {ended.last}"
+        )
     ended.left = [r for r in requests if r.key not in store.replies]
     return ended
 
@@ -167,9 +175,13 @@ class _Run:
         try:
             while pending and not self._stop.is_set():
                 done, pending = await asyncio.wait(
-                    {*pending, stopped}, return_when=asyncio.FIRST_COMPLETED
+                    {*pending, stopped},
+                    timeout=_REPORT_PERIOD,
+                    return_when=asyncio.FIRST_COMPLETED,
                 )
                 pending.discard(stopped)
+                # A server that hangs is to be seen too.
+                self._report()
                 for task in done - {stopped}:
                     task.result()
         finally:
@@ -228,15 +240,16 @@ class _Run:
 
     def _note_failure(self, request: Request, failure: GaveUp) -> None:
         """Counts a failure; ends the run where no request has any prospect."""
-        where = f"example {request.id!r}: {failure.reason}"
-        if failure.own_fault and not self._store.replies:
-            raise UserError(f"{where}; the server has answered no request so far")
         self._ended.failed[request.key] = failure.reason
+        self._ended.last = f"the last: example {request.id!r}: {failure.reason}"
+        if failure.own_fault and self._store.replies:
+            # Others are answered, so it is only this one.
+            return
         self._in_a_row += 1
         if self._in_a_row >= self._patience.max_failures_in_a_row:
             raise UserError(
                 f"{self._in_a_row} requests in a row got no usable reply "
-                f"(MAX_FAILURES_IN_A_ROW); the last: {where}"
+                f"(MAX_FAILURES_IN_A_ROW); {self._ended.last}"
             )
 
     def _report(self, last: bool = False) -> None:

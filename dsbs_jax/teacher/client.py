@@ -6,6 +6,7 @@ a whole attempt: a server that hangs or drips ends it too.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import email.utils
@@ -29,6 +30,10 @@ from dsbs_jax.teacher.sampling import CHAT
 
 # A reply is a few kilobytes; more than this is no reply.
 MAX_REPLY_BYTES = 8 << 20
+# What is read of the body of an error.
+_MAX_ERROR_BYTES = 64 << 10
+# Seconds for a connection alone: who does not take it by then is not there.
+_CONNECT_TIMEOUT = 15.0
 # A shorter key is a placeholder ("EMPTY") that keeps nothing secret.
 _SECRET_LENGTH = 8
 _RETRIED = frozenset({408, 409, 425, 429})
@@ -142,7 +147,11 @@ class _Refused(Exception):
 
 
 class Client:
-    """Sends requests to an endpoint."""
+    """Sends requests to an endpoint.
+
+    Attributes:
+        trouble: What was wrong with the last attempt; None when it succeeded.
+    """
 
     def __init__(self, endpoint: Endpoint, style: str, ledger: Ledger) -> None:
         """Connects to nothing yet.
@@ -154,15 +163,24 @@ class Client:
         self._key = endpoint.key()
         # Servers ask everybody to wait, not just the request that was one too many.
         self._not_before = 0.0
+        # Whether it ever answered anything.
+        self._reached = False
+        self.trouble: str | None = None
+        timeout = httpx2.Timeout(
+            endpoint.timeout, connect=min(endpoint.timeout, _CONNECT_TIMEOUT)
+        )
         self._client = openai.AsyncOpenAI(
             base_url=endpoint.base_url,
             # Without a key the package does not start; a server that wants none
             # ignores this one.
             api_key=self._key or "none",
             max_retries=0,
-            timeout=endpoint.timeout,
-            # Elsewhere is not where the key was meant to go.
-            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
+            timeout=timeout,
+            http_client=openai.DefaultAsyncHttpxClient(
+                # Elsewhere is not where the key was meant to go.
+                follow_redirects=False,
+                event_hooks={"response": [self._check_status]},
+            ),
         )
 
     async def close(self) -> None:
@@ -191,12 +209,16 @@ class Client:
             while (left := self._not_before - time.monotonic()) > 0:
                 await asyncio.sleep(left)
             try:
-                return await self._charged(body, most, spent)
+                reply = await self._charged(body, most, spent)
+                self.trouble = None
+                return reply
             except _Refused as problem:
                 return GaveUp(str(problem), own_fault=True)
             except _Retry as problem:
-                reason, after = str(problem), problem.after
-            if after is not None:
+                self.trouble = reason = str(problem)
+                after = problem.after
+            # To be asked for no wait at all is no reason to ask without a pause.
+            if after:
                 self._wait_for_server(after, reason)
             elif attempt < self._endpoint.max_attempts:
                 await asyncio.sleep(self._backoff(attempt))
@@ -250,16 +272,17 @@ class Client:
                 content = await self._send(body)
             reply = replies.read(content, self._style)
         except (TimeoutError, openai.APITimeoutError) as error:
+            if isinstance(error.__cause__, httpx2.ConnectTimeout):
+                raise self._unconnected("no answer in time") from error
             seconds = f"{self._endpoint.timeout:g} s"
             raise _Retry(f"no whole reply within {seconds}", charged=True) from error
         except Malformed as error:
             raise _Retry(str(error), charged=True) from error
-        except openai.APIStatusError as error:
-            self._judge(error)
         except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, httpx2.ConnectError):
+                raise self._unconnected(str(error.__cause__)) from error
             raise _Retry(
-                self._clean(f"the connection failed: {error.__cause__}"),
-                charged=not isinstance(error.__cause__, httpx2.ConnectError),
+                self._clean(f"the connection failed: {error.__cause__}"), charged=True
             ) from error
         except httpx2.HTTPError as error:
             raise _Retry(
@@ -287,21 +310,42 @@ class Client:
                     raise Malformed(f"the reply is longer than {MAX_REPLY_BYTES} bytes")
         return bytes(content)
 
-    def _judge(self, error: openai.APIStatusError) -> None:
-        """Says what a status other than success means, by raising it."""
-        status = error.status_code
-        detail = error.body.get("message") if isinstance(error.body, dict) else None
-        reason = self._clean(f"status {status}: {detail or error.message}")
+    def _unconnected(self, detail: str) -> Exception:
+        """Makes the error of a connection that did not come about."""
+        reason = self._clean(f"the connection failed: {detail}")
+        if self._reached:
+            return _Retry(reason)
+        # Rather a wrong address, or a server that is not up, than one that is busy.
+        return UserError(f"{self._endpoint.base_url}: {reason}")
+
+    async def _check_status(self, response: httpx2.Response) -> None:
+        """Raises what a status other than success means.
+
+        The `openai` package would read the whole body, however long, and decode it in
+        whatever encoding the server names.
+        """
+        self._reached = True
+        if response.is_success:
+            return
+        content = bytearray()
+        # The status stands, whatever becomes of the body.
+        with contextlib.suppress(httpx2.HTTPError):
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > _MAX_ERROR_BYTES:
+                    break
+        status = response.status_code
+        detail = replies.read_problem(bytes(content)) or response.reason_phrase
+        reason = self._clean(f"status {status}: {detail}")
         if status in _RETRIED or status >= 500:
-            after = retry_after(error.response.headers.get("retry-after"))
-            raise _Retry(reason, after) from error
+            raise _Retry(reason, retry_after(response.headers.get("retry-after")))
         if status in _OWN_FAULT:
-            raise _Refused(reason) from error
+            raise _Refused(reason)
         hint = ""
         if status in (401, 403):
             hint = f"; the key is read from {self._endpoint.api_key_variable}"
             hint += "" if self._key else ", which is not set"
-        raise UserError(f"{self._endpoint.base_url}: {reason}{hint}") from error
+        raise UserError(f"{self._endpoint.base_url}: {reason}{hint}")
 
     def _clean(self, text: str) -> str:
         """Makes a message of what a server says: one short line, nothing but text."""

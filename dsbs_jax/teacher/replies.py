@@ -64,6 +64,23 @@ def read(body: bytes, style: str) -> Reply:
     return Reply(text, reason if isinstance(reason, str) else None, _usage(found))
 
 
+def read_problem(body: bytes) -> str:
+    """Reads what the body of an error says: `{"error": {"message": "too long"}}`.
+
+    Returns:
+        The message; where there is none, all of the body as text, perhaps none.
+    """
+    text = body.decode("utf-8", "replace")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return text.strip()
+    for name in ("error", "message"):
+        if isinstance(found, dict) and name in found:
+            found = found[name]
+    return found if isinstance(found, str) else text.strip()
+
+
 def _object(body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body.decode("utf-8"))

@@ -97,8 +97,9 @@ def reply(text, **fields):
     return lambda handler: send(handler, 200, message(text, **fields))
 
 
-def raw(content, **headers):
-    return lambda handler: send(handler, 200, content, headers)
+def raw(content, code=200, **headers):
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda handler: send(handler, code, content, headers)
 
 
 def status(code, text="no", **headers):
@@ -107,11 +108,13 @@ def status(code, text="no", **headers):
     return lambda handler: send(handler, code, body, headers)
 
 
-def cut_off(handler):
-    content = message("It is cut. So the answer is yes.")
-    send(handler, 200, content[:-20], length=len(content))
-    handler.close_connection = True
-    handler.connection.close()
+def cut_off(code=200):
+    def action(handler):
+        content = message("It is cut. So the answer is yes.")
+        send(handler, code, content[:-20], length=len(content))
+        hang_up(handler)
+
+    return action
 
 
 def hang_up(handler):
@@ -135,12 +138,15 @@ def drip(handler):
     handler.close_connection = True
 
 
-def endless(handler):
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(1 << 40))
-    handler.end_headers()
-    while True:
-        handler.wfile.write(b" " * (1 << 20))
+def endless(code=200):
+    def action(handler):
+        handler.send_response(code)
+        handler.send_header("Content-Length", str(1 << 40))
+        handler.end_headers()
+        while True:
+            handler.wfile.write(b" " * (1 << 20))
+
+    return action
 
 
 ACTIONS = {

@@ -67,19 +67,99 @@ def test_completion_style_has_its_own_path_and_fields(serve):
     ],
 )
 def test_attempts_that_may_have_been_computed_are_charged(serve, act, fault, tokens):
-    action = {"status": act["status"](500), "broken": act["raw"](b"{")}.get(fault)
-    found, spent = ask(serve(lambda *_: action or act[fault]))
+    actions = {
+        "status": act["status"](500),
+        "cut_off": act["cut_off"](),
+        "hang_up": act["hang_up"],
+        "broken": act["raw"](b"{"),
+    }
+    found, spent = ask(serve(lambda *_: actions[fault]))
     assert isinstance(found, GaveUp)
     assert (spent.requests, spent.tokens) == (2, tokens)
 
 
-def test_nothing_is_charged_where_nobody_listens(serve):
-    server = serve(lambda *_: "fine")
+def close_for_good(server):
     server.close()
     server.close = lambda: None
-    found, spent = ask(server)
-    assert found.reason.startswith("the connection failed: ")
+
+
+def test_server_that_is_not_there_is_said_at_once(serve):
+    server = serve(lambda *_: "fine")
+    close_for_good(server)
+    began = time.monotonic()
+    with pytest.raises(UserError, match=f"{server.url}: the connection failed: "):
+        ask(server, backoff=60.0)
+    assert time.monotonic() - began < 2
+
+
+def test_nothing_is_charged_where_nobody_listens_any_more(serve, act):
+    last = act["raw"](act["message"]("fine"), Connection="close")
+    server = serve(lambda *_: last)
+
+    async def run():
+        ledger, spent = Ledger(Budget(), Spending()), Spending()
+        endpoint = Endpoint(server.url, backoff=0.001, max_attempts=3)
+        client = Client(endpoint, "chat", ledger)
+        body = {"model": "m", "messages": [{"content": "Q: hello\nA:"}]}
+        assert isinstance(await client.ask(body, MOST, spent), Reply)
+        close_for_good(server)
+        spent = Spending()
+        found = await client.ask(body, MOST, spent)
+        assert found.reason.startswith("the connection failed: ")
+        assert client.trouble in found.reason
+        await client.close()
+        return spent
+
+    assert asyncio.run(run()) == Spending(3, 0, 0)
+
+
+ERRORS = {
+    "endless": lambda act: act["endless"](500),
+    "gzip that is none": lambda act: act["raw"](b"x", 500, Content_Encoding="gzip"),
+    "cut off": lambda act: act["cut_off"](500),
+    **{
+        f"in {name}": lambda act, name=name: act["raw"](
+            b"out of \xff order", 500, Content_Type=f"text/plain; charset={name}"
+        )
+        for name in ("hex", "undefined", "idna", "utf-16", "rot13", "zlib", "none")
+    },
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_error_is_judged_by_its_status_whatever_its_body(serve, act, name):
+    began = time.monotonic()
+    found, spent = ask(serve(lambda *_: ERRORS[name](act)), timeout=5.0)
+    assert found.reason.startswith("status 500: ")
     assert spent == Spending(2, 0, 0)
+    assert time.monotonic() - began < 4
+    if name.startswith("in "):
+        assert "out of \ufffd order" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"error": {"message": "too long"}}', "too long"),
+        (b'{"error": "too long", "error_type": "validation"}', "too long"),
+        (b'{"message": "too long"}', "too long"),
+        (b'{"detail": [1]}', '{"detail": [1]}'),
+        (b'{"error": {"message": null}}', '{"error": {"message": null}}'),
+        (b"404 page not found", "404 page not found"),
+        (b"[" * 60_000, "[["),
+        (b"", "Internal Server Error"),
+    ],
+)
+def test_what_is_wrong_is_said_in_the_servers_words(serve, act, body, said):
+    found, _ = ask(serve(lambda *_: act["raw"](body, 500)))
+    assert found.reason.startswith(f"status 500: {said}")
+
+
+def test_no_wait_asked_for_is_no_hurry(serve, act):
+    server = serve(lambda *_: act["status"](429, Retry_After="0"))
+    began = time.monotonic()
+    ask(server, backoff=0.4)
+    assert time.monotonic() - began >= 0.2
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import time
 import pytest
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.teacher import extraction, store
+from dsbs_jax.teacher import asking, extraction, store
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("DSBS_KILLS", "3"))
@@ -43,7 +44,7 @@ FAULTS = {
     "429 with nonsense": lambda act: act["status"](429, Retry_After="soon, -1 or nan"),
     "500": lambda act: act["status"](500),
     "503 without JSON": lambda act: lambda handler: handler.send_error(503),
-    "cut in the body": lambda act: act["cut_off"],
+    "cut in the body": lambda act: act["cut_off"](),
     "hangs up": lambda act: act["hang_up"],
     "broken JSON": lambda act: act["raw"](b'{"choices": [{"message": '),
     "no JSON at all": lambda act: act["raw"](b"<html>busy</html>"),
@@ -95,7 +96,8 @@ def test_what_never_answers_is_reported_and_asked_again(
 
 @pytest.mark.parametrize("fault", ["hang", "drip", "endless"])
 def test_attempt_ends_in_time(serve, act, extract, rows, fault):
-    server = serve(lambda asked, _: GOOD if asked != "line 1" else act[fault])
+    action = act["endless"]() if fault == "endless" else act[fault]
+    server = serve(lambda asked, _: GOOD if asked != "line 1" else action)
     began = time.monotonic()
     assert extract(server, TIMEOUT=0.3) == extraction.SOME_FAILED
     assert time.monotonic() - began < 3
@@ -157,25 +159,43 @@ def test_refusal_ends_the_run_with_one_error(serve, act, extract, tmp_path, code
     assert not (tmp_path / "out/rationales.jsonl").exists()
 
 
-def test_bad_request_ends_the_run_unless_others_were_answered(
-    serve, act, extract, tmp_path
+def test_requests_refused_for_themselves_do_not_keep_the_others_back(
+    serve, act, extract, rows
 ):
+    """Also when they come first, and when they alone are left to ask for."""
+    refused = {f"line {n}" for n in (0, 1, 5, 6, 7, 8)}
+
     def script(asked, _):
-        return act["status"](400, "too long") if asked == "line 0" else GOOD
+        return act["status"](400, "too long") if asked in refused else GOOD
 
     server = serve(script)
-    with pytest.raises(UserError, match="example 'n0': status 400: too long"):
-        extract(server, CONCURRENCY=1)
-    assert len(server.bodies) == 1
-    # Once it is known that the server answers others, this one is reported.
-    others = [{"id": f"n{n}", "input": f"line {n}"} for n in (1, 0, 2)]
-    path, folder = tmp_path / "others.jsonl", tmp_path / "others"
-    path.write_text("".join(json.dumps(row) + "\n" for row in others))
-    paths = {"INPUT_FILE": str(path), "OUTPUT_DIR": str(folder)}
-    status = extract(server, CONCURRENCY=1, **paths)
-    assert status == extraction.SOME_FAILED
-    failed = json.loads((folder / "failed.jsonl").read_text())
-    assert (failed["id"], failed["reason"]) == ("n0", "status 400: too long")
+    options = {"CONCURRENCY": 1, "MAX_FAILURES_IN_A_ROW": 3}
+    for times in (1, 2):
+        assert extract(server, count=9, **options) == extraction.SOME_FAILED
+        failed = rows("failed.jsonl")
+        assert {row["input"] for row in failed} == refused
+        assert {row["reason"] for row in failed} == {"status 400: too long"}
+        assert_each_ends_once(rows, 9)
+        assert {server.asked[x] for x in refused} == {times}
+        assert server.asked["line 2"] == 1
+
+
+@pytest.mark.parametrize("code", [400, 500])
+def test_server_that_answers_nothing_at_all_ends_in_one_error(
+    serve, act, extract, tmp_path, code
+):
+    server = serve(lambda *_: act["status"](code, "no JSON schema here"))
+    expected = f"none of 4 requests .*: status {code}: no JSON schema here"
+    with pytest.raises(UserError, match=expected):
+        extract(server)
+    assert not (tmp_path / "out/failed.jsonl").exists()
+
+
+def test_server_that_hangs_is_seen_to(serve, act, extract, monkeypatch, capsys):
+    monkeypatch.setattr(asking, "_REPORT_PERIOD", 0.2)
+    server = serve(lambda asked, times: GOOD if times else act["hang"])
+    assert extract(server, count=1, TIMEOUT=0.9) == extraction.DONE
+    assert re.search(r"^requests 0/1 .* left$", capsys.readouterr().out, re.M)
 
 
 def test_server_that_fails_throughout_ends_the_run(serve, act, extract):
