@@ -11,6 +11,7 @@ file.
 """
 
 import dataclasses
+import json
 import math
 import os
 import pathlib
@@ -304,32 +305,38 @@ class Rationales:
         found: Every outcome.
         result: What the filters kept of them, and what they dropped.
         facts: What the card is to say of the set.
+        dataset: Whose way of comparing labels counts.
         failed: Inputs without an outcome.
     """
 
     found: list[Outcome]
     result: filters.Result
     facts: dict[str, object]
+    dataset: str
     failed: int = 0
 
 
-def of_jsonl(path: str, filtered: str | None, dataset: str) -> Rationales:
+def of_jsonl(path: str, filtered: str | None, dataset: str | None) -> Rationales:
     """Reads rows with rationales, those kept first.
 
     Args:
         path: The rows.
         filtered: What was dropped; None looks for `filtered.jsonl` beside them, and
-            then for `failed.jsonl` too. Without any, the filters run now.
-        dataset: Whose way of comparing labels counts.
+            then for `failed.jsonl` and `report.json` too. Without any, the filters
+            run now.
+        dataset: Whose way of comparing labels counts; None is the report's.
 
     Raises:
         UserError: As `filters.read`.
     """
     beside, failed = pathlib.Path(path).parent / results.FILTERED, 0
+    chosen, made_from = None, {}
     if filtered is None and beside.is_file() and beside != pathlib.Path(path):
         filtered = os.fspath(beside)
         failed = len(_rows(beside.with_name(results.FAILED)))
-    result = filters.read(path, filtered)
+        chosen, made_from = _reported(beside.with_name(results.REPORT))
+    result = dataclasses.replace(filters.read(path, filtered), settings=chosen)
+    dataset = dataset or (chosen.dataset if chosen else "default")
     paths = [path, filtered] if filtered else [path]
     if not filtered:
         result = filters.apply(result.kept, _configured(dataset))
@@ -340,11 +347,25 @@ def of_jsonl(path: str, filtered: str | None, dataset: str) -> Rationales:
     }
     facts = {
         "file": path,
+        **made_from,
         "labels compared as": dataset,
         "parser version": ", ".join(sorted(versions)),
     }
     found = [*result.kept, *(outcome for outcome, _ in result.dropped)]
-    return Rationales(found, result, facts, failed)
+    return Rationales(found, result, facts, dataset, failed)
+
+
+def _reported(path: pathlib.Path) -> tuple[filters.Settings | None, dict[str, object]]:
+    """The filters that ran and what was asked; nothing where no report says so."""
+    try:
+        report = json.loads(path.read_bytes())
+        chosen = filters.Settings(**report["filters"])
+        if chosen.dataset in completions.RULES:
+            return chosen, dict(report["made_from"])
+    # An older report, or a file of another program.
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        pass
+    return None, {}
 
 
 def _rows(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -379,7 +400,8 @@ def of_release(
     outside = released.score_teacher(raw).out_of_choices
     if outside is not None:
         facts["teacher labels that are none of the choices"] = f"{outside:,}"
-    return Rationales(found, filters.apply(found, _configured(dataset)), facts)
+    result = filters.apply(found, _configured(dataset))
+    return Rationales(found, result, facts, dataset)
 
 
 def _configured(dataset: str) -> filters.Settings:
@@ -401,8 +423,8 @@ def main(argv: list[str]) -> None:
         settings.configure(
             options.gin_file, options.gin_bindings, options.gin_search_paths
         )
-    dataset = options.dataset or "default"
-    if dataset not in completions.RULES:
+    dataset = options.dataset
+    if dataset and dataset not in completions.RULES:
         raise UserError(
             f"--dataset is {dataset!r}, expected one of {', '.join(completions.RULES)}"
         )
@@ -419,7 +441,7 @@ def main(argv: list[str]) -> None:
         read.found,
         read.result,
         title=f"Quality card: {title}",
-        dataset=dataset,
+        dataset=read.dataset,
         lengths=lengths,
         failed=read.failed,
         facts=read.facts,

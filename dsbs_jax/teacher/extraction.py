@@ -152,7 +152,7 @@ def _finish(
     result = filters.apply(found, filtering)
     results.write(output, result, failed)
     report = _report(task, store, result, len(failed), budget)
-    files.write(output / "report.json", json.dumps(report, indent=2) + "\n")
+    files.write(output / results.REPORT, json.dumps(report, indent=2) + "\n")
     if found:
         _write_card(output, found, result, len(failed), task)
     print(
@@ -169,6 +169,8 @@ def _report(
     there = [store.replies[key] for key in keys if key in store.replies]
     ends = collections.Counter(str(stored.finish_reason) for stored in there)
     return {
+        "made_from": task.facts(),
+        "filters": dataclasses.asdict(result.settings),
         "inputs": len(task.examples),
         "kept": len(result.kept),
         "filtered": result.counts,
@@ -193,14 +195,11 @@ def _write_card(
     # Draws plots, and is slow to import.
     from dsbs_jax.teacher import card
 
-    sampling = task.sampling
-    facts = {
-        "inputs": task.input_file,
-        "teacher": sampling.model,
-        "prompt": pathlib.Path(task.prompt.name).stem,
-        "samples": sampling.samples,
-        "temperature": sampling.temperature,
-    }
     card.write(
-        output, found, result, dataset=task.prompt.rule, failed=failed, facts=facts
+        output,
+        found,
+        result,
+        dataset=task.prompt.rule,
+        failed=failed,
+        facts=task.facts(),
     )

@@ -48,7 +48,8 @@ def open_store(
             )
     opened = store.Store(folder / REPLIES)
     try:
-        if run.exists():
+        # Without replies there is nothing yet that others could be mixed into.
+        if run.exists() and opened.replies:
             _compare(run, identity)
         else:
             files.write(run, json.dumps(identity, indent=2, sort_keys=True) + "\n")

@@ -18,6 +18,7 @@ from dsbs_jax.teacher.store import Stored
 KEPT = "rationales.jsonl"
 FILTERED = "filtered.jsonl"
 FAILED = "failed.jsonl"
+REPORT = "report.json"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from dsbs_jax.teacher.prompts import Prompt
 CHAT = "chat"
 COMPLETION = "completion"
 STYLES = (CHAT, COMPLETION)
+_NOT_EXTRA = ("max_tokens", "max_completion_tokens", "model", "n", "stream")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,14 @@ class Sampling:
             json.dumps(dict(self.extra_body), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise UserError(f"EXTRA_BODY is no JSON: {error}") from error
+        # Caps count on MAX_TOKENS and on one reply, which is read when it is whole.
+        barred = {self.max_tokens_name, *_NOT_EXTRA}
+        for name in self.extra_body:
+            if name in barred:
+                raise UserError(
+                    f"EXTRA_BODY sets {name!r}, expected no field that has a setting "
+                    "of its own, and neither n nor stream"
+                )
 
     def body(self, prompt: Prompt, input: str, sample: int) -> dict[str, Any]:
         """Makes the body of the request for one sample of one input.

@@ -92,6 +92,16 @@ class Task:
             "INPUT_FILE": folder.fingerprint(content),
         }
 
+    def facts(self) -> dict[str, Any]:
+        """Says what rationales are made from, for the report and the card."""
+        return {
+            "inputs": os.fspath(self.input_file),
+            "teacher": self.sampling.model,
+            "prompt": pathlib.Path(self.prompt.name).stem,
+            "samples": self.sampling.samples,
+            "temperature": self.sampling.temperature,
+        }
+
     def shown(self) -> str:
         """Shows the whole prompt of the first input, and what is sent with it."""
         example = self.examples[0]

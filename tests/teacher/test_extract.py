@@ -12,7 +12,7 @@ import pytest
 from dsbs_jax import settings
 from dsbs_jax.data import jsonl
 from dsbs_jax.errors import UserError
-from dsbs_jax.teacher import extraction, prompts, sampling
+from dsbs_jax.teacher import card, extraction, filters, prompts, sampling
 from dsbs_jax.teacher.sampling import Sampling
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -32,6 +32,23 @@ def test_output_is_a_dataset_of_ones_own(serve, extract, tmp_path):
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert report["inputs"] == report["kept"] == report["replies"] == 6
     assert report["spent"]["requests"] == 6 and report["filtered"] == {}
+    assert report["made_from"]["teacher"] == "scripted"
+
+
+def test_card_of_a_folder_says_what_its_report_says(serve, extract, tmp_path):
+    server = serve(lambda asked, _: answer(asked))
+    assert extract(server, labels=True, MIN_WORDS=3, PROMPT="svamp") == extraction.DONE
+    rows = tmp_path / "out/rationales.jsonl"
+    read = card.of_jsonl(str(rows), None, None)
+    chosen = filters.Settings(dataset="svamp", min_words=3)
+    assert (read.result.settings, read.dataset) == (chosen, "svamp")
+    assert (read.facts["teacher"], read.facts["prompt"]) == ("scripted", "svamp")
+    assert card.of_jsonl(str(rows), None, "cqa").dataset == "cqa"
+    # What is no report of this program's says nothing.
+    for text in ("{", "[]", "[" * 100_000, '{"filters": {"min_words": "x"}}'):
+        (tmp_path / "out/report.json").write_text(text)
+        read = card.of_jsonl(str(rows), None, None)
+        assert (read.result.settings, read.dataset) == (None, "default")
 
 
 def test_samples_are_asked_for_one_by_one_and_vote(serve, extract, rows):
@@ -174,6 +191,22 @@ def test_other_inputs_and_prompts_are_not_mixed_into_a_folder(serve, extract, tm
         extract(server)
 
 
+def test_setting_mended_before_any_reply_came_keeps_the_folder(
+    serve, act, extract, rows
+):
+    def script(asked, _):
+        known = server.bodies[-1]["model"] == "scripted"
+        return answer(asked) if known else act["status"](404, "no such model")
+
+    server = serve(script)
+    with pytest.raises(UserError, match="status 404: no such model"):
+        extract(server, CONCURRENCY=1, MODEL="scirpted")
+    assert extract(server, CONCURRENCY=1) == extraction.DONE
+    assert len(rows("rationales.jsonl")) == 4
+    with pytest.raises(UserError, match="was made with MODEL = 'scripted'"):
+        extract(server, MODEL="scirpted")
+
+
 def test_folder_of_something_else_is_left_alone(serve, extract, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.txt").write_text("years of work")
@@ -224,6 +257,8 @@ BAD = [
     ({"INPUT_FILE": "/no/such.jsonl"}, "/no/such.jsonl: No such file"),
     ({"BASE_URL": "nowhere"}, "BASE_URL is 'nowhere'"),
     ({"EXTRA_BODY": {"x": b"1"}}, "EXTRA_BODY is no JSON"),
+    ({"EXTRA_BODY": {"n": 5}}, "EXTRA_BODY sets 'n', expected no field that has"),
+    ({"EXTRA_BODY": {"max_tokens": 9999}}, "EXTRA_BODY sets 'max_tokens'"),
     ({"MODEL": ""}, "MODEL is '', expected text"),
     ({"MIN_MARGIN": 2.0}, "min_margin is 2.0"),
 ]
