@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.local.progress import Progress
+from dsbs_jax.progress import Progress
 from dsbs_jax.teacher import checks
 from dsbs_jax.teacher.budget import Budget, CapReached, Ledger, Spending
 from dsbs_jax.teacher.client import Client, Endpoint, GaveUp

@@ -16,7 +16,7 @@ import gin
 
 from dsbs_jax import files
 from dsbs_jax.data.completions import PARSER_VERSION
-from dsbs_jax.local.progress import duration
+from dsbs_jax.progress import duration
 from dsbs_jax.teacher import checks, filters, folder, prompts, results
 from dsbs_jax.teacher.asking import Ended, Patience, ask_all
 from dsbs_jax.teacher.budget import Budget

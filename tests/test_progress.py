@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from dsbs_jax.local import progress
+from dsbs_jax import progress
 
 
 class Terminal(io.StringIO):
