@@ -8,6 +8,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/commands.sh
 : "${RUN_DIR:?}"
+if [[ $RUN_DIR == *://* ]]; then
+  echo "error: RUN_DIR is $RUN_DIR, expected a folder of this machine" >&2
+  exit 2
+fi
 python=.venv/bin/python
 write() { run bash -c 'printf "%s\n" "${@:2}" >"$1"' write "$RUN_DIR/$1" "${@:2}"; }
 

@@ -3,8 +3,8 @@
 # t5x.train on this machine, joined as the hosts of a pod are, with virtual CPU devices.
 # Where one ends with an error, all end; the same command goes on from the last
 # checkpoint. For example, with T5X in .venv (README.md):
-#   PROCESSES=2 DEVICES=2 bash launch/pod_in_small.sh --gin_search_paths=gin \
-#     --gin_file=t5x/train.gin … --gin.NUM_PARTITIONS=2
+#   PROCESSES=2 DEVICES=2 bash launch/pod_in_small.sh --gin_file=t5x/train.gin … \
+#     --gin.MODEL_PARALLEL_SUBMESH="(1, 2)"
 #   PROCESSES  processes (default 2)          DEVICES  devices of each (default 2)
 #   PYTHON     default .venv/bin/python       LOGS     a folder for their output
 set -euo pipefail
@@ -26,8 +26,9 @@ end_all() {
 trap end_all EXIT
 trap 'exit 143' INT TERM
 for ((i = 0; i < processes; i++)); do
-  "$python" -m t5x.train "$@" --multiprocess_gpu --coordinator_address="127.0.0.1:$port" \
-    --process_count="$processes" --process_index="$i" >"$logs/$i.log" 2>&1 &
+  "$python" -m t5x.train --gin_search_paths=gin "$@" --multiprocess_gpu \
+    --coordinator_address="127.0.0.1:$port" --process_count="$processes" \
+    --process_index="$i" >"$logs/$i.log" 2>&1 &
   pids+=($!)
   echo "process $i is ${pids[i]}, its output $logs/$i.log"
 done

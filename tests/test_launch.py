@@ -112,7 +112,7 @@ def test_nothing_else_of_the_environment_is_passed_on(checkout, script):
         script,
         "--dry-run",
         **SLICE,
-        RUN_DIR="gs://bucket/run",
+        RUN_DIR="runs/cqa",
         OPENAI_API_KEY="sk-secret",
         HF_TOKEN="hf-secret",
     )
@@ -127,25 +127,36 @@ def test_a_missing_setting_is_named(checkout, missing):
     assert result.returncode != 0 and missing in result.stderr and not result.stdout
 
 
+def test_gpu_host_takes_no_address(checkout):
+    result = run(checkout, "gpu_host.sh", "--dry-run", RUN_DIR="gs://bucket/run")
+    assert result.returncode == 2 and "expected a folder" in result.stderr
+
+
 @pytest.mark.parametrize("script", ["tpu_vm.sh", "gpu_host.sh"])
 def test_what_is_not_committed_does_not_run(checkout, script):
     with (checkout / "launch/run.sh").open("a") as file:
         file.write("# changed\n")
-    result = run(checkout, script, **SLICE, RUN_DIR="gs://bucket/run")
+    result = run(checkout, script, **SLICE, RUN_DIR="runs/cqa")
     assert result.returncode == 2 and "not committed" in result.stderr
 
 
-# Writes its arguments down; the first training fails and takes the slice away.
+# Writes its arguments down; the first training fails, and the slice is taken away, as
+# its state tells a little later.
 FAKE_GCLOUD = r"""#!/bin/bash
 printf '%s\n' "$*" >>"$CALLS"
 case "$*" in
-  *describe*) cat "$STATE" 2>/dev/null ;;
+  *describe*)
+    cat "$STATE" 2>/dev/null
+    case "$(cat "$STATE" 2>/dev/null)" in
+      WAITING*) echo ACTIVE >"$STATE" ;;
+      ACTIVE) if [ -e "$STATE.taken" ]; then mv "$STATE.taken" "$STATE"; fi ;;
+    esac ;;
   *create*) echo ACTIVE >"$STATE" ;;
   *delete*) rm -f "$STATE" ;;
   *t5x.train*)
     if [ ! -e "$CALLS.failed" ]; then
       touch "$CALLS.failed"
-      if [ -z "$STANDS" ]; then echo SUSPENDED >"$STATE"; fi
+      if [ -z "$STANDS" ]; then echo SUSPENDED >"$STATE.taken"; fi
       exit 255
     fi ;;
 esac
@@ -183,6 +194,24 @@ def test_after_a_preemption_it_asks_again_and_goes_on(checkout, cloud, tmp_path)
     # The same command, which finds the last checkpoint in the same folder.
     trained = [call for call in calls if "t5x.train" in call]
     assert trained[0] == trained[1] and "gs://bucket/run" in trained[0]
+
+
+@pytest.mark.parametrize("state", ["SUSPENDED", "WAITING_FOR_RESOURCES", "ACTIVE"])
+def test_it_goes_on_with_a_request_that_stands(checkout, cloud, tmp_path, state):
+    """The script itself was stopped, or the slice taken away while it waited."""
+    (tmp_path / "state").write_text(state + "\n")
+    (tmp_path / "calls.failed").touch()
+    result = run(checkout, "tpu_vm.sh", **cloud)
+    assert result.returncode == 0, result.stderr
+    calls = (tmp_path / "calls").read_text()
+    assert calls.count(" create ") == (state == "SUSPENDED")
+    assert calls.count("t5x.train") == 1 and not (tmp_path / "state").exists()
+
+
+def test_a_slice_that_cannot_be_made_is_an_error(checkout, cloud, tmp_path):
+    (tmp_path / "state").write_text("FAILED\n")
+    result = run(checkout, "tpu_vm.sh", **cloud)
+    assert result.returncode == 1 and "could not be made" in result.stderr
 
 
 def test_a_run_that_fails_on_a_standing_slice_ends_with_an_error(
