@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from clu import metrics as clu_metrics
 from t5x import metrics as t5x_metrics
-from t5x import models
+from t5x import models, utils
 
 from dsbs_jax.data.feature_converter import DistillationFeatureConverter
 from dsbs_jax.errors import UserError
@@ -27,6 +27,27 @@ class TaskMean(clu_metrics.Average):
     def compute(self) -> jax.Array:
         """The mean over all that was merged."""
         return self.total / jnp.maximum(self.count, 1)
+
+
+def verify_vocabularies(
+    cfg: utils.DatasetConfig, model: models.EncoderDecoderModel
+) -> None:
+    """T5X's check that task and model have one vocabulary, and that its ids fit.
+
+    Args:
+      cfg: of the data.
+      model: whose table has to have a row for each id.
+
+    Raises:
+      UserError: the table has too few rows.
+      ValueError: the vocabularies differ.
+    """
+    utils.verify_matching_vocabs(cfg, model)
+    ids, table = model.output_vocabulary.vocab_size, model.module.config.vocab_size
+    if table < ids:
+        raise UserError(
+            f"VOCAB_SIZE is {table}, expected at least the vocabulary's {ids} ids"
+        )
 
 
 class DistillationModel(models.EncoderDecoderModel):

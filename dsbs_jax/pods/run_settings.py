@@ -1,5 +1,7 @@
 """Settings of a run on T5X that follow from others."""
 
+import os
+
 import seqio
 
 from dsbs_jax.data import registration
@@ -25,6 +27,15 @@ def total_steps(steps: int, relative_steps: int | None = None) -> int:
     if total < 1:
         raise UserError(f"{name} is {total}, expected 1 or more")
     return total
+
+
+def absolute_path(path: str | None) -> str | None:
+    """A path that may be relative, as T5X's checkpoints need it.
+
+    Args:
+      path: in the file system, or an address such as gs://bucket/run.
+    """
+    return os.path.abspath(path) if path and "://" not in path else path
 
 
 def best_metric(mixture_or_task_name: str) -> str:

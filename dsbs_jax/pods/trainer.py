@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import jax
 import jax.numpy as jnp
 from cached_property import cached_property
 from t5x import trainer
@@ -62,7 +61,7 @@ class Trainer(trainer.Trainer):
                 state,
                 with_token_counts(batch),
                 learning_rate=self._learning_rate_fn(state.step),
-                dropout_rng=jax.random.fold_in(self._base_rng, state.step),
+                dropout_rng=self._get_step_rng(state.step),
                 model=self._model,
                 num_microbatches=self._num_microbatches,
                 weight_metrics_computer=self._weight_metrics_computer,

@@ -14,7 +14,9 @@ def without_t5x(monkeypatch):
     monkeypatch.setitem(sys.modules, "t5x", None)
 
 
-@pytest.mark.parametrize("module", ["models", "trainer", "optimizers"])
+@pytest.mark.parametrize(
+    "module", ["datasets", "initial_checkpoint", "models", "trainer", "optimizers"]
+)
 def test_without_t5x_the_error_says_what_to_install(without_t5x, module):
     with pytest.raises(UserError, match="T5X cannot be imported.*extra `t5x`"):
         __import__(f"dsbs_jax.pods.{module}")

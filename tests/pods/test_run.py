@@ -7,6 +7,7 @@ import gin
 import jax
 import numpy as np
 import pytest
+from flax.errors import ScopeParamShapeError
 
 pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 
@@ -144,6 +145,21 @@ def test_infer_gives_the_local_engines_answers(start, answers, run_t5x, tmp_path
     assert all(row["aux"]["scores"] < 0 for row in rows)
 
 
+def test_paths_may_be_relative(run_t5x, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    run_t5x(MODEL_DIR="pod")
+    assert steps_of(tmp_path / "pod")[-1] == 2
+    checkpoint = "pod/checkpoint_2"
+    run_t5x("eval", CHECKPOINT_PATH=checkpoint, EVAL_OUTPUT_DIR="scores")
+    assert (tmp_path / "scores/inference_eval/tiny_predict-metrics.jsonl").exists()
+    run_t5x("infer", CHECKPOINT_PATH=checkpoint, INFER_OUTPUT_DIR="answers")
+    assert len(list(tmp_path.glob("answers/tiny_predict-*.jsonl-00000-of-00001"))) == 1
+    run_t5x(MODEL_DIR="next", INITIAL_CHECKPOINT_PATH=checkpoint, LEARNING_RATE=0.0)
+    assert_same_parameters(
+        parameters(tmp_path / "next/checkpoint_2"), parameters(tmp_path / checkpoint)
+    )
+
+
 def test_a_local_run_goes_on_from_t5xs_checkpoint(start, run_t5x, run_local, tmp_path):
     macros = {"EVAL_PERIOD": 5, "DROPOUT_RATE": 0.0, "TRAIN_STEPS": 5}
     run_t5x(MODEL_DIR=str(tmp_path / "pod"), **macros)
@@ -173,6 +189,54 @@ def test_t5x_goes_on_from_either_format(start, form, run_t5x, tmp_path):
     )
     assert last == int(state.step) == 3
     assert_same_parameters(parameters(tmp_path / "pod/checkpoint_3"), parameters(start))
+
+
+@pytest.mark.parametrize("form", ["t5x", "t5x_orbax"])
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ({"NUM_ENCODER_LAYERS": 2}, "student encoder/layers_1/.* and 8 more"),
+        ({"LOGITS_VIA_EMBEDDING": True}, "has decoder/logits_dense/kernel, only"),
+        ({"extra_files": ["t5x/scalable.gin"]}, "student decoder/decoder/.* more"),
+    ],
+    ids=["layers", "output", "scanned"],
+)
+def test_a_checkpoint_of_another_network_is_an_error(
+    start, form, network, message, run_t5x, tmp_path
+):
+    path = tmp_path / "checkpoint_700"
+    convert.convert(str(start), str(path), form)
+    with pytest.raises(UserError, match=f"of another network .* {message}"):
+        run_t5x(
+            MODEL_DIR=str(tmp_path / "pod"),
+            INITIAL_CHECKPOINT_PATH=str(path),
+            **network,
+        )
+
+
+@pytest.mark.parametrize("form", ["t5x", "t5x_orbax"])
+def test_a_checkpoint_of_another_width_is_an_error(start, form, run_t5x, tmp_path):
+    path = tmp_path / "checkpoint_700"
+    convert.convert(str(start), str(path), form)
+    with pytest.raises((ValueError, ScopeParamShapeError), match="16, (32|48)"):
+        run_t5x(
+            MODEL_DIR=str(tmp_path / "pod"),
+            INITIAL_CHECKPOINT_PATH=str(path),
+            MLP_DIM=48,
+        )
+
+
+def test_a_checkpoint_that_is_not_there_is_an_error(run_t5x, tmp_path):
+    with pytest.raises(AssertionError, match="checkpoint_5"):
+        run_t5x(
+            MODEL_DIR=str(tmp_path / "pod"),
+            INITIAL_CHECKPOINT_PATH=str(tmp_path / "checkpoint_5"),
+        )
+
+
+def test_a_table_with_too_few_rows_is_an_error(run_t5x, tmp_path):
+    with pytest.raises(UserError, match="VOCAB_SIZE is 128, expected at least .* 204"):
+        run_t5x(MODEL_DIR=str(tmp_path), VOCAB_SIZE=128)
 
 
 @pytest.mark.slow

@@ -18,6 +18,16 @@ def test_steps_below_1_are_an_error(steps, relative):
         run_settings.total_steps(steps, relative)
 
 
+def test_a_relative_path_is_made_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert run_settings.absolute_path("runs/cqa") == str(tmp_path / "runs/cqa")
+
+
+@pytest.mark.parametrize("path", ["/runs/cqa", "gs://bucket/run", None])
+def test_other_paths_stay(path):
+    assert run_settings.absolute_path(path) == path
+
+
 @pytest.mark.parametrize(
     ("method", "task"),
     [
