@@ -8,7 +8,8 @@ medians of pairs (or examples) a second, their spread, and the ratio of the medi
 All systems get the same CommonsenseQA rows, token ids, T5 v1.1 size and pairs a batch,
 float32 on a CPU. The PyTorch loop is what people would write with Transformers (extra
 `hf`): for each batch a forward pass over label rows and one over rationale rows, either
-padded to its longest row, `alpha` between their losses, clipped AdamW, dropout 0.1.
+padded to its longest row, `alpha` between their losses, clipped AdamW, dropout 0.1. It
+labels rows as they come, or, as this engine and T5X do here, sorted by their length.
 T5X, where it is installed, takes its own step with its own network and this project's
 objective, over rows padded to the longest of all, since its shapes are fixed.
 """
@@ -32,13 +33,22 @@ import numpy as np
 
 # Memory in pages of 2 MiB, as this project's commands set it for themselves.
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-# Each system, and what its process finds in the environment.
+# For each work its systems, and what their processes find in the environment.
 SYSTEMS = {
-    "dsbs_jax": HUGE_PAGES,
-    "dsbs_jax unpacked": HUGE_PAGES,
-    "pytorch": {},
-    "pytorch, huge pages": HUGE_PAGES,
-    "t5x": HUGE_PAGES,
+    "train": {
+        "dsbs_jax": HUGE_PAGES,
+        "dsbs_jax unpacked": HUGE_PAGES,
+        "pytorch": {},
+        "pytorch, huge pages": HUGE_PAGES,
+        "t5x": HUGE_PAGES,
+    },
+    "label": {
+        "dsbs_jax": HUGE_PAGES,
+        "pytorch": {},
+        "pytorch, sorted": {},
+        "pytorch, sorted, huge pages": HUGE_PAGES,
+        "t5x": HUGE_PAGES,
+    },
 }
 SHAPES = {
     "tiny": (64, 4, 16, 2, 128),
@@ -115,20 +125,32 @@ def pad(rows: list[list[int]], dtype: str = "int32") -> np.ndarray:
     return padded
 
 
-def model_flops(options: argparse.Namespace, batch: Batch) -> float:
-    """Operations of forward and backward passes over a batch, without any padding."""
+def forward_flops(options: argparse.Namespace, source: float, target: float) -> float:
+    """Operations of a forward pass over one row of so many tokens, without padding."""
     width, heads, head, layers, hidden = SHAPES[options.size]
     joined = heads * head
     attention, mlp = 4 * width * joined, 3 * width * hidden
-    total = 0.0
-    for inputs, targets in (("predict", "label"), ("explain", "rationale")):
-        for source, target in zip(batch[inputs], batch[targets], strict=True):
-            s, t = len(source), len(target)
-            total += layers * s * (attention + mlp + 2 * s * joined)
-            total += layers * t * (attention + mlp + 2 * t * joined)
-            total += layers * (2 * t + 2 * s) * width * joined
-            total += layers * 2 * t * s * joined + t * width * VOCAB_SIZE
-    return 3 * 2 * total
+    each = source * (attention + mlp + 2 * source * joined)
+    each += target * (attention + mlp + 2 * target * joined)
+    each += (2 * target + 2 * source) * width * joined + 2 * target * source * joined
+    return 2 * (layers * each + target * width * VOCAB_SIZE)
+
+
+def training_flops(options: argparse.Namespace, batch: Batch) -> float:
+    """Operations of forward and backward passes over a batch, without any padding."""
+    return 3 * sum(
+        forward_flops(options, len(source), len(target))
+        for inputs, targets in (("predict", "label"), ("explain", "rationale"))
+        for source, target in zip(batch[inputs], batch[targets], strict=True)
+    )
+
+
+def labelling_flops(
+    options: argparse.Namespace, batches: list[Batch], tokens: float
+) -> float:
+    """Operations of answers of so many tokens to all label rows, without padding."""
+    rows = [row for batch in batches for row in batch["predict"]]
+    return sum(forward_flops(options, len(row), tokens) for row in rows)
 
 
 def matrix_product_rate(jax: Any) -> float:
@@ -145,14 +167,15 @@ def matrix_product_rate(jax: Any) -> float:
     return best
 
 
-def time_each(work: Callable[[Any], None], batches: list) -> float:
-    """Seconds for all batches, each done once before."""
-    for batch in batches:
-        work(batch)
-    began = time.perf_counter()
-    for batch in batches:
-        work(batch)
-    return time.perf_counter() - began
+def time_each(work: Callable[[Any], None], batches: list) -> tuple[float, float]:
+    """Seconds for all batches: the first time, with compilation, and once more."""
+    seconds = []
+    for _ in range(2):
+        began = time.perf_counter()
+        for batch in batches:
+            work(batch)
+        seconds.append(time.perf_counter() - began)
+    return seconds[0], seconds[1]
 
 
 def make_student(options: argparse.Namespace) -> Any:
@@ -220,11 +243,11 @@ def train_dsbs_jax(options: argparse.Namespace, batches: list[Batch]) -> dict:
     ready = [prepared(batch) for batch in batches]
     train(ready[0])
     first = time.perf_counter() - began
-    seconds = time_each(train, ready)
+    _, seconds = time_each(train, ready)
     return {
         "rate": options.pairs * len(batches) / seconds,
-        "first_step": first,
-        "flops": sum(model_flops(options, b) for b in batches) / seconds,
+        "first": first,
+        "flops": sum(training_flops(options, b) for b in batches) / seconds,
         "matrix_product": matrix_product_rate(jax),
     }
 
@@ -258,8 +281,14 @@ def label_dsbs_jax(options: argparse.Namespace, batches: list[Batch]) -> dict:
     def label(rows: list) -> None:
         made[:] = [len(np.trim_zeros(t)) for t in predictor(params, rows)[0]]
 
-    seconds = time_each(label, [inputs])
-    return {"rate": len(inputs) / seconds, "tokens": float(np.mean(made))}
+    first, seconds = time_each(label, [inputs])
+    return {
+        "rate": len(inputs) / seconds,
+        "first": first,
+        "tokens": float(np.mean(made)),
+        "flops": labelling_flops(options, batches, float(np.mean(made))) / seconds,
+        "matrix_product": matrix_product_rate(jax),
+    }
 
 
 def make_t5x_model(options: argparse.Namespace) -> Any:
@@ -325,8 +354,8 @@ def label_t5x(options: argparse.Namespace, batches: list[Batch]) -> dict:
         start = jax.jit(lambda key: model.get_initial_variables(key, shapes)["params"])
         params = start(jax.random.key(0))
     predict = jax.jit(model.predict_batch)
-    seconds = time_each(lambda part: jax.device_get(predict(params, part)), parts)
-    return {"rate": len(rows) / seconds}
+    first, seconds = time_each(lambda p: jax.device_get(predict(params, p)), parts)
+    return {"rate": len(rows) / seconds, "first": first}
 
 
 def train_t5x(options: argparse.Namespace, batches: list[Batch]) -> dict:
@@ -364,8 +393,8 @@ def train_t5x(options: argparse.Namespace, batches: list[Batch]) -> dict:
 
     train(ready[0])
     first = time.perf_counter() - began
-    seconds = time_each(train, ready)
-    return {"rate": options.pairs * len(batches) / seconds, "first_step": first}
+    _, seconds = time_each(train, ready)
+    return {"rate": options.pairs * len(batches) / seconds, "first": first}
 
 
 def run_pytorch(options: argparse.Namespace, batches: list[Batch]) -> dict:
@@ -401,7 +430,9 @@ def run_pytorch(options: argparse.Namespace, batches: list[Batch]) -> dict:
 
     if options.work == "label":
         model.eval()
-        rows = sorted((r for b in batches for r in b["predict"]), key=len)
+        rows = [row for batch in batches for row in batch["predict"]]
+        if "sorted" in options.run:
+            rows.sort(key=len)
         limits = {"max_new_tokens": NEW_TOKENS}
         if options.forced:
             limits["min_new_tokens"] = NEW_TOKENS
@@ -412,7 +443,8 @@ def run_pytorch(options: argparse.Namespace, batches: list[Batch]) -> dict:
                     part = tensors(rows[start : start + ROWS])
                     model.generate(**part, **limits, do_sample=False, num_beams=1)
 
-        return {"rate": len(rows) / time_each(label, [rows])}
+        first, seconds = time_each(label, [rows])
+        return {"rate": len(rows) / seconds, "first": first}
     model.train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=LEARNING_RATE, weight_decay=0.0
@@ -432,8 +464,8 @@ def run_pytorch(options: argparse.Namespace, batches: list[Batch]) -> dict:
 
     train(batches[0])
     first = time.perf_counter() - began
-    seconds = time_each(train, batches)
-    return {"rate": options.pairs * len(batches) / seconds, "first_step": first}
+    _, seconds = time_each(train, batches)
+    return {"rate": options.pairs * len(batches) / seconds, "first": first}
 
 
 def run_one(options: argparse.Namespace) -> None:
@@ -451,11 +483,9 @@ def run_one(options: argparse.Namespace) -> None:
 
 
 def compared(options: argparse.Namespace) -> list[str]:
-    """The systems that take part: T5X where it is installed; only training packs."""
+    """The systems that take part: T5X where it is installed."""
     left_out = set() if importlib.util.find_spec("t5x") else {"t5x"}
-    if options.work == "label":
-        left_out.add("dsbs_jax unpacked")
-    return [system for system in SYSTEMS if system not in left_out]
+    return [system for system in SYSTEMS[options.work] if system not in left_out]
 
 
 def run_in_turns(options: argparse.Namespace) -> dict[str, list[dict]]:
@@ -472,7 +502,7 @@ def run_in_turns(options: argparse.Namespace) -> dict[str, list[dict]]:
                     check=True,
                     stdout=subprocess.PIPE,
                     text=True,
-                    env=os.environ | SYSTEMS[system],
+                    env=os.environ | SYSTEMS[options.work][system],
                 )
                 results[system].append(json.loads(done.stdout.splitlines()[-1]))
                 rate = results[system][-1]["rate"]
@@ -483,14 +513,15 @@ def run_in_turns(options: argparse.Namespace) -> dict[str, list[dict]]:
 def compare(options: argparse.Namespace) -> None:
     """Runs the systems in turns and prints the tables."""
     results = run_in_turns(options)
-    unit = "pairs/s" if options.work == "train" else "examples/s"
-    print(f"| system | {unit}, median (runs) | peak GiB | first step, s |")
+    trains = options.work == "train"
+    unit, first = ("pairs/s", "step") if trains else ("examples/s", "pass")
+    print(f"| system | {unit}, median (runs) | peak GiB | first {first}, s |")
     print("| --- | --- | --- | --- |")
     medians = {}
     for system, runs in results.items():
         rates = sorted(run["rate"] for run in runs)
         medians[system] = statistics.median(rates)
-        first = statistics.median(run.get("first_step", float("nan")) for run in runs)
+        first = statistics.median(run["first"] for run in runs)
         print(
             f"| {system} | {medians[system]:.2f} ({rates[0]:.2f}–{rates[-1]:.2f}) | "
             f"{max(run['peak'] for run in runs):.1f} | {first:.0f} |"
@@ -499,13 +530,13 @@ def compare(options: argparse.Namespace) -> None:
     for system in [s for s in results if s != "dsbs_jax"]:
         print(f"dsbs_jax : {system} = {medians['dsbs_jax'] / medians[system]:.2f}")
     last = results["dsbs_jax"][-1]
-    if options.work == "train":
-        product = last["matrix_product"]
-        print(
-            f"model operations {last['flops'] / 1e9:.0f} GFLOP/s, matrix product "
-            f"{product / 1e9:.0f} GFLOP/s: {100 * last['flops'] / product:.0f} %"
-        )
-    else:
+    product = last["matrix_product"]
+    print(
+        f"model operations {last['flops'] / 1e9:.0f} GFLOP/s, matrix product "
+        f"{product / 1e9:.0f} GFLOP/s: {100 * last['flops'] / product:.0f} %; "
+        f"at its rate {last['rate'] * product / last['flops']:.1f} {unit}"
+    )
+    if "tokens" in last:
         print(f"tokens an answer, mean: {last['tokens']:.1f}")
 
 

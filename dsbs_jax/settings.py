@@ -7,12 +7,13 @@ has to be set: gin accepts the first silently and reports the second only when t
 value is used.
 """
 
+import contextlib
 import os
 import pathlib
 import re
 import sys
 import tokenize
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import gin
 from absl import app, flags, logging
@@ -100,19 +101,32 @@ def configure(
         for reader, is_there in gin.config._FILE_READERS
         if is_there is not gin.resource_reader.system_path_file_exists
     ]
-    try:
-        gin.parse_config_files_and_bindings(files, bindings, finalize_config=False)
-    except (ValueError, TypeError, OSError, SyntaxError, ImportError) as error:
-        raise UserError(f"gin: {_first_line(error)}") from error
-    except (AttributeError, NameError) as error:
-        raise UserError(f"gin: unknown name: {_first_line(error)}") from error
-    except tokenize.TokenError as error:
-        raise UserError(f"gin: {error.args[0]}: a bracket is not closed") from error
+    with _gin_errors("gin"):
+        gin.parse_config_files_and_bindings(files, (), finalize_config=False)
+    for binding in bindings:
+        with _gin_errors(f"gin: --gin.{binding.replace(' = ', '=', 1)}"):
+            gin.parse_config(binding)
     _check_macros(bindings)
     try:
         gin.finalize()
     except ValueError as error:
         raise UserError(f"gin: {_first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _gin_errors(place: str) -> Iterator[None]:
+    """Names the place, and what to do about it where a text is not in quotes."""
+    try:
+        yield
+    except SyntaxError as error:
+        hint = "a text needs quotes of its own: --gin.NAME=\"'text'\""
+        raise UserError(f"{place}: {_first_line(error)}; {hint}") from error
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        raise UserError(f"{place}: {_first_line(error)}") from error
+    except (AttributeError, NameError) as error:
+        raise UserError(f"{place}: unknown name: {_first_line(error)}") from error
+    except tokenize.TokenError as error:
+        raise UserError(f"{place}: {error.args[0]}: a bracket is not closed") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -17,7 +17,7 @@ class Lengths:
     Attributes:
         inputs: Tokens of an input that the student reads, end token included.
         targets: Tokens of a target that it learns, end token included.
-        unit: "tokens" or "words".
+        unit: "tokens" or "words". A word is a token or more, so words only bound.
         count: Takes texts and returns how many units each has, without an end token.
 
     Raises:
@@ -39,11 +39,6 @@ class Lengths:
                 raise UserError(
                     f"{name} length is {value!r}, expected a whole number from 1"
                 )
-
-    @property
-    def exact(self) -> bool:
-        """Whether units are tokens. A word is a token or more, so words only bound."""
-        return self.unit == "tokens"
 
 
 def in_tokens(path: str | os.PathLike[str], inputs: int, targets: int) -> Lengths:

@@ -10,7 +10,7 @@ from dsbs_jax.teacher.lengths import Lengths, in_tokens
 def test_words():
     texts = ["one  two\nthree", "", "A man.</s>A dog sleeps."]
     assert Lengths().count(texts) == [3, 0, 5]
-    assert not Lengths().exact
+    assert Lengths().unit == "words"
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_tokens_are_those_that_the_student_gets(vocabulary):
     plain = [len(model.encode(text)) for text in texts[:3]]
     parted = len(model.encode("red")) + 1 + len(model.encode("blue jar"))
     assert lengths.count(texts) == [*plain, parted]
-    assert lengths.exact and lengths.unit == "tokens"
+    assert lengths.unit == "tokens"
 
 
 def test_a_file_that_is_no_vocabulary(tmp_path):
