@@ -117,6 +117,11 @@ def make_batches(options: argparse.Namespace) -> list[Batch]:
     ]
 
 
+def rows_to_label(batches: list[Batch]) -> list[list[int]]:
+    """Token ids of all label rows, in their order."""
+    return [row for batch in batches for row in batch["predict"]]
+
+
 def pad(rows: list[list[int]], dtype: str = "int32") -> np.ndarray:
     """Rows as one array, 0 behind each."""
     padded = np.zeros((len(rows), max(map(len, rows))), dtype)
@@ -149,8 +154,9 @@ def labelling_flops(
     options: argparse.Namespace, batches: list[Batch], tokens: float
 ) -> float:
     """Operations of answers of so many tokens to all label rows, without padding."""
-    rows = [row for batch in batches for row in batch["predict"]]
-    return sum(forward_flops(options, len(row), tokens) for row in rows)
+    return sum(
+        forward_flops(options, len(row), tokens) for row in rows_to_label(batches)
+    )
 
 
 def matrix_product_rate(jax: Any) -> float:
@@ -252,24 +258,33 @@ def train_dsbs_jax(options: argparse.Namespace, batches: list[Batch]) -> dict:
     }
 
 
+def load_weights(options: argparse.Namespace) -> Any:
+    """The parameters of `--weights`, which T5X's network names alike."""
+    from dsbs_jax.local import partitioning
+    from dsbs_jax.local import state as states
+    from dsbs_jax.student import weights
+
+    model, partitioner = make_student(options), partitioning.Partitioner()
+    abstract = states.abstract_params(model, partitioner)
+    return weights.load(weights.open_weights(options.weights), abstract)
+
+
 def label_dsbs_jax(options: argparse.Namespace, batches: list[Batch]) -> dict:
     """This engine's greedy decoding of the label task."""
     import flax.linen as nn
     import jax
 
     from dsbs_jax.local import evaluation, partitioning
-    from dsbs_jax.local import state as states
-    from dsbs_jax.student import decoding, weights
+    from dsbs_jax.student import decoding
 
     model, partitioner = make_student(options), partitioning.Partitioner()
     if options.weights:
-        abstract = states.abstract_params(model, partitioner)
-        params = weights.load(weights.open_weights(options.weights), abstract)
+        params = load_weights(options)
     else:
         tokens = np.ones((1, 2), np.int32)
         params = jax.jit(model.init)(jax.random.key(0), tokens, tokens)
         params = nn.unbox(params)["params"]
-    inputs = [np.asarray(row) for batch in batches for row in batch["predict"]]
+    inputs = [np.asarray(row) for row in rows_to_label(batches)]
 
     class Decoder(evaluation.Decoder):
         def __call__(self, *args: Any) -> Any:
@@ -331,7 +346,7 @@ def label_t5x(options: argparse.Namespace, batches: list[Batch]) -> dict:
     import jax
 
     model = make_t5x_model(options)
-    rows = sorted((r for b in batches for r in b["predict"]), key=len)
+    rows = sorted(rows_to_label(batches), key=len)
     tokens = pad(rows)
     tokens = np.pad(tokens, ((0, -len(tokens) % ROWS), (0, 0)))
     parts = [
@@ -342,13 +357,7 @@ def label_t5x(options: argparse.Namespace, batches: list[Batch]) -> dict:
         for start in range(0, len(tokens), ROWS)
     ]
     if options.weights:
-        from dsbs_jax.local import partitioning
-        from dsbs_jax.local import state as states
-        from dsbs_jax.student import weights
-
-        student, partitioner = make_student(options), partitioning.Partitioner()
-        abstract = states.abstract_params(student, partitioner)
-        params = weights.load(weights.open_weights(options.weights), abstract)
+        params = load_weights(options)
     else:
         shapes = {k: v.shape for k, v in parts[0].items()}
         start = jax.jit(lambda key: model.get_initial_variables(key, shapes)["params"])
@@ -430,7 +439,7 @@ def run_pytorch(options: argparse.Namespace, batches: list[Batch]) -> dict:
 
     if options.work == "label":
         model.eval()
-        rows = [row for batch in batches for row in batch["predict"]]
+        rows = rows_to_label(batches)
         if "sorted" in options.run:
             rows.sort(key=len)
         limits = {"max_new_tokens": NEW_TOKENS}
