@@ -25,8 +25,9 @@ def main(options: argparse.Namespace) -> None:
     """Draws the batches and prints the rate."""
     import gin
 
-    from dsbs_jax.data import features, registration, released
+    from dsbs_jax.data import features, registration
     from dsbs_jax.local import datasets, packing
+    from dsbs_jax.released import reader as released
 
     gin.bind_parameter("student_vocabulary.path", options.vocabulary)
     read = released.open_release(options.release).read("cqa", "palm", None)

@@ -36,8 +36,8 @@ def main(options: argparse.Namespace) -> None:
 
     from dsbs_jax import settings
     from dsbs_jax.local import optimizers, partitioning, state, step
-    from dsbs_jax.student import weights
     from dsbs_jax.student.network import Transformer
+    from dsbs_jax.weights import loading as weights
 
     settings.configure(
         [f"sizes/{options.size}.gin", "local/student.gin"],

@@ -87,7 +87,8 @@ def make_batches(options: argparse.Namespace) -> list[Batch]:
 
     For training random rows of the training split, for labelling the test split.
     """
-    from dsbs_jax.data import released, vocabulary
+    from dsbs_jax.data import vocabulary
+    from dsbs_jax.released import reader as released
 
     splits = released.open_release(options.release).read("cqa", "palm", None)
     usable = {
@@ -262,7 +263,7 @@ def load_weights(options: argparse.Namespace) -> Any:
     """The parameters of `--weights`, which T5X's network names alike."""
     from dsbs_jax.local import partitioning
     from dsbs_jax.local import state as states
-    from dsbs_jax.student import weights
+    from dsbs_jax.weights import loading as weights
 
     model, partitioner = make_student(options), partitioning.Partitioner()
     abstract = states.abstract_params(model, partitioner)

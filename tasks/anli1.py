@@ -1,7 +1,7 @@
 """Adversarial NLI, round 1: premise, end-of-sequence token, hypothesis."""
 
 from dsbs_jax.data import registration
-from dsbs_jax.data.sources import ReleasedSource
+from dsbs_jax.released.source import ReleasedSource
 
 registration.register(
     "anli1",

@@ -1,7 +1,7 @@
 """CommonsenseQA with the explanations of CoS-E v1.11: five choices, one answer."""
 
 from dsbs_jax.data import registration
-from dsbs_jax.data.sources import ReleasedSource
+from dsbs_jax.released.source import ReleasedSource
 
 registration.register(
     "cqa",

@@ -5,7 +5,7 @@ in proportion to their sizes, with the teacher's labels (paper, section 4.2).
 """
 
 from dsbs_jax.data import metrics, registration
-from dsbs_jax.data.sources import ReleasedSource
+from dsbs_jax.released.source import ReleasedSource
 
 registration.register(
     "svamp",

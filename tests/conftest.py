@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 
 import gin
 import pytest
@@ -36,6 +37,21 @@ def official_dir():
 def t5x_reference_dir():
     """Tiny students saved and evaluated by T5X."""
     return _folder_or_skip("t5x_reference")
+
+
+FIXTURES = pathlib.Path(__file__).resolve().parent / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def release_dir():
+    """A small release of all five datasets and both teachers; not to be changed."""
+    return FIXTURES / "release"
+
+
+@pytest.fixture
+def release_copy(release_dir, tmp_path):
+    """A copy of the small release to spoil."""
+    return pathlib.Path(shutil.copytree(release_dir, tmp_path / "release"))
 
 
 COLOURS = ("amber", "blue", "green", "red", "white")

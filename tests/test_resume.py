@@ -22,8 +22,8 @@ import pytest
 from dsbs_jax import settings
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import checkpoints, datasets, evaluation, loop, stopping
-from dsbs_jax.student import weights
-from dsbs_jax.student.huggingface import EMBEDDING
+from dsbs_jax.weights import loading as weights
+from dsbs_jax.weights.huggingface_names import EMBEDDING
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 KILLS = int(os.environ.get("DSBS_KILLS", "5"))

@@ -1,26 +1,13 @@
 r"""SentencePiece vocabularies: the published T5 one, or one trained on own text.
 
-    python -m dsbs_jax.data.vocabulary --output=svamp.model --vocab_size=1000 \
-        --release=datasets.zip --datasets=svamp        (or: --jsonl=mine.jsonl)
-
-Ids as T5 has them: pad 0, eos 1, unk 2, and 100 sentinels that SeqIO adds on top. Only
-training text is looked at. Prints the flags that make a run use the result.
+Ids as T5 has them: pad 0, eos 1, unk 2, and 100 sentinels that SeqIO adds on top.
 """
 
 import io
 import os
 import re
-import shlex
 import string
 from collections.abc import Iterable, Iterator
-
-from absl import flags
-
-from dsbs_jax import files, settings
-
-if __name__ == "__main__":
-    # Before anything else imports TensorFlow, which is talkative.
-    settings.quiet_tensorflow()
 
 import huggingface_hub
 import sentencepiece
@@ -28,9 +15,8 @@ import seqio
 from etils import epath
 from google.protobuf.message import DecodeError
 
-from dsbs_jax.data import jsonl, released
+from dsbs_jax import files
 from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
-from dsbs_jax.data.released_specs import dataset_spec
 from dsbs_jax.errors import UserError
 
 HUB = "hub:"
@@ -177,57 +163,3 @@ def texts_of(records: Iterable[Record]) -> Iterator[str]:
         for text in (record.label, record.teacher_label, record.rationale):
             if text is not None:
                 yield text
-
-
-def released_texts(release: str, datasets: list[str]) -> Iterator[str]:
-    """Yields the training text of released datasets, every teacher's included.
-
-    Raises:
-        UserError: As `released.Release.read`.
-    """
-    opened = released.open_release(release)
-    for dataset in datasets:
-        teachers = [
-            teacher
-            for teacher in dataset_spec(dataset).teachers
-            if not opened.missing(dataset, teacher, ["train"])
-        ]
-        for teacher in teachers or [None]:
-            yield from texts_of(
-                opened.read(dataset, teacher, ["train"])["train"].records
-            )
-
-
-def main(argv: list[str]) -> None:
-    """Runs the command."""
-    del argv
-    options = flags.FLAGS
-    if bool(options.jsonl) == bool(options.release and options.datasets):
-        raise UserError("give either --release and --datasets, or --jsonl")
-    if options.jsonl:
-        texts = texts_of(jsonl.read_dataset(options.jsonl)["train"])
-    else:
-        texts = released_texts(options.release, options.datasets)
-    train(texts, options.output, options.vocab_size)
-    # Quoted once for gin and once for the shell.
-    print(shlex.quote(f"--gin.VOCABULARY_PATH={options.output!r}"))
-    print(f"--gin.VOCAB_SIZE={rows(options.vocab_size)}")
-
-
-def _define_flags() -> None:
-    flags.DEFINE_string("output", None, "The model file to write.")
-    flags.DEFINE_integer(
-        "vocab_size",
-        None,
-        "Number of pieces, without the 100 sentinels.",
-        lower_bound=4,
-    )
-    flags.DEFINE_string("release", None, "Released data: a folder or zip file.")
-    flags.DEFINE_list("datasets", None, "Released datasets, separated by commas.")
-    flags.DEFINE_string("jsonl", None, "One's own examples instead, in one file.")
-    flags.mark_flags_as_required(["output", "vocab_size"])
-
-
-if __name__ == "__main__":
-    _define_flags()
-    settings.run(main)

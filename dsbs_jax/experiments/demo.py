@@ -21,8 +21,9 @@ if __name__ == "__main__":
     # Before anything else imports TensorFlow, which is talkative.
     settings.quiet_tensorflow()
 
-from dsbs_jax.data import demo, vocabulary
+from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
+from dsbs_jax.experiments import demo_data as demo
 from dsbs_jax.experiments import grid, plots
 from dsbs_jax.local import inference
 

@@ -20,8 +20,9 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from dsbs_jax import files
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.state import TrainState
-from dsbs_jax.student import checkpoint_files, weights
-from dsbs_jax.student.checkpoint_files import PREFIX, SCORE
+from dsbs_jax.weights import loading as weights
+from dsbs_jax.weights import t5x_checkpoints as checkpoint_files
+from dsbs_jax.weights.t5x_checkpoints import PREFIX, SCORE
 
 # Saved on the way to an evaluation.
 UNSCORED = -math.inf

@@ -17,8 +17,8 @@ from dsbs_jax.local import evaluation, state
 from dsbs_jax.local.datasets import DatasetConfig
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.report import table
-from dsbs_jax.student import weights
 from dsbs_jax.student.network import Transformer
+from dsbs_jax.weights import loading as weights
 
 
 @gin.configurable

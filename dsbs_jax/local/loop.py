@@ -30,8 +30,8 @@ from dsbs_jax.local import (
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.report import print_task_sizes, results_table
 from dsbs_jax.progress import Progress, duration
-from dsbs_jax.student import weights
 from dsbs_jax.student.network import Transformer
+from dsbs_jax.weights import loading as weights
 
 
 @gin.configurable

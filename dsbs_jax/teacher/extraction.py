@@ -17,15 +17,16 @@ import gin
 from dsbs_jax import files
 from dsbs_jax.data.completions import PARSER_VERSION
 from dsbs_jax.progress import duration
-from dsbs_jax.teacher import checks, filters, folder, prompts, results
-from dsbs_jax.teacher.asking import Ended, Patience, ask_all
+from dsbs_jax.rationales import filters
+from dsbs_jax.rationales.voting import Outcome
+from dsbs_jax.teacher import checks, folder, prompts, results
 from dsbs_jax.teacher.budget import Budget
 from dsbs_jax.teacher.client import Endpoint
 from dsbs_jax.teacher.estimate import Estimate
-from dsbs_jax.teacher.outcomes import Outcome
+from dsbs_jax.teacher.request_plan import Task
+from dsbs_jax.teacher.runner import Ended, Patience, ask_all
 from dsbs_jax.teacher.sampling import Sampling
 from dsbs_jax.teacher.store import DAMAGED, Store
-from dsbs_jax.teacher.task import Task
 
 # Exit statuses.
 DONE = 0
@@ -193,7 +194,7 @@ def _write_card(
     task: Task,
 ) -> None:
     # Draws plots, and is slow to import.
-    from dsbs_jax.teacher import card
+    from dsbs_jax.rationales.card import command as card
 
     card.write(
         output,

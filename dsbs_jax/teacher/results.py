@@ -11,8 +11,10 @@ from typing import Any
 
 from dsbs_jax import files
 from dsbs_jax.data import completions
-from dsbs_jax.teacher import filters, outcomes, structured
-from dsbs_jax.teacher.outcomes import Outcome
+from dsbs_jax.rationales import filters
+from dsbs_jax.rationales import voting as outcomes
+from dsbs_jax.rationales.voting import Outcome
+from dsbs_jax.teacher import structured
 from dsbs_jax.teacher.store import Stored
 
 KEPT = "rationales.jsonl"

@@ -1,7 +1,7 @@
 import pytest
 
 from dsbs_jax.data import metrics
-from dsbs_jax.data.released_specs import RELEASED
+from dsbs_jax.released.specs import RELEASED
 
 
 def test_exact_match_is_in_percent_and_minds_case():

@@ -2,10 +2,12 @@ import gin
 import pytest
 import seqio
 
-from dsbs_jax.data import splits, tfds_builder
+from dsbs_jax.data import splits
 from dsbs_jax.data.records import Record
-from dsbs_jax.data.sources import RecordSource, ReleasedSource, rows, subsample
+from dsbs_jax.data.sources import RecordSource, rows, subsample
 from dsbs_jax.errors import UserError
+from dsbs_jax.released import tfds_builder
+from dsbs_jax.released.source import ReleasedSource
 
 RECORDS = [
     Record(f"r{i}", f"question {i}", str(i), None, f"because {i}") for i in range(20)

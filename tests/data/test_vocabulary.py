@@ -5,6 +5,7 @@ import sys
 import pytest
 import sentencepiece
 
+from dsbs_jax import train_vocabulary
 from dsbs_jax.data import vocabulary
 from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
@@ -14,7 +15,7 @@ DATASETS = ["cqa", "svamp", "anli1"]
 
 @pytest.fixture(scope="module")
 def texts(release_dir):
-    return list(vocabulary.released_texts(release_dir, DATASETS))
+    return list(train_vocabulary.released_texts(release_dir, DATASETS))
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +106,8 @@ def test_texts_are_all_that_is_read_or_written():
 
 
 def test_only_training_text_is_seen(release_dir):
-    seen = set(vocabulary.released_texts(release_dir, ["svamp"]))
-    release = vocabulary.released.open_release(release_dir)
+    seen = set(train_vocabulary.released_texts(release_dir, ["svamp"]))
+    release = train_vocabulary.released.open_release(release_dir)
     read = release.read("svamp", "palm")
     assert {r.input for r in read["train"].records} <= seen
     assert not {r.input for r in read["validation"].records} & seen
@@ -122,7 +123,7 @@ def test_command_gives_the_same_bytes_in_another_process(release_dir, model, tmp
     output = tmp_path / "it's.model"
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "dsbs_jax.data.vocabulary"),
+            *(sys.executable, "-m", "dsbs_jax.train_vocabulary"),
             *(f"--output={output}", "--vocab_size=250"),
             *(f"--release={release_dir}", f"--datasets={','.join(DATASETS)}"),
         ],

@@ -14,6 +14,7 @@ import pytest
 import seqio
 import tensorflow as tf
 
+from dsbs_jax import train_vocabulary
 from dsbs_jax.data import preprocessors, vocabulary
 
 transformers = pytest.importorskip("transformers", reason="comes with the extra `hf`")
@@ -36,7 +37,7 @@ TEXTS = [
 def folder(release_dir, tmp_path_factory):
     """Holds the model under the name by which Transformers finds it."""
     path = tmp_path_factory.mktemp("vocabulary")
-    english = vocabulary.released_texts(release_dir, ["cqa", "svamp", "anli1"])
+    english = train_vocabulary.released_texts(release_dir, ["cqa", "svamp", "anli1"])
     vocabulary.train([*english, *TEXTS], path / vocabulary.HUB_FILE, PIECES)
     return path
 

@@ -9,7 +9,7 @@ from jax.sharding import SingleDeviceSharding
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import checkpoints
 from dsbs_jax.local.state import TrainState
-from dsbs_jax.student import weights
+from dsbs_jax.weights import loading as weights
 
 
 def make_state(step, width=4):

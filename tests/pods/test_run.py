@@ -14,7 +14,8 @@ pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 from dsbs_jax import settings  # noqa: E402
 from dsbs_jax.errors import UserError  # noqa: E402
 from dsbs_jax.local import inference, loop  # noqa: E402
-from dsbs_jax.student import convert, weights  # noqa: E402
+from dsbs_jax.weights import convert  # noqa: E402
+from dsbs_jax.weights import loading as weights  # noqa: E402
 
 CURVES = ("loss", "label_loss", "rationale_loss", "learning_rate")
 

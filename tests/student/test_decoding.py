@@ -1,6 +1,4 @@
 import itertools
-import pathlib
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +6,7 @@ import numpy as np
 import pytest
 
 from dsbs_jax.student import decoding
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from conftest import make_batch, make_examples, make_student  # noqa: E402
+from support.students import make_batch, make_examples, make_student
 
 LENGTH = 9
 

@@ -1,6 +1,4 @@
 import math
-import pathlib
-import sys
 
 import flax.linen as nn
 import jax
@@ -11,9 +9,7 @@ import pytest
 from flax import traverse_util
 
 from dsbs_jax.student import decoding, layers, objective
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from conftest import (  # noqa: E402
+from support.students import (
     VERSIONS,
     forward,
     gradients,

@@ -1,15 +1,10 @@
-import pathlib
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dsbs_jax.student import objective
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from conftest import (  # noqa: E402
+from support.students import (
     forward,
     gradients,
     make_batch,

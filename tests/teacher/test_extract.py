@@ -12,7 +12,9 @@ import pytest
 from dsbs_jax import settings
 from dsbs_jax.data import jsonl
 from dsbs_jax.errors import UserError
-from dsbs_jax.teacher import card, extraction, filters, prompts, sampling
+from dsbs_jax.rationales import filters
+from dsbs_jax.rationales.card import command as card
+from dsbs_jax.teacher import extraction, prompts, sampling
 from dsbs_jax.teacher.sampling import Sampling
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -19,7 +19,8 @@ import time
 import pytest
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.teacher import asking, extraction, store
+from dsbs_jax.teacher import extraction, store
+from dsbs_jax.teacher import runner as asking
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("DSBS_KILLS", "3"))

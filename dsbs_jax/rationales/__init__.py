@@ -1,0 +1,1 @@
+"""Judges a teacher's answers: votes, filters, quality figures and the card."""

@@ -1,0 +1,1 @@
+"""The quality card of a set of rationales: a page with tables, plots and examples."""

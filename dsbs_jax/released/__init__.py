@@ -1,0 +1,1 @@
+"""The authors' released data: reading, splitting and preparing it for SeqIO."""

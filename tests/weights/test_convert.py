@@ -1,0 +1,171 @@
+import json
+import resource
+
+import jax
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from dsbs_jax.data import vocabulary
+from dsbs_jax.errors import UserError
+from dsbs_jax.weights import convert
+from dsbs_jax.weights import huggingface_reader as huggingface_weights
+from dsbs_jax.weights import loading as weights
+from support.students import VERSIONS, forward, make_student
+
+NEEDS = "needs the extra hf"
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("vocabulary") / "small.model"
+    vocabulary.train(["a red jar and a blue jar", "which is more?"] * 9, path, 100)
+    return path
+
+
+@pytest.fixture(params=sorted(VERSIONS))
+def exported(request, model_file, tmp_path):
+    """A student, and the Hugging Face folder it was converted to from T5X's format."""
+    model, params = make_student(
+        request.param, vocab_size=256, num_decoder_layers=3, dropout_rate=0.1
+    )
+    params = jax.device_get(params)
+    flat = traverse_util.flatten_dict(params, sep="/")
+    (tmp_path / "hf0").mkdir()
+    huggingface_weights.write(tmp_path / "hf0", flat, model.config)
+    convert.convert(str(tmp_path / "hf0"), str(tmp_path / "native"), "t5x")
+    out = tmp_path / "hf"
+    convert.convert(str(tmp_path / "native"), str(out), vocabulary_path=str(model_file))
+    return model, params, out
+
+
+def read_all(path):
+    source = weights.open_weights(str(path))
+    return {name: source.read(name) for name in source.shapes()}
+
+
+def test_every_round_trip_is_bitwise(exported, tmp_path):
+    """Hugging Face to T5X to Hugging Face to T5X's Orbax."""
+    _, params, folder = exported
+    convert.convert(str(folder), str(tmp_path / "orbax"), "t5x_orbax")
+    expected = traverse_util.flatten_dict(params, sep="/")
+    for path in (folder, tmp_path / "native", tmp_path / "orbax"):
+        found = read_all(path)
+        assert found.keys() == expected.keys()
+        for name in expected:
+            np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+def test_transformers_loads_it_and_gives_the_same_logits(exported):
+    torch = pytest.importorskip("torch", reason=NEEDS)
+    transformers = pytest.importorskip("transformers", reason=NEEDS)
+    model, params, folder = exported
+    theirs, report = transformers.T5ForConditionalGeneration.from_pretrained(
+        folder, output_loading_info=True
+    )
+    theirs.eval()
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    rng = np.random.default_rng(0)
+    inputs = rng.integers(2, 256, (3, 9)).astype(np.int32)
+    decoder = rng.integers(2, 256, (3, 5)).astype(np.int32)
+    decoder[:, 0] = 0
+    with torch.no_grad():
+        expected = theirs(
+            input_ids=torch.from_numpy(inputs.astype(np.int64)),
+            decoder_input_ids=torch.from_numpy(decoder.astype(np.int64)),
+        ).logits.numpy()
+    found = forward(
+        model,
+        params,
+        {"encoder_input_tokens": inputs, "decoder_input_tokens": decoder},
+    )
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    assert theirs.generation_config.eos_token_id == 1
+
+
+def test_transformers_saves_what_comes_back_bitwise(exported, tmp_path):
+    transformers = pytest.importorskip("transformers", reason=NEEDS)
+    _, params, folder = exported
+    theirs = transformers.T5ForConditionalGeneration.from_pretrained(folder)
+    theirs.save_pretrained(tmp_path / "saved")
+    found = read_all(tmp_path / "saved")
+    for name, array in traverse_util.flatten_dict(params, sep="/").items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_tokenizer_goes_along(exported, model_file):
+    transformers = pytest.importorskip("transformers", reason=NEEDS)
+    _, _, folder = exported
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    ours = vocabulary.load(str(model_file))
+    text = "which jar is red, 17 or blue?"
+    assert theirs(text).input_ids == [*ours.encode(text), 1]
+    assert theirs.convert_tokens_to_ids("<extra_id_0>") == ours.vocab_size - 1
+    assert len(theirs) == ours.vocab_size
+
+
+def test_tokenizer_of_a_hugging_face_folder_is_handed_on(exported, tmp_path):
+    _, _, folder = exported
+    convert.convert(str(folder), str(tmp_path / "copy"))
+    for name in ("spiece.model", "tokenizer_config.json"):
+        assert (tmp_path / "copy" / name).read_bytes() == (folder / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"form": "onnx"}, "--format is 'onnx', expected one of huggingface"),
+        ({"source": "native"}, "has no tokenizer: give .* --vocabulary"),
+        ({"source": "nowhere"}, "expected a run, .* found nothing"),
+        ({"output": "native"}, "native: exists already"),
+        ({"output": "hf/config.json/deep"}, "cannot be written"),
+        ({"source": "native", "vocabulary_path": "absent"}, "absent: no such file"),
+    ],
+)
+def test_bad_conversion_writes_nothing(exported, tmp_path, changes, message):
+    before = sorted(tmp_path.rglob("*"))
+    arguments = {"source": "hf", "output": "new", **changes}
+    for name in ("source", "output"):
+        arguments[name] = str(tmp_path / arguments[name])
+    with pytest.raises(UserError, match=message):
+        convert.convert(**arguments)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_damaged_weights_write_nothing(exported, tmp_path):
+    (tmp_path / "native/target.encoder.encoder_norm.scale/0").unlink()
+    with pytest.raises(UserError, match="encoder/encoder_norm/scale cannot be read"):
+        convert.convert(str(tmp_path / "native"), str(tmp_path / "new"), "t5x_orbax")
+    assert not (tmp_path / "new").exists()
+    assert not list(tmp_path.glob(".new*"))
+
+
+@pytest.mark.parametrize("form", convert.FORMATS)
+def test_disk_that_fills_ends_in_one_error(exported, tmp_path, form):
+    before = sorted(tmp_path.rglob("*"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="new: cannot be written"):
+            convert.convert(str(tmp_path / "hf"), str(tmp_path / "new"), form)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_vocabulary_that_is_too_large(exported, tmp_path):
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 200)))
+    vocabulary.train([text], tmp_path / "large.model", 298)
+    with pytest.raises(UserError, match="has 398 ids, expected at most .* 256"):
+        convert.convert(
+            str(tmp_path / "native"),
+            str(tmp_path / "new"),
+            vocabulary_path=str(tmp_path / "large.model"),
+        )
+
+
+def test_config_is_one_that_both_transformers_understand(exported):
+    model, _, folder = exported
+    values = json.loads((folder / "config.json").read_text())
+    tied = model.config.logits_via_embedding
+    assert values["tie_word_embeddings"] is values["scale_decoder_outputs"] is tied

@@ -1,0 +1,364 @@
+"""Names and configurations, without a file in sight."""
+
+import dataclasses
+import json
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from dsbs_jax.errors import UserError
+from dsbs_jax.student.config import T5Config
+from dsbs_jax.student.network import Transformer
+from dsbs_jax.weights import huggingface_names as huggingface
+
+REASON = "comes with the extra `hf`"
+# What the published files say, of what matters here.
+V1_0_SMALL = {
+    "architectures": ["T5WithLMHeadModel"],
+    "d_ff": 2048,
+    "d_kv": 64,
+    "d_model": 512,
+    "decoder_start_token_id": 0,
+    "dropout_rate": 0.1,
+    "eos_token_id": 1,
+    "initializer_factor": 1.0,
+    "is_encoder_decoder": True,
+    "layer_norm_epsilon": 1e-06,
+    "model_type": "t5",
+    "n_positions": 512,
+    "num_heads": 8,
+    "num_layers": 6,
+    "output_past": True,
+    "pad_token_id": 0,
+    "relative_attention_num_buckets": 32,
+    "task_specific_params": {"summarization": {"num_beams": 4, "prefix": "summarize"}},
+    "vocab_size": 32128,
+}
+V1_1_BASE = {
+    "architectures": ["T5ForConditionalGeneration"],
+    "d_ff": 2048,
+    "d_kv": 64,
+    "d_model": 768,
+    "decoder_start_token_id": 0,
+    "dropout_rate": 0.1,
+    "eos_token_id": 1,
+    "feed_forward_proj": "gated-gelu",
+    "initializer_factor": 1.0,
+    "is_encoder_decoder": True,
+    "layer_norm_epsilon": 1e-06,
+    "model_type": "t5",
+    "num_decoder_layers": 12,
+    "num_heads": 12,
+    "num_layers": 12,
+    "output_past": True,
+    "pad_token_id": 0,
+    "relative_attention_num_buckets": 32,
+    "tie_word_embeddings": False,
+    "vocab_size": 32128,
+}
+FLAN_LARGE = {
+    **V1_1_BASE,
+    "d_ff": 2816,
+    "d_model": 1024,
+    "n_positions": 512,
+    "num_decoder_layers": 24,
+    "num_heads": 16,
+    "num_layers": 24,
+    "relative_attention_max_distance": 128,
+}
+PUBLISHED = {
+    "v1.0 small": (V1_0_SMALL, True, (512, 8, 64, 6, 6, 2048)),
+    "v1.1 base": (V1_1_BASE, False, (768, 12, 64, 12, 12, 2048)),
+    "flan large": (FLAN_LARGE, False, (1024, 16, 64, 24, 24, 2816)),
+}
+# The kinds small enough to be made; stacks of different depth tell them apart.
+SMALL = {"vocab_size": 40, "d_model": 12, "num_heads": 2, "d_kv": 5, "d_ff": 9}
+KINDS = {
+    "v1.0": {**V1_0_SMALL, **SMALL, "num_layers": 2},
+    "v1.1": {**V1_1_BASE, **SMALL, "num_layers": 1, "num_decoder_layers": 2},
+    "flan": {**FLAN_LARGE, **SMALL, "num_layers": 2, "num_decoder_layers": 1},
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    values = KINDS[request.param]
+    return huggingface.read_config(values, "config.json")[0], values
+
+
+def shapes(config):
+    """Shapes of the student's parameters, by path."""
+    tokens = jax.ShapeDtypeStruct((1, 2), np.int32)
+    boxed = jax.eval_shape(Transformer(config).init, jax.random.key(0), tokens, tokens)
+    flat = traverse_util.flatten_dict(nn.unbox(boxed)["params"], sep="/")
+    return {path: leaf.shape for path, leaf in flat.items()}
+
+
+def test_the_table_names_every_parameter_once(kind):
+    config, _ = kind
+    table = huggingface.tensors(config)
+    assert table.keys() == shapes(config).keys()
+    assert len({tensor.name for tensor in table.values()}) == len(table)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "transposed"),
+    [
+        ("token_embedder/embedding", "shared.weight", False),
+        ("decoder/logits_dense/kernel", "lm_head.weight", True),
+        (
+            "encoder/relpos_bias/rel_embedding",
+            "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+            True,
+        ),
+        (
+            "encoder/layers_1/attention/value/kernel",
+            "encoder.block.1.layer.0.SelfAttention.v.weight",
+            True,
+        ),
+        (
+            "decoder/layers_0/encoder_decoder_attention/key/kernel",
+            "decoder.block.0.layer.1.EncDecAttention.k.weight",
+            True,
+        ),
+        (
+            "decoder/layers_0/pre_cross_attention_layer_norm/scale",
+            "decoder.block.0.layer.1.layer_norm.weight",
+            False,
+        ),
+        (
+            "decoder/layers_0/mlp/wi_1/kernel",
+            "decoder.block.0.layer.2.DenseReluDense.wi_1.weight",
+            True,
+        ),
+        ("decoder/decoder_norm/scale", "decoder.final_layer_norm.weight", False),
+    ],
+)
+def test_some_names(path, name, transposed):
+    config, _ = huggingface.read_config(KINDS["flan"], "config.json")
+    assert huggingface.tensors(config)[path] == (name, transposed)
+
+
+def test_names_and_shapes_are_those_of_transformers(kind):
+    transformers = pytest.importorskip("transformers", reason=REASON)
+    pytest.importorskip("torch", reason=REASON)
+    config, values = kind
+    model = transformers.T5ForConditionalGeneration(transformers.T5Config(**values))
+    theirs = {name: tuple(leaf.shape) for name, leaf in model.state_dict().items()}
+    ours = {}
+    for path, shape in shapes(config).items():
+        name, transposed = huggingface.tensors(config)[path]
+        ours[name] = shape[::-1] if transposed else shape
+    copies = set(huggingface.EMBEDDING_COPIES)
+    if config.logits_via_embedding:
+        copies.add("lm_head.weight")
+    assert copies == theirs.keys() - ours.keys()
+    assert all(theirs[name] == ours["shared.weight"] for name in copies)
+    assert ours == {name: theirs[name] for name in theirs if name not in copies}
+
+
+def test_the_unused_tensor_is_the_one_that_transformers_ignores():
+    transformers = pytest.importorskip("transformers", reason=REASON)
+    pytest.importorskip("torch", reason=REASON)
+    model = transformers.T5ForConditionalGeneration
+    assert set(huggingface.UNUSED) <= set(model._keys_to_ignore_on_load_unexpected)
+
+
+def test_names_of_flax_files(kind):
+    """Flax called a linear layer's weights `kernel`, [in, out], and tables `embedding`.
+
+    Norms had a `weight` as in torch.
+    """
+    config, _ = kind
+    for path, (name, transposed) in huggingface.tensors(config).items():
+        *rest, _ = name.split(".")
+        table = rest[-1] in ("shared", "relative_attention_bias")
+        leaf = (
+            "weight"
+            if rest[-1].endswith("layer_norm")
+            else ("embedding" if table else "kernel")
+        )
+        found = huggingface.from_flax_name((*rest, leaf))
+        assert found == (name, leaf == "kernel"), path
+        # Only kernels differ from the state dict there, and they are as ours are; of
+        # the rest, ours has one table the other way round.
+        turned = rest[-1] == "relative_attention_bias"
+        assert transposed == (found.transposed or turned), path
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configurations(name):
+    values, tied, sizes = PUBLISHED[name]
+    config, scaled = huggingface.read_config(values, "config.json")
+    assert dataclasses.astuple(config)[:7] == (32128, *sizes)
+    assert config.mlp_activations == (("relu",) if tied else ("gelu", "linear"))
+    assert scaled == config.logits_via_embedding == tied
+    assert (config.relative_buckets, config.relative_max_distance) == (32, 128)
+
+
+@pytest.mark.parametrize(
+    ("says", "tied", "scaled"),
+    [
+        # Transformers 4, which scales where it ties; both are the default.
+        ({}, True, True),
+        ({"tie_word_embeddings": True}, True, True),
+        ({"tie_word_embeddings": False}, False, False),
+        # Transformers 5, which always says that it ties.
+        ({"tie_word_embeddings": True, "scale_decoder_outputs": False}, True, False),
+        ({"tie_word_embeddings": True, "scale_decoder_outputs": True}, True, True),
+        ({"tie_word_embeddings": False, "scale_decoder_outputs": False}, False, False),
+        ({"scale_decoder_outputs": False}, True, False),
+    ],
+)
+def test_spellings_of_tying_and_scaling(says, tied, scaled):
+    values = {k: v for k, v in V1_1_BASE.items() if k != "tie_word_embeddings"}
+    config, found = huggingface.read_config({**values, **says}, "config.json")
+    assert (config.logits_via_embedding, found) == (tied, scaled)
+
+
+@pytest.mark.parametrize("kind", KINDS, indirect=True)
+def test_what_transformers_5_saves_is_read(kind, tmp_path):
+    transformers = pytest.importorskip("transformers", reason=REASON)
+    config, values = kind
+    transformers.T5Config(**values).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    found, scaled = huggingface.read_config(saved, "config.json")
+    # It says of every student that it is tied.
+    assert found == dataclasses.replace(config, logits_via_embedding=True)
+    assert scaled == config.logits_via_embedding
+
+
+def other_student(**changes):
+    fields = {
+        "vocab_size": 50,
+        "emb_dim": 12,
+        "num_heads": 3,
+        "head_dim": 5,
+        "num_encoder_layers": 2,
+        "num_decoder_layers": 4,
+        "mlp_dim": 7,
+        "relative_buckets": 8,
+        "relative_max_distance": 20,
+    }
+    return T5Config(**fields | changes)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        other_student(),
+        other_student(mlp_activations=("relu",), logits_via_embedding=True),
+        other_student(logits_via_embedding=True),
+        other_student(mlp_activations=("relu",)),
+    ],
+)
+def test_what_is_written_is_read(config):
+    written = json.loads(json.dumps(huggingface.write_config(config)))
+    found, scaled = huggingface.read_config(written, "config.json")
+    assert found == config
+    assert scaled == config.logits_via_embedding
+
+
+def test_what_is_written_means_the_same_to_transformers(kind):
+    transformers = pytest.importorskip("transformers", reason=REASON)
+    config, _ = kind
+    written = huggingface.write_config(config)
+    theirs = transformers.T5Config(**written)
+    assert theirs.scale_decoder_outputs == config.logits_via_embedding
+    assert theirs.is_gated_act == (len(config.mlp_activations) == 2)
+    assert theirs.dense_act_fn == ("gelu_new" if theirs.is_gated_act else "relu")
+    ours = ("num_layers", "num_decoder_layers", "d_kv", "d_ff", "num_heads", "d_model")
+    for name in (*ours, "vocab_size", "relative_attention_max_distance"):
+        assert getattr(theirs, name) == written[name]
+
+
+@pytest.mark.parametrize(
+    ("says", "problem"),
+    [
+        ({"model_type": "mt5"}, "model_type is 'mt5', expected 't5'"),
+        ({"model_type": "bert"}, "model_type is 'bert', expected 't5'"),
+        ({"model_type": None}, "model_type is None, expected 't5'"),
+        (
+            {"feed_forward_proj": "gated-silu"},
+            "feed_forward_proj is 'gated-silu', expected one of 'gated-gelu', 'relu'",
+        ),
+        ({"feed_forward_proj": "gelu"}, "feed_forward_proj is 'gelu', expected one of"),
+        ({"feed_forward_proj": None}, "feed_forward_proj is None, expected one of"),
+        (
+            {"layer_norm_epsilon": 1e-5},
+            "layer_norm_epsilon is 1e-05, expected 1e-06",
+        ),
+        (
+            {"decoder_start_token_id": 2},
+            "decoder_start_token_id is 2, expected 0",
+        ),
+    ],
+)
+def test_another_architecture(says, problem):
+    with pytest.raises(UserError) as caught:
+        huggingface.read_config({**V1_1_BASE, **says}, "some/config.json")
+    assert str(caught.value).startswith(f"some/config.json: {problem}")
+
+
+SIZES = ("vocab_size", "d_model", "num_heads", "d_kv", "num_layers", "d_ff")
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_missing_field(name):
+    values = {key: value for key, value in V1_1_BASE.items() if key != name}
+    with pytest.raises(UserError) as caught:
+        huggingface.read_config(values, "some/config.json")
+    assert str(caught.value) == f"some/config.json: field '{name}' is missing"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vocab_size",
+        "num_heads",
+        "num_decoder_layers",
+        "d_model",
+        "num_layers",
+        "d_kv",
+        "d_ff",
+    ],
+)
+@pytest.mark.parametrize("value", ["12", 12.5, [12], -1])
+def test_sizes_that_are_none(name, value):
+    assert_names_field(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("relative_attention_num_buckets", 30),
+        ("relative_attention_max_distance", 8),
+        ("relative_attention_num_buckets", "32"),
+        ("relative_attention_max_distance", "128"),
+        ("feed_forward_proj", ["relu"]),
+        ("num_heads", True),
+        ("num_decoder_layers", 0),
+        ("tie_word_embeddings", "false"),
+        ("eos_token_id", 2),
+        ("pad_token_id", 1),
+    ],
+)
+def test_other_fields_that_are_wrong(name, value):
+    assert_names_field(name, value)
+
+
+def assert_names_field(name, value):
+    with pytest.raises(UserError) as caught:
+        huggingface.read_config({**V1_1_BASE, name: value}, "some/config.json")
+    message = str(caught.value)
+    assert message.startswith("some/config.json: ")
+    assert name in message
+    assert repr(value) in message
+
+
+def test_generation_starts_and_ends_as_t5_does():
+    ids = huggingface.generation_config()
+    assert ids == {"decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}

@@ -1,0 +1,385 @@
+import dataclasses
+import json
+import pathlib
+import pickle
+
+import jax
+import numpy as np
+import pytest
+from flax import serialization, traverse_util
+from safetensors.numpy import load_file, save_file
+
+from dsbs_jax.errors import UserError
+from dsbs_jax.weights import huggingface_names as huggingface
+from dsbs_jax.weights import huggingface_reader as huggingface_weights
+from dsbs_jax.weights import loading as weights
+from dsbs_jax.weights.huggingface_reader import HuggingFaceSource
+from support.students import VERSIONS, make_student
+
+SHARED, LM_HEAD = "shared.weight", "lm_head.weight"
+BIAS = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+
+
+def flat(params):
+    flat = traverse_util.flatten_dict(jax.device_get(params), sep="/")
+    return {name: np.asarray(leaf) for name, leaf in flat.items()}
+
+
+def read_all(source):
+    return {name: source.read(name) for name in source.shapes()}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name in expected:
+        assert found[name].dtype == np.float32
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+@pytest.fixture(params=sorted(VERSIONS))
+def written(request, tmp_path):
+    """A student, its parameters and the folder that they were written to."""
+    model, params = make_student(request.param, num_decoder_layers=3, dropout_rate=0.1)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    huggingface_weights.write(folder, flat(params), model.config)
+    return model.config, flat(params), folder
+
+
+@pytest.fixture
+def v1_1(tmp_path):
+    model, params = make_student("t5_1_1")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    huggingface_weights.write(folder, flat(params), model.config)
+    return folder
+
+
+def change(folder, edit):
+    """Rewrites the weights as `edit` leaves them."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    edit(tensors)
+    save_file(tensors, path)
+
+
+def change_config(folder, **values):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def shard(folder, name, save):
+    """Splits a folder's weights over two files with an index."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    stem, suffix = name.rsplit(".", 1)
+    parts = {}
+    for number in range(2):
+        part = f"{stem}-0000{number + 1}-of-00002.{suffix}"
+        names = sorted(tensors)[number::2]
+        save({n: tensors[n] for n in names}, folder / part)
+        parts.update(dict.fromkeys(names, part))
+    index = folder / f"{name}.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": parts}))
+
+
+def save_msgpack(tensors, path):
+    tree = {}
+    for name, array in tensors.items():
+        *rest, leaf = name.split(".")
+        if rest[-1] in ("shared", "relative_attention_bias"):
+            leaf = "embedding"
+        elif array.ndim == 2:
+            leaf, array = "kernel", array.T
+        tree[(*rest, leaf)] = array
+    nested = traverse_util.unflatten_dict(tree)
+    path.write_bytes(serialization.msgpack_serialize(nested))
+
+
+def save_torch(tensors, path):
+    torch = pytest.importorskip("torch", reason="needs the extra hf")
+    torch.save({n: torch.from_numpy(a.copy()) for n, a in tensors.items()}, path)
+
+
+def test_round_trip_is_bitwise(written):
+    config, params, folder = written
+    source = HuggingFaceSource(folder)
+    assert source.config == config
+    assert source.shapes() == {name: leaf.shape for name, leaf in params.items()}
+    assert_same(read_all(source), params)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.parametrize(
+    ("name", "save"),
+    [
+        ("model.safetensors", save_file),
+        ("flax_model.msgpack", save_msgpack),
+        ("pytorch_model.bin", save_torch),
+    ],
+)
+def test_every_container_holds_the_same(written, name, save, sharded):
+    config, params, folder = written
+    if sharded:
+        shard(folder, name, save)
+    else:
+        tensors = load_file(folder / "model.safetensors")
+        (folder / "model.safetensors").unlink()
+        save(tensors, folder / name)
+    source = HuggingFaceSource(folder)
+    assert source.config == config
+    assert_same(read_all(source), params)
+    kernel = "encoder/layers_1/mlp/wo/kernel"
+    index = (slice(3, 9), slice(0, 5))
+    np.testing.assert_array_equal(source.read(kernel, index), params[kernel][index])
+
+
+def test_half_precision_becomes_float32(v1_1):
+    torch = pytest.importorskip("torch", reason="needs the extra hf")
+    exact = read_all(HuggingFaceSource(v1_1))
+    tensors = load_file(v1_1 / "model.safetensors")
+    (v1_1 / "model.safetensors").unlink()
+    halves = {n: torch.from_numpy(a).bfloat16() for n, a in tensors.items()}
+    torch.save(halves, v1_1 / "pytorch_model.bin")
+    found = read_all(HuggingFaceSource(v1_1))
+    from safetensors.torch import save_file as save_halves
+
+    (v1_1 / "pytorch_model.bin").unlink()
+    save_halves(halves, v1_1 / "model.safetensors")
+    assert_same(read_all(HuggingFaceSource(v1_1)), found)
+    for name, array in exact.items():
+        np.testing.assert_allclose(found[name], array, rtol=2**-8)
+
+
+def test_each_device_reads_its_own_part(v1_1):
+    mesh = jax.make_mesh((1,), ("model",))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("model"))
+    source = HuggingFaceSource(v1_1)
+    abstract = {
+        name: jax.ShapeDtypeStruct(shape, np.float32, sharding=sharding)
+        for name, shape in source.shapes().items()
+    }
+    loaded = weights.load(source, traverse_util.unflatten_dict(abstract, sep="/"))
+    assert_same(flat(loaded), read_all(source))
+
+
+def test_tied_and_scaled_are_told_apart(written):
+    """Tensors decide what is tied; the configuration's two spellings what is scaled."""
+    config, params, folder = written
+    if not config.logits_via_embedding:
+        # Transformers 5 says "tied" of every T5.
+        change_config(folder, tie_word_embeddings=True, scale_decoder_outputs=False)
+        assert HuggingFaceSource(folder).config == config
+        # A tied output without scaling becomes an untied one with the same values.
+        change(folder, lambda tensors: tensors.pop(LM_HEAD))
+        source = HuggingFaceSource(folder)
+        assert source.config == config
+        expected = params["token_embedder/embedding"].T
+        np.testing.assert_array_equal(source.read(huggingface.OUTPUT), expected)
+        part = source.read(huggingface.OUTPUT, (slice(2, 5), slice(1, 9)))
+        np.testing.assert_array_equal(part, expected[2:5, 1:9])
+        return
+    # Without Transformers 5's key, the tie says whether logits are scaled.
+    values = json.loads((folder / "config.json").read_text())
+    del values["scale_decoder_outputs"]
+    (folder / "config.json").write_text(json.dumps(values))
+    assert HuggingFaceSource(folder).config == config
+    change(folder, lambda t: t.update({LM_HEAD: t[SHARED].copy()}))
+    assert HuggingFaceSource(folder).config == config
+    # Scaled and yet untied: the kernel takes the factor in.
+    change(folder, lambda t: t.update({LM_HEAD: t[SHARED] + 1}))
+    source = HuggingFaceSource(folder)
+    assert source.config == dataclasses.replace(config, logits_via_embedding=False)
+    expected = (params["token_embedder/embedding"].T + 1) * config.emb_dim**-0.5
+    np.testing.assert_allclose(source.read(huggingface.OUTPUT), expected, rtol=1e-6)
+
+
+def test_harmless_extras_are_left_aside(v1_1):
+    before = read_all(HuggingFaceSource(v1_1))
+
+    def add(tensors):
+        tensors[BIAS] = np.ones((32, 2), np.float32)
+        for name in huggingface.EMBEDDING_COPIES:
+            tensors[name] = tensors[SHARED].copy()
+
+    change(v1_1, add)
+    assert_same(read_all(HuggingFaceSource(v1_1)), before)
+    change(v1_1, lambda tensors: tensors.pop(SHARED))
+    assert_same(read_all(HuggingFaceSource(v1_1)), before)
+
+
+QUERY = "encoder.block.1.layer.0.SelfAttention.q.weight"
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda t: t.pop(QUERY), rf"{QUERY} is missing, expected shape \(16, 16\)"),
+        (
+            lambda t: t.update({QUERY: np.ones((16, 8), np.float32)}),
+            rf"{QUERY} has shape \(16, 8\), expected \(16, 16\)",
+        ),
+        (
+            lambda t: t.update({"adapter.weight": np.ones(3, np.float32)}),
+            r"adapter.weight \(3,\) is not expected",
+        ),
+        (
+            lambda t: t.update({"encoder.embed_tokens.weight": t[SHARED] + 1}),
+            "encoder.embed_tokens.weight .* has none of its own",
+        ),
+        (lambda t: t.pop(SHARED), rf"{SHARED} is missing, expected shape \(48, 16\)"),
+        (
+            lambda t: t.update({LM_HEAD: np.ones((48, 8), np.float32)}),
+            rf"{LM_HEAD} has shape \(48, 8\), expected \(48, 16\)",
+        ),
+    ],
+)
+def test_wrong_tensor_is_named(v1_1, edit, message):
+    change(v1_1, edit)
+    with pytest.raises(UserError, match=message):
+        HuggingFaceSource(v1_1)
+
+
+def test_integers_are_no_weights(v1_1):
+    change(v1_1, lambda t: t.update({QUERY: np.ones((16, 16), np.int32)}))
+    source = HuggingFaceSource(v1_1)
+    with pytest.raises(UserError, match=f"{QUERY} is of int32, expected floating"):
+        source.read("encoder/layers_1/attention/query/kernel")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model_type": "bart"}, "config.json: model_type is 'bart', expected 't5'"),
+        ({"num_layers": 3}, "encoder.block.2.* is missing"),
+        ({"num_layers": 1}, "encoder.block.1.* is not expected"),
+        ({"d_model": "wide"}, "config.json: d_model is 'wide', expected"),
+    ],
+)
+def test_config_of_another_student(v1_1, values, message):
+    change_config(v1_1, **values)
+    with pytest.raises(UserError, match=message):
+        HuggingFaceSource(v1_1)
+
+
+@pytest.mark.parametrize("kept", [0, 7, 4000])
+@pytest.mark.parametrize(
+    ("name", "save", "message"),
+    [
+        ("model.safetensors", save_file, "no whole safetensors file"),
+        ("flax_model.msgpack", save_msgpack, "no whole msgpack file"),
+        ("pytorch_model.bin", save_torch, "expected a file of weights alone"),
+    ],
+)
+def test_cut_file_is_named(v1_1, name, save, message, kept):
+    tensors = load_file(v1_1 / "model.safetensors")
+    (v1_1 / "model.safetensors").unlink()
+    save(tensors, v1_1 / name)
+    content = (v1_1 / name).read_bytes()
+    (v1_1 / name).write_bytes(content[:kept])
+    with pytest.raises(UserError, match=f"{name}: {message}"):
+        HuggingFaceSource(v1_1)
+
+
+class Malice:
+    """What a pickle can do when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickle_that_is_more_than_weights_is_not_executed(v1_1, tmp_path, zipped):
+    torch = pytest.importorskip("torch", reason="needs the extra hf")
+    mark = tmp_path / "executed"
+    (v1_1 / "model.safetensors").unlink()
+    if zipped:
+        torch.save({"a": Malice(mark)}, v1_1 / "pytorch_model.bin")
+    else:
+        (v1_1 / "pytorch_model.bin").write_bytes(pickle.dumps({"a": Malice(mark)}))
+    with pytest.raises(UserError, match="model.bin: expected a file of weights"):
+        HuggingFaceSource(v1_1)
+    assert not mark.exists()
+
+
+def test_torch_file_that_is_no_state_dict(v1_1):
+    torch = pytest.importorskip("torch", reason="needs the extra hf")
+    (v1_1 / "model.safetensors").unlink()
+    path = v1_1 / "pytorch_model.bin"
+    torch.save([torch.ones(3)], path)
+    with pytest.raises(UserError, match="holds a list, expected a state dict"):
+        HuggingFaceSource(v1_1)
+    torch.save({"shared.weight": {"a": torch.ones(3)}}, path)
+    with pytest.raises(UserError, match="shared.weight is a dict, expected a tensor"):
+        HuggingFaceSource(v1_1)
+
+
+def test_msgpack_that_holds_no_arrays(v1_1):
+    (v1_1 / "model.safetensors").unlink()
+    content = serialization.msgpack_serialize({"shared": {"embedding": "text"}})
+    (v1_1 / "flax_model.msgpack").write_bytes(content)
+    with pytest.raises(UserError, match="shared.embedding is a str, expected an array"):
+        HuggingFaceSource(v1_1)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("../outside.safetensors", "is no name of a file in the folder"),
+        ("/etc/passwd", "is no name of a file in the folder"),
+        ("absent.safetensors", "names 'absent.safetensors', which is missing"),
+        (7, "weight_map is no object of file names"),
+    ],
+)
+def test_index_stays_in_its_folder(v1_1, part, message):
+    (v1_1 / "model.safetensors").rename(v1_1.parent / "outside.safetensors")
+    index = v1_1 / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {SHARED: part}}))
+    with pytest.raises(UserError, match=message):
+        HuggingFaceSource(v1_1)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "\xff"])
+def test_config_that_is_no_json_object(v1_1, content):
+    (v1_1 / "config.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match="config.json: "):
+        HuggingFaceSource(v1_1)
+
+
+def test_folder_without_weights(v1_1):
+    (v1_1 / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="expected model.safetensors, .*found none"):
+        HuggingFaceSource(v1_1)
+
+
+@pytest.fixture
+def hub_cache(v1_1, tmp_path, monkeypatch):
+    """A hub cache that holds the model as someone/model, and no network."""
+    snapshot = tmp_path / "hub/models--someone--model/snapshots/abc"
+    snapshot.parent.mkdir(parents=True)
+    v1_1.rename(snapshot)
+    refs = tmp_path / "hub/models--someone--model/refs"
+    refs.mkdir()
+    (refs / "main").write_text("abc")
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return snapshot
+
+
+def test_model_from_the_hubs_cache(hub_cache):
+    expected = read_all(HuggingFaceSource(hub_cache))
+    source = weights.open_weights("hub:someone/model")
+    assert source.where == "hub:someone/model"
+    assert_same(read_all(source), expected)
+
+
+def test_model_that_the_hub_does_not_have(hub_cache):
+    with pytest.raises(UserError, match="hub:someone/other: "):
+        weights.open_weights("hub:someone/other")
+    with pytest.raises(UserError, match="hub:no/such/id: "):
+        weights.open_weights("hub:no/such/id")

@@ -1,0 +1,370 @@
+"""The student against Transformers' `T5ForConditionalGeneration`, weights being equal.
+
+Float32 on the CPU, without dropout. Transformers ties the output embedding whatever the
+configuration says, so an untied model is given an output of its own here.
+"""
+
+import copy
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from dsbs_jax.local import optimizers, state, step
+from dsbs_jax.local.partitioning import Partitioner
+from dsbs_jax.student import decoding
+from dsbs_jax.student.network import Transformer
+from dsbs_jax.task_ids import LABEL, RATIONALE
+from dsbs_jax.weights import huggingface_names as huggingface
+
+REASON = "comes with the extra `hf`"
+torch = pytest.importorskip("torch", reason=REASON)
+transformers = pytest.importorskip("transformers", reason=REASON)
+
+from support.students import forward, gradients, make_batch  # noqa: E402
+
+VOCABULARY = 48
+ALPHA = 0.3
+# The three published kinds, small, in Transformers' own words. Width and heads' joint
+# width differ, as do the depths of the stacks, so that no axis is mistaken for another.
+KINDS = {
+    "v1.0": {
+        "d_model": 24,
+        "num_heads": 4,
+        "d_kv": 8,
+        "d_ff": 40,
+        "num_layers": 2,
+        "feed_forward_proj": "relu",
+    },
+    "v1.1": {
+        "d_model": 24,
+        "num_heads": 3,
+        "d_kv": 10,
+        "d_ff": 28,
+        "num_layers": 2,
+        "num_decoder_layers": 1,
+        "feed_forward_proj": "gated-gelu",
+        "tie_word_embeddings": False,
+    },
+    "flan": {
+        "d_model": 16,
+        "num_heads": 2,
+        "d_kv": 12,
+        "d_ff": 36,
+        "num_layers": 1,
+        "num_decoder_layers": 2,
+        "feed_forward_proj": "gated-gelu",
+        "tie_word_embeddings": False,
+        "n_positions": 512,
+        "output_past": True,
+    },
+}
+COMMON = {
+    "model_type": "t5",
+    "vocab_size": VOCABULARY,
+    "decoder_start_token_id": 0,
+    "dropout_rate": 0.0,
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request):
+    """A configuration in our words and in theirs."""
+    values = {**COMMON, **KINDS[request.param]}
+    config, scaled = huggingface.read_config(values, "config.json")
+    # The student scales exactly where it is tied.
+    assert scaled == config.logits_via_embedding == (request.param == "v1.0")
+    return dataclasses.replace(config, dropout_rate=0.0), values
+
+
+@pytest.fixture(scope="module")
+def pair(kind):
+    """Our model and parameters, and the same in torch; not to be changed."""
+    config, values = kind
+    params = random_params(config, seed=0)
+    return Transformer(config), params, to_torch(config, params, values)
+
+
+@pytest.fixture(scope="module")
+def lively_pair(kind):
+    """A pair that writes something else for each input, and often comes to an end.
+
+    Random students mostly repeat one token for ever. Strong attention, position biases
+    above all, against weak embeddings keeps them going, and a long row for the end of
+    sequence makes it likely.
+    """
+    config, values = kind
+    params = random_params(config, seed=9)
+    flat = traverse_util.flatten_dict(params, sep="/")
+    factors = {"out/kernel": 3, "query/kernel": 2, "rel_embedding": 10}
+    factors |= {"decoder_norm/scale": 2, "token_embedder/embedding": 0.3}
+    for name in flat:
+        for ending, factor in factors.items():
+            flat[name] *= np.float32(factor if name.endswith(ending) else 1)
+    if config.logits_via_embedding:
+        flat[huggingface.EMBEDDING][decoding.EOS] *= 2
+    else:
+        flat[huggingface.OUTPUT][:, decoding.EOS] *= 2
+    params = traverse_util.unflatten_dict(flat, sep="/")
+    return Transformer(config), params, to_torch(config, params, values)
+
+
+def random_params(config, seed):
+    """Float32 parameters of about T5's scale; the norms' are not 1.
+
+    From NumPy, whose numbers stay the same over versions.
+    """
+    tokens = jax.ShapeDtypeStruct((1, 2), np.int32)
+    boxed = jax.eval_shape(Transformer(config).init, jax.random.key(0), tokens, tokens)
+    flat = traverse_util.flatten_dict(nn.unbox(boxed)["params"], sep="/")
+    rng = np.random.default_rng(seed)
+    for name, leaf in sorted(flat.items()):
+        values = rng.normal(size=leaf.shape)
+        if name.endswith("/scale"):
+            values = rng.uniform(0.5, 1.5, leaf.shape)
+        elif name.endswith("/kernel"):
+            values /= leaf.shape[0] ** 0.5
+        elif name.endswith("/rel_embedding"):
+            values /= sum(leaf.shape) ** 0.5
+        if name.endswith("query/kernel"):
+            values /= config.head_dim**0.5
+        flat[name] = values.astype(np.float32)
+    return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def to_torch(config, params, values):
+    """A `T5ForConditionalGeneration` of exactly these parameters."""
+    config_values = {k: v for k, v in values.items() if k != "model_type"}
+    theirs = transformers.T5ForConditionalGeneration(
+        transformers.T5Config(**config_values)
+    ).eval()
+    if not config.logits_via_embedding:
+        theirs.lm_head.weight = torch.nn.Parameter(
+            torch.empty(config.vocab_size, config.emb_dim)
+        )
+    own = dict(theirs.named_parameters())
+    flat = traverse_util.flatten_dict(params, sep="/")
+    table = huggingface.tensors(config)
+    assert {tensor.name for tensor in table.values()} == own.keys()
+    assert flat.keys() == table.keys()
+    for path, (name, transposed) in table.items():
+        leaf = torch.tensor(flat[path].T if transposed else flat[path])
+        assert own[name].shape == leaf.shape
+        own[name].data.copy_(leaf)
+    return theirs
+
+
+def random_inputs(rows, longest, seed=0):
+    """int32 [rows, longest]: sequences of all lengths, ended by id 1 and padded."""
+    rng = np.random.default_rng(seed)
+    inputs = np.zeros((rows, longest), np.int32)
+    lengths = [longest, 1, *rng.integers(1, longest + 1, rows - 2)]
+    for row, length in zip(inputs, lengths, strict=True):
+        row[:length] = rng.integers(2, VOCABULARY, length)
+        row[length - 1] = 1
+    return inputs
+
+
+def random_examples(rows, seed=0):
+    """Label rows with short targets and rationale rows with long ones, in turn."""
+    rng = np.random.default_rng(seed)
+    examples = []
+    for number in range(rows):
+        task = (LABEL, RATIONALE)[number % 2]
+        most = 3 if task == LABEL else 12
+        inputs, targets = (
+            [*rng.integers(2, VOCABULARY, rng.integers(1, size)).tolist(), 1]
+            for size in (20, most)
+        )
+        examples.append((inputs, targets, task))
+    return examples
+
+
+def attended(tokens):
+    """A batch of encoder inputs as Transformers takes it."""
+    tokens = torch.tensor(tokens, dtype=torch.long)
+    return {"input_ids": tokens, "attention_mask": (tokens != 0).long()}
+
+
+def torch_loss(theirs, batch):
+    """Both tasks' losses by a forward pass each, weighed as the released code does."""
+    means = []
+    for task in (LABEL, RATIONALE):
+        rows = batch["decoder_task_ids"][:, 0] == task
+        targets = torch.tensor(batch["decoder_target_tokens"][rows], dtype=torch.long)
+        labels = targets.masked_fill(targets == 0, -100)
+        inputs = attended(batch["encoder_input_tokens"][rows])
+        means.append(theirs(**inputs, labels=labels).loss)
+    return ALPHA * means[0] + (1 - ALPHA) * means[1]
+
+
+def after_start(tokens, length):
+    """What `generate` wrote, as [B, length] with 0 behind the end of sequence.
+
+    Its beam search fills up with the end of sequence where padding is 0.
+    """
+    tokens = tokens[:, 1:].numpy()
+    tokens = np.pad(tokens, [(0, 0), (0, length - tokens.shape[1])])
+    ends = np.cumsum(tokens == decoding.EOS, axis=1)
+    return np.where((ends == 0) | ((ends == 1) & (tokens == decoding.EOS)), tokens, 0)
+
+
+def test_logits(pair):
+    model, params, theirs = pair
+    # Longer than 128, the distance from which on all positions share a bucket.
+    inputs, targets = random_inputs(4, 150), random_inputs(4, 140, seed=1)
+    targets[:, 0] = 0
+    batch = {"encoder_input_tokens": inputs, "decoder_input_tokens": targets}
+    ours = np.asarray(forward(model, params, batch))
+    with torch.no_grad():
+        expected = theirs(
+            **attended(inputs),
+            decoder_input_ids=torch.tensor(targets, dtype=torch.long),
+        ).logits
+    np.testing.assert_allclose(ours, expected.numpy(), rtol=0, atol=2e-5)
+
+
+SMALL = {
+    "v1.0": {
+        "num_heads": 8,
+        "d_ff": 2048,
+        "num_layers": 6,
+        "feed_forward_proj": "relu",
+    },
+    "v1.1": {
+        "num_heads": 6,
+        "d_ff": 1024,
+        "num_layers": 8,
+        "feed_forward_proj": "gated-gelu",
+        "tie_word_embeddings": False,
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", SMALL)
+def test_logits_of_the_published_small_size(version):
+    common = {**COMMON, "vocab_size": 32128, "d_model": 512, "d_kv": 64}
+    values = {**common, **SMALL[version]}
+    config, _ = huggingface.read_config(values, "config.json")
+    params = random_params(config, seed=0)
+    theirs = to_torch(config, params, values)
+    inputs, targets = random_inputs(3, 60), random_inputs(3, 20, seed=1)
+    targets[:, 0] = 0
+    batch = {"encoder_input_tokens": inputs, "decoder_input_tokens": targets}
+    ours = np.asarray(forward(Transformer(config), params, batch))
+    with torch.no_grad():
+        expected = theirs(
+            **attended(inputs),
+            decoder_input_ids=torch.tensor(targets, dtype=torch.long),
+        ).logits
+    assert expected.abs().max() > 1
+    np.testing.assert_allclose(ours, expected.numpy(), rtol=0, atol=2e-4)
+
+
+def test_loss_and_every_gradient(pair):
+    model, params, theirs = pair
+    batch = make_batch(random_examples(12), source=20, target=14)
+    grads, metrics = gradients(model, params, batch, ALPHA)
+    loss = torch_loss(theirs, batch)
+    np.testing.assert_allclose(metrics["loss"], loss.item(), rtol=1e-5)
+
+    own = dict(theirs.named_parameters())
+    expected = dict(
+        zip(own, torch.autograd.grad(loss, list(own.values())), strict=True)
+    )
+    flat = traverse_util.flatten_dict(jax.device_get(grads), sep="/")
+    for path, (name, transposed) in huggingface.tensors(model.config).items():
+        gradient = expected.pop(name).numpy()
+        gradient = gradient.T if transposed else gradient
+        # Of each parameter's own largest entry: small gradients count as much.
+        scale = np.abs(gradient).max()
+        assert scale > 1e-4, path
+        np.testing.assert_allclose(
+            flat[path], gradient, rtol=0, atol=2e-5 * scale, err_msg=path
+        )
+    assert not expected
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_decodes(lively_pair, beams):
+    model, params, theirs = lively_pair
+    length, inputs = 14, random_inputs(200, 18)
+    with torch.no_grad():
+        expected = theirs.generate(
+            **attended(inputs),
+            num_beams=beams,
+            do_sample=False,
+            early_stopping=False,
+            length_penalty=1.0,
+            max_new_tokens=length,
+            # Theirs breaks down where the decoder is deeper than the encoder.
+            use_cache=model.config.num_decoder_layers
+            <= model.config.num_encoder_layers,
+        )
+    expected = after_start(expected, length)
+    ends = expected == decoding.EOS
+    lengths = np.where(ends.any(axis=1), ends.argmax(axis=1) + 1, length + 1)
+    # Many different texts of many lengths, some of which were cut.
+    assert len(np.unique(expected, axis=0)) > 100
+    assert len(np.unique(lengths)) > 8
+    assert 0.3 < np.mean(lengths <= length) < 0.9
+    ours = (
+        decoding.greedy(model, params, inputs, length)
+        if beams == 1
+        else decoding.beam_search(model, params, inputs, length, num_beams=beams)
+    )
+    np.testing.assert_array_equal(ours.tokens, expected)
+
+
+@pytest.mark.slow
+def test_twenty_steps_of_adamw(pair):
+    model, params, theirs = pair
+    steps, rate = 20, 3e-3
+    batches = [
+        make_batch(random_examples(8, seed), source=20, target=14)
+        for seed in range(steps)
+    ]
+    ours, norms = our_curve(model, params, batches, rate)
+    expected = torch_curve(copy.deepcopy(theirs), batches, rate)
+    # Gradients were clipped, and the losses moved far enough for an error to show.
+    assert max(norms) > 1
+    assert np.ptp(expected) > 0.4
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4)
+
+
+def our_curve(model, params, batches, rate):
+    partitioner = Partitioner(1, jax.local_devices()[:1])
+    optimizer = optimizers.adamw(optimizers.linear_decay(rate, len(batches)))
+    params = jax.tree.map(jnp.array, params)
+    now = state.TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    train_step = step.make_train_step(model, optimizer, partitioner, ALPHA)
+    losses, norms = [], []
+    for batch in batches:
+        now, metrics = train_step(now, batch, jax.random.key(0))
+        losses.append(float(metrics["loss"]))
+        norms.append(float(metrics["gradient_norm"]))
+    return losses, norms
+
+
+def torch_curve(theirs, batches, rate):
+    optimizer = torch.optim.AdamW(
+        theirs.parameters(), lr=rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda done: 1 - done / len(batches)
+    )
+    losses = []
+    for batch in batches:
+        loss = torch_loss(theirs, batch)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    return losses
