@@ -34,12 +34,12 @@ def main(options: argparse.Namespace) -> None:
     import jax
     import numpy as np
 
-    from dsbs_jax import settings
+    from dsbs_jax import cli
     from dsbs_jax.local import optimizers, partitioning, state, step
     from dsbs_jax.student.network import Transformer
     from dsbs_jax.weights import loading as weights
 
-    settings.configure(
+    cli.configure(
         [f"sizes/{options.size}.gin", "local/student.gin"],
         [
             f"ACTIVATION_DTYPE = {options.dtype!r}",

@@ -40,10 +40,10 @@ def operations(config: object, rows: int, source: int, target: int) -> float:
     """Operations of one training step, from the student's shape.
 
     Args:
-      config: T5X's `T5Config`.
-      rows: B.
-      source: S.
-      target: T.
+        config: T5X's `T5Config`.
+        rows: B.
+        source: S.
+        target: T.
     """
     attention = 4 * config.emb_dim * config.num_heads * config.head_dim
     mlp = (1 + len(config.mlp_activations)) * config.emb_dim * config.mlp_dim
@@ -60,12 +60,12 @@ def make_model(options: argparse.Namespace) -> object:
     """The model as gin binds it."""
     import gin
 
-    from dsbs_jax import settings
+    from dsbs_jax import cli
     from dsbs_jax.pods import models
 
     files = ["t5x/student.gin", f"sizes/{options.size}.gin", "methods/step_by_step.gin"]
     files[1:1] = ["t5x/scalable.gin"] if options.scalable else []
-    gin.add_config_file_search_path(str(settings.config_dir()))
+    gin.add_config_file_search_path(str(cli.config_dir()))
     gin.parse_config_files_and_bindings(files, ["ACTIVATION_DTYPE = 'bfloat16'"])
     return gin.get_configurable(models.DistillationModel)()
 

@@ -1,6 +1,6 @@
 """Scores a trained student on a split: `python -m dsbs_jax.eval --gin_file=… …`."""
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 
 
 def main() -> None:
@@ -11,5 +11,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    settings.use_huge_pages()
-    settings.run_configured(main)
+    cli.run_configured(main, description=__doc__)

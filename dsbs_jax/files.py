@@ -11,7 +11,7 @@ def write(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Writes a file, replacing one that is there; text is UTF-8.
 
     Raises:
-      OSError: it cannot be written; what was there before still is.
+        OSError: It cannot be written; what was there before still is.
     """
     path = pathlib.Path(path)
     content = content.encode() if isinstance(content, str) else content
@@ -40,7 +40,7 @@ def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping]) -> None:
     """Writes rows as JSON lines.
 
     Raises:
-      OSError: as `write`.
+        OSError: As `write`.
     """
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write(path, "".join(lines))

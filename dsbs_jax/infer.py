@@ -1,6 +1,6 @@
 """Answers new inputs with a trained student: `python -m dsbs_jax.infer …`."""
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 
 
 def main() -> None:
@@ -11,5 +11,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    settings.use_huge_pages()
-    settings.run_configured(main)
+    cli.run_configured(main, description=__doc__)

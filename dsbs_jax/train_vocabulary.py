@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 from absl import flags
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 
 if __name__ == "__main__":
     # Before anything else imports TensorFlow, which is talkative.
-    settings.quiet_tensorflow()
+    cli.quiet_tensorflow()
 
 from dsbs_jax.data import jsonl
 from dsbs_jax.data.vocabulary import rows, texts_of, train
@@ -73,4 +73,4 @@ def _define_flags() -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    settings.run(main)
+    cli.run(main)

@@ -9,7 +9,7 @@ A mixture's tasks are shown one after another.
 
 from absl import flags
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 from dsbs_jax.errors import UserError
 
 SHOWN_IDS = 60
@@ -19,7 +19,7 @@ def show(name: str, split: str) -> None:
     """Prints the first example of each task behind a name.
 
     Raises:
-      UserError: nothing is registered under the name, or the split is empty.
+        UserError: Nothing is registered under the name, or the split is empty.
     """
     import seqio
 
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
     """Shows the task named on the command line."""
     if len(arguments) != 2:
         raise UserError("expected the name of one task or mixture")
-    settings.quiet_tensorflow()
+    cli.quiet_tensorflow()
     from dsbs_jax.data import registration
     from dsbs_jax.tasks import anli1, cqa, esnli, svamp  # noqa: F401
 
@@ -56,16 +56,16 @@ def main(arguments: list[str]) -> None:
     if not files:
         files = ["datasets/common.gin"]
         bindings += ["DATASET = 'cqa'", "TEACHER = 'palm'"]
-    settings.configure(
+    cli.configure(
         files, bindings + flags.FLAGS.gin_bindings, flags.FLAGS.gin_search_paths
     )
-    settings.use_tfds_data_dir()
+    cli.use_tfds_data_dir()
     # Registers one's own data, where the files name some.
     registration.configured_mixture()
     show(arguments[1], flags.FLAGS.split)
 
 
 if __name__ == "__main__":
-    settings.define_flags()
+    cli.define_flags()
     flags.DEFINE_string("split", "train", "The split to show an example of.")
-    settings.run(main, positional=1)
+    cli.run(main, positional=1)

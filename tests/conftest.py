@@ -139,11 +139,11 @@ def tiny_settings(tiny_jsonl, tiny_vocabulary):
 @pytest.fixture
 def configure_tiny(tiny_settings):
     """Replaces gin's configuration by that of a small run, while a test runs."""
-    from dsbs_jax import settings
+    from dsbs_jax import cli
 
     def configure(method="step_by_step", extra=(), **macros):
         files, bindings = tiny_settings(method, **macros)
-        settings.configure(files, [*bindings, *extra])
+        cli.configure(files, [*bindings, *extra])
 
     yield configure
     gin.clear_config()

@@ -10,7 +10,7 @@ import sys
 import gin
 import pytest
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import inference, loop
 
@@ -32,7 +32,7 @@ def train(tiny_settings, tmp_path):
         macros = {name: v for name, v in macros.items() if name not in drop}
         default, bindings = tiny_settings(method, **macros)
         bindings = [b for b in bindings if b.split(" ", 1)[0] not in drop]
-        settings.configure(files or default, bindings)
+        cli.configure(files or default, bindings)
         loop.train()
 
     return train
@@ -143,7 +143,7 @@ def run(tiny_settings, tmp_path_factory):
     lengths = {"inputs": 20, "targets": 12, "task_ids": 12}
     macros = {"TASK_FEATURE_LENGTHS": lengths, "MODEL_DIR": str(folder)}
     files, bindings = tiny_settings(**macros, TRAIN_STEPS=1)
-    settings.configure(files, bindings)
+    cli.configure(files, bindings)
     loop.train()
     gin.clear_config()
     return folder
@@ -197,7 +197,7 @@ def test_inference_names_what_is_wrong(run, tmp_path, macros, message):
         "OUTPUT_FILE": str(tmp_path / "answers.jsonl"),
         **macros,
     }
-    settings.configure(
+    cli.configure(
         ["local/infer.gin", str(run / "config.gin")],
         [f"{name} = {value!r}" for name, value in macros.items()],
     )
@@ -212,7 +212,7 @@ def test_split_that_is_not_there_is_named(run, tmp_path):
         "EVAL_OUTPUT_DIR": str(tmp_path / "scores"),
         "EVAL_SPLIT": "tset",
     }
-    settings.configure(
+    cli.configure(
         ["local/eval.gin", str(run / "config.gin")],
         [f"{name} = {value!r}" for name, value in macros.items()],
     )

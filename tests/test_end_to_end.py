@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 from dsbs_jax.local import checkpoints, inference, loop
 
 RUN = {"TRAIN_STEPS": 30, "EVAL_PERIOD": 10, "LOG_PERIOD": 5}
@@ -21,7 +21,7 @@ def clean():
 
 def train(tiny_settings, folder, method="step_by_step", **macros):
     files, bindings = tiny_settings(method, MODEL_DIR=str(folder), **macros)
-    settings.configure(files, bindings)
+    cli.configure(files, bindings)
     return loop.train()
 
 
@@ -99,7 +99,7 @@ def test_written_config_repeats_the_run(trained, tmp_path):
     """The resolved config.gin alone, at another place, gives the same student."""
     folder, results = trained
     again = tmp_path / "again"
-    settings.configure([str(folder / "config.gin")], [f"MODEL_DIR = {str(again)!r}"])
+    cli.configure([str(folder / "config.gin")], [f"MODEL_DIR = {str(again)!r}"])
     repeated = loop.train()
     assert {**repeated, "seconds": 0} == {**results, "seconds": 0}
     assert_same_state(folder, again)
@@ -134,7 +134,7 @@ def test_student_answers_new_inputs_with_its_own_rationale(trained, tmp_path):
         "RATIONALE": True,
         "RATIONALE_LENGTH": 12,
     }
-    settings.configure(
+    cli.configure(
         ["local/infer.gin", str(folder / "config.gin")],
         [f"{name} = {value!r}" for name, value in macros.items()],
     )
@@ -152,7 +152,7 @@ def test_student_answers_new_inputs_with_its_own_rationale(trained, tmp_path):
 def test_checkpoint_is_scored_as_the_run_scored_it(trained, tmp_path):
     folder, results = trained
     macros = {"CHECKPOINT_PATH": str(folder), "EVAL_OUTPUT_DIR": str(tmp_path / "e")}
-    settings.configure(
+    cli.configure(
         ["local/eval.gin", str(folder / "config.gin")],
         [f"{name} = {value!r}" for name, value in macros.items()],
     )
@@ -178,7 +178,7 @@ def test_packed_parts_with_adafactor(tiny_settings, tmp_path):
     files, bindings = tiny_settings(
         MODEL_DIR=str(tmp_path / "run"), PACK=True, NUM_MICROBATCHES=2, BATCH_SIZE=4
     )
-    settings.configure(
+    cli.configure(
         files,
         [
             *bindings,

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import pytest
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import checkpoints, datasets, evaluation, loop, stopping
 from dsbs_jax.weights import loading as weights
@@ -40,7 +40,7 @@ def clean():
 def train(tiny_settings):
     def train(folder, **macros):
         files, bindings = tiny_settings(MODEL_DIR=str(folder), **{**RUN, **macros})
-        settings.configure(files, bindings)
+        cli.configure(files, bindings)
         return loop.train()
 
     return train
@@ -51,7 +51,7 @@ def whole(tiny_settings, tmp_path_factory):
     """A run that was never stopped, and what it says of itself."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     files, bindings = tiny_settings(MODEL_DIR=str(folder), **RUN)
-    settings.configure(files, bindings)
+    cli.configure(files, bindings)
     results = loop.train()
     gin.clear_config()
     return folder, {**results, "seconds": 0}
@@ -170,8 +170,8 @@ def test_run_that_gets_no_better_stops_where_asked(train, tmp_path, capsys):
 # Imports once; each run is a fork, which begins at its first line of work.
 ZYGOTE = """
 import json, os, sys
-from dsbs_jax import settings
-settings.quiet_tensorflow()
+from dsbs_jax import cli
+cli.quiet_tensorflow()
 from dsbs_jax.local import loop
 for line in sys.stdin:
     job = json.loads(line)
@@ -180,7 +180,7 @@ for line in sys.stdin:
         log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        settings.configure(job["files"], job["bindings"])
+        cli.configure(job["files"], job["bindings"])
         loop.train()
         os._exit(0)
     print(child, flush=True)

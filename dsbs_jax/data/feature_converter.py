@@ -42,7 +42,7 @@ class DistillationFeatureConverter(seqio.EncDecFeatureConverter):
         """Lengths of the model's features for given lengths of a task's.
 
         Raises:
-          UserError: `task_ids` has no length, or another than `targets`.
+            UserError: `task_ids` has no length, or another than `targets`.
         """
         targets = task_feature_lengths["targets"]
         task_ids = task_feature_lengths.get("task_ids")

@@ -27,8 +27,8 @@ def student_vocabulary(
     """The student's SentencePiece vocabulary.
 
     Args:
-      path: a local or `gs://` model file, or a Hugging Face hub id.
-      extra_ids: sentinels above the model's own pieces.
+        path: A local or `gs://` model file, or a Hugging Face hub id.
+        extra_ids: Sentinels above the model's own pieces.
     """
     return _load(path, extra_ids)
 

@@ -28,15 +28,15 @@ def text_to_text(
     variant of the paper (section 4.3).
 
     Args:
-      dataset: rows as above.
-      prefix: stands before the input.
-      label: name of the field that holds the label.
-      rationale: name of the field that holds the rationale.
+        dataset: Rows as above.
+        prefix: Stands before the input.
+        label: Name of the field that holds the label.
+        rationale: Name of the field that holds the rationale.
 
     Returns:
-      `{"id", "inputs", "targets"}`, scalar strings. For example, with prefix
-      "predict: " and label "label", `{"id": "7", "input": "2 + 2", "label": "4", …}`
-      becomes `{"id": "7", "inputs": "predict: 2 + 2", "targets": "4"}`.
+        `{"id", "inputs", "targets"}`, scalar strings. For example, with prefix
+        "predict: " and label "label", `{"id": "7", "input": "2 + 2", "label": "4", …}`
+        becomes `{"id": "7", "inputs": "predict: 2 + 2", "targets": "4"}`.
     """
     fields = [field for field in (rationale, label) if field is not None]
 
@@ -61,11 +61,11 @@ def encode_segments(text: tf.Tensor, vocabulary: seqio.Vocabulary) -> tf.Tensor:
     tokenizer, with which the released students were trained, makes it one token.
 
     Args:
-      text: scalar string, for example "A man sleeps.</s>A man is awake.".
-      vocabulary: encodes the segments.
+        text: Scalar string, for example "A man sleeps.</s>A man is awake.".
+        vocabulary: Encodes the segments.
 
     Returns:
-      int32 [S], the segments' ids with the id of `</s>` between them, none at the end.
+        int32 [S], the segments' ids with the id of `</s>` between them, none at the end.
     """
     segments = tf.strings.split(text, SEGMENT_SEPARATOR)
     ids = vocabulary.encode_tf(segments)
@@ -79,8 +79,8 @@ def tokenize(
     """Encodes `inputs` by segments and `targets` as they are; keeps the texts.
 
     Returns:
-      `inputs` and `targets` as int32 ids without a final end-of-sequence token, the
-      texts as `inputs_pretokenized` and `targets_pretokenized`, `id` as it was.
+        `inputs` and `targets` as int32 ids without a final end-of-sequence token, the
+        texts as `inputs_pretokenized` and `targets_pretokenized`, `id` as it was.
     """
 
     def convert(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

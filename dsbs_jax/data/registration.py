@@ -65,12 +65,12 @@ class TaskInfo:
     """What a registered task is made of.
 
     Attributes:
-      dataset: the dataset's name.
-      teacher: the teacher whose fields it reads, or None.
-      prefix: stands before the input.
-      label: field of the label, or None.
-      rationale: field of the rationale, or None.
-      metric: scores predictions; the rationale task has it too, though no metric.
+        dataset: The dataset's name.
+        teacher: The teacher whose fields it reads, or None.
+        prefix: Stands before the input.
+        label: Field of the label, or None.
+        rationale: Field of the rationale, or None.
+        metric: Scores predictions; the rationale task has it too, though no metric.
     """
 
     dataset: str
@@ -96,7 +96,7 @@ def mixing_rates(label: float = 1.0, rationale: float = 1.0) -> tuple[float, flo
     """Examples of the label task and of the rationale task, relative to each other.
 
     Raises:
-      UserError: a rate is negative, or both are 0.
+        UserError: A rate is negative, or both are 0.
     """
     if min(label, rationale) < 0 or max(label, rationale) == 0:
         raise UserError(
@@ -159,14 +159,14 @@ def register(
     """Registers every task and mixture of a dataset.
 
     Args:
-      dataset: its name, the first part of the names above.
-      source: yields rows as `dsbs_jax.data.preprocessors` describes them.
-      teachers: whose labels and rationales the rows hold.
-      metric: scores label predictions.
-      shuffle_buffer: in examples; the training split's size where memory allows.
+        dataset: Its name, the first part of the names above.
+        source: Yields rows as `dsbs_jax.data.preprocessors` describes them.
+        teachers: Whose labels and rationales the rows hold.
+        metric: Scores label predictions.
+        shuffle_buffer: In examples; the training split's size where memory allows.
 
     Raises:
-      UserError: the dataset is registered already.
+        UserError: The dataset is registered already.
     """
     if f"{dataset}_label" in TASKS:
         raise UserError(f"dataset {dataset!r} is registered already")
@@ -198,11 +198,11 @@ def add_mixture(
     """Registers one mixture of registered tasks.
 
     Args:
-      dataset: its name; with `also`, the tasks of those datasets join in, each in
-        proportion to its size, and the mixture is named `<dataset>_<also>_…`.
-      method: a key of `METHODS`.
-      teacher: a teacher of the datasets.
-      also: names of further datasets.
+        dataset: Its name; with `also`, the tasks of those datasets join in, each in
+            proportion to its size, and the mixture is named `<dataset>_<also>_…`.
+        method: A key of `METHODS`.
+        teacher: A teacher of the datasets.
+        also: Names of further datasets.
     """
     name = mixture_name("_".join([dataset, *also]), method, teacher)
     if name in seqio.MixtureRegistry.names():
@@ -229,13 +229,13 @@ def mixture_name(
     """The mixture of a dataset and a method; registers a user's dataset on the way.
 
     Args:
-      dataset: a registered dataset's name, or with `files` a new one.
-      method: a key of `METHODS`.
-      teacher: "palm", "gpt_neox", or the default for one's own data.
-      files: a JSONL file, or one for each split, of one's own data.
+        dataset: A registered dataset's name, or with `files` a new one.
+        method: A key of `METHODS`.
+        teacher: "palm", "gpt_neox", or the default for one's own data.
+        files: A JSONL file, or one for each split, of one's own data.
 
     Raises:
-      UserError: the method is unknown, or the dataset's name stands for other files.
+        UserError: The method is unknown, or the dataset's name stands for other files.
     """
     if method not in METHODS:
         raise UserError(f"METHOD is {method!r}, expected one of {', '.join(METHODS)}")
@@ -289,8 +289,8 @@ def register_jsonl(dataset: str, files: str | Mapping[str, str]) -> None:
     """Registers a user's own dataset: see `dsbs_jax.data.jsonl` for the format.
 
     Args:
-      dataset: the name to give it.
-      files: one JSONL file, which is split 80/10/10, or one for each split.
+        dataset: The name to give it.
+        files: One JSONL file, which is split 80/10/10, or one for each split.
     """
     if isinstance(files, Mapping):
         files = dict(files)

@@ -17,7 +17,7 @@ def subsample(fraction: float = 1.0, seed: int = 0) -> tuple[float, int]:
     """The part of the training rows to use, and the seed that chooses it.
 
     Raises:
-      UserError: `fraction` is not in (0, 1].
+        UserError: `fraction` is not in (0, 1].
     """
     if not 0 < fraction <= 1:
         raise UserError(f"subsample.fraction is {fraction}, expected 0 < fraction <= 1")
@@ -30,9 +30,9 @@ def rows(
     """The columns that the preprocessors expect, of records with one teacher.
 
     Args:
-      records: one a row.
-      teacher: whose labels and rationales they hold.
-      borrow_labels: whether a record without a human label has the teacher's instead.
+        records: One a row.
+        teacher: Whose labels and rationales they hold.
+        borrow_labels: Whether a record without a human label has the teacher's instead.
     """
     columns: dict[str, list] = {
         "id": [record.id for record in records],
@@ -60,8 +60,8 @@ class RecordSource(seqio.DataSource):
         """Keeps the records.
 
         Args:
-          records: by split.
-          teacher: the name under which labels and rationales are found.
+            records: By split.
+            teacher: The name under which labels and rationales are found.
         """
         self._records, self._teacher = dict(records), teacher
         # Without any, scores are agreement with the teacher.

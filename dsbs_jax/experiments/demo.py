@@ -15,11 +15,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from dsbs_jax import files, settings
+from dsbs_jax import cli, files
 
 if __name__ == "__main__":
     # Before anything else imports TensorFlow, which is talkative.
-    settings.quiet_tensorflow()
+    cli.quiet_tensorflow()
 
 from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
@@ -59,7 +59,7 @@ def _show_predictions(run_folder: pathlib.Path, folder: pathlib.Path) -> None:
     examples = (folder / "test.jsonl").read_text().splitlines()[:SHOWN]
     asked, answered = run_folder / "questions.jsonl", run_folder / "answers.jsonl"
     files.write(asked, "\n".join(examples) + "\n")
-    settings.configure(
+    cli.configure(
         ["local/infer.gin", str(run_folder / "config.gin")],
         [
             f"CHECKPOINT_PATH = {str(run_folder)!r}",
@@ -120,5 +120,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("output_dir", "runs/demo", "Where everything is written.")
     flags.DEFINE_list("sizes", ["800"], "Numbers of training examples.")
     flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
-    settings.use_huge_pages()
-    settings.run(main)
+    cli.run(main)

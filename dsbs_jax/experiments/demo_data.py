@@ -68,10 +68,10 @@ class Ticket:
     """One generated example.
 
     Attributes:
-      input: the ticket's text.
-      down: whether internet and phone are down.
-      quotes: the two decisive facts as they stand in the input.
-      others: the distracting facts.
+        input: The ticket's text.
+        down: Whether internet and phone are down.
+        quotes: The two decisive facts as they stand in the input.
+        others: The distracting facts.
     """
 
     input: str
@@ -144,9 +144,9 @@ class Demo:
     """The generated data set after its completions have been parsed.
 
     Attributes:
-      records: by split.
-      completions: by split, the raw completions of its records, in their order.
-      problems: (record id, problem) of each completion that gave no label.
+        records: By split.
+        completions: By split, the raw completions of its records, in their order.
+        problems: (record id, problem) of each completion that gave no label.
     """
 
     records: dict[str, list[Record]]
@@ -189,7 +189,7 @@ def write(demo: Demo, folder: pathlib.Path) -> dict[str, str]:
     teacher said, `quarantine.jsonl` which of it gave no label.
 
     Returns:
-      By split, the file's path.
+        By split, the file's path.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = {}

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 from dsbs_jax.local import loop
 
 
@@ -19,11 +19,11 @@ class Run:
     """One point of a grid.
 
     Attributes:
-      method: as in `gin/methods/`.
-      size: training examples.
-      seed: of the run.
-      files: gin files.
-      macros: bindings over them, by name; the values are written as gin reads them.
+        method: As in `gin/methods/`.
+        size: Training examples.
+        seed: Of the run.
+        files: Gin files.
+        macros: Bindings over them, by name; the values are written as gin reads them.
     """
 
     method: str
@@ -42,8 +42,8 @@ def run_all(runs: Sequence[Run], folder: pathlib.Path) -> list[dict[str, Any]]:
     """Trains every run and collects its scores.
 
     Returns:
-      For each run its method, size, seed, and accuracy on the test split in percent of
-      the checkpoint that was best on validation.
+        For each run its method, size, seed, and accuracy on the test split in percent of
+        the checkpoint that was best on validation.
     """
     rows = []
     for number, run in enumerate(runs, 1):
@@ -68,5 +68,5 @@ def run_all(runs: Sequence[Run], folder: pathlib.Path) -> list[dict[str, Any]]:
 
 def _train(run: Run, folder: pathlib.Path) -> None:
     macros = {**run.macros, "RANDOM_SEED": run.seed, "MODEL_DIR": str(folder)}
-    settings.configure(run.files, [f"{k} = {v!r}" for k, v in macros.items()])
+    cli.configure(run.files, [f"{k} = {v!r}" for k, v in macros.items()])
     loop.train()

@@ -33,7 +33,7 @@ def check_room(directory: pathlib.Path, abstract: TrainState) -> None:
     """Makes the folder and checks that it can be written and holds the checkpoints.
 
     Raises:
-      UserError: the folder cannot be made or written, or the disk is too full.
+        UserError: The folder cannot be made or written, or the disk is too full.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -167,11 +167,11 @@ class Checkpoints:
         """Writes a checkpoint; one that is cut off half-way is never seen again.
 
         Args:
-          state: what is saved, in the place of an unscored one of the same step.
-          score: on validation; the higher the better.
+            state: What is saved, in the place of an unscored one of the same step.
+            score: On validation; the higher the better.
 
         Raises:
-          UserError: it cannot be written.
+            UserError: It cannot be written.
         """
         # A disk that fills while orbax writes ends in hundreds of lines.
         _check_free(self._manager.directory, 1, state)
@@ -210,7 +210,7 @@ class Checkpoints:
         """Reads a whole state, each device its own part.
 
         Raises:
-          UserError: the checkpoint is of another student.
+            UserError: The checkpoint is of another student.
         """
         self._check(step, abstract.params)
         progress = {"step": abstract.step, "opt_state": abstract.opt_state}
@@ -227,7 +227,7 @@ class Checkpoints:
         """Reads the parameters alone.
 
         Raises:
-          UserError: the checkpoint is of another student.
+            UserError: The checkpoint is of another student.
         """
         self._check(step, abstract_params)
         return self._manager.restore(

@@ -22,11 +22,11 @@ class DatasetConfig:
     """Which examples, and how they are put into batches; T5X's names.
 
     Attributes:
-      mixture_or_task_name: as registered with SeqIO.
-      task_feature_lengths: tokens, for "inputs", "targets" and "task_ids".
-      batch_size: rows a batch, of all tasks together.
-      seed: of the order of the examples and of mixing.
-      pack: whether several examples share a row.
+        mixture_or_task_name: As registered with SeqIO.
+        task_feature_lengths: Tokens, for "inputs", "targets" and "task_ids".
+        batch_size: Rows a batch, of all tasks together.
+        seed: Of the order of the examples and of mixing.
+        pack: Whether several examples share a row.
     """
 
     mixture_or_task_name: str
@@ -55,7 +55,7 @@ class DatasetConfig:
         """The registered task or mixture.
 
         Raises:
-          UserError: nothing is registered under the name.
+            UserError: Nothing is registered under the name.
         """
         try:
             return seqio.get_mixture_or_task(self.mixture_or_task_name)
@@ -71,10 +71,10 @@ class TaskSize:
     """How many examples a task has and how many of them are cut off.
 
     Attributes:
-      name: of the task.
-      rows: examples looked at, at most `_COUNTED_ROWS`.
-      truncated: by feature, examples longer than its length.
-      longest: by feature, tokens of the longest example, end of sequence included.
+        name: Of the task.
+        rows: Examples looked at, at most `_COUNTED_ROWS`.
+        truncated: By feature, examples longer than its length.
+        longest: By feature, tokens of the longest example, end of sequence included.
     """
 
     name: str
@@ -87,7 +87,7 @@ def task_sizes(config: DatasetConfig) -> list[TaskSize]:
     """Counts each task's training examples and those that its lengths cut off.
 
     Raises:
-      UserError: a task has no training examples.
+        UserError: A task has no training examples.
     """
     sizes = []
     for task in seqio.get_subtasks(config.provider):
@@ -126,10 +126,10 @@ def trim(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Cuts off columns that are padding in every row, up to the next bucket.
 
     Args:
-      batch: int32, encoder features [B, S], decoder features [B, T].
+        batch: Int32, encoder features [B, S], decoder features [B, T].
 
     Returns:
-      The same features with smaller S and T; what the student computes is the same.
+        The same features with smaller S and T; what the student computes is the same.
     """
     widths = {}
     for side, tokens in (
@@ -159,12 +159,12 @@ def training_batches(
     """Endless training batches, the same ones for the same settings.
 
     Args:
-      config: which examples.
-      start: batches to leave out, those a resumed run has seen. They are read and
-        tokenized again, which costs a fraction of training on them.
+        config: Which examples.
+        start: Batches to leave out, those a resumed run has seen. They are read and
+            tokenized again, which costs a fraction of training on them.
 
     Yields:
-      int32 features, [B, S] for the encoder's and [B, T] for the decoder's.
+        int32 features, [B, S] for the encoder's and [B, T] for the decoder's.
     """
     dataset = seqio.get_dataset(
         config.provider.name,

@@ -29,9 +29,9 @@ class Decoder:
     """How predictions are decoded.
 
     Attributes:
-      max_decode_length: new tokens at most.
-      num_beams: 1 is greedy.
-      length_penalty: of beam search.
+        max_decode_length: New tokens at most.
+        num_beams: 1 is greedy.
+        length_penalty: Of beam search.
     """
 
     max_decode_length: int = 63
@@ -65,10 +65,10 @@ class Predictor:
     """Decodes many inputs in batches of about the same length.
 
     Attributes:
-      model: the student.
-      decoder: how.
-      partitioner: spreads the batch over the devices.
-      batch_size: rows a batch.
+        model: The student.
+        decoder: How.
+        partitioner: Spreads the batch over the devices.
+        batch_size: Rows a batch.
     """
 
     model: Transformer
@@ -82,7 +82,7 @@ class Predictor:
         """Decodes token ids, each int32 [S] of its own length.
 
         Returns:
-          For each input the generated ids, and their log-probability.
+            For each input the generated ids, and their log-probability.
         """
         tokens: list[list[int]] = [[] for _ in inputs]
         scores = [0.0] * len(inputs)
@@ -129,7 +129,7 @@ class Scorer:
         """Reads and tokenizes the split once.
 
         Raises:
-          UserError: no task of the mixture has both the split and a metric.
+            UserError: No task of the mixture has both the split and a metric.
         """
         self._split, self._predictor = split, predictor
         # Targets are not cut: a prediction is compared with the whole of them.
@@ -152,12 +152,12 @@ class Scorer:
         """Scores these parameters.
 
         Args:
-          params: the student's.
-          directory: gets `<split>-<name>-<task>.jsonl` with every prediction.
-          name: of the parameters, for example "step_1000".
+            params: The student's.
+            directory: Gets `<split>-<name>-<task>.jsonl` with every prediction.
+            name: Of the parameters, for example "step_1000".
 
         Returns:
-          By task, its metrics in percent.
+            By task, its metrics in percent.
         """
 
         def predict(dataset: tf.data.Dataset, *_: Any) -> list[tuple[int, list[int]]]:
@@ -208,12 +208,12 @@ def teacher_accuracy(task_name: str, split: str = "test") -> dict[str, Any]:
     A row without a usable teacher label counts as wrong.
 
     Args:
-      task_name: a label task; its dataset is looked up.
-      split: of the dataset.
+        task_name: A label task; its dataset is looked up.
+        split: Of the dataset.
 
     Returns:
-      By teacher "rows", "unparsable" and "accuracy" in percent; only teachers with
-      labels on the split, and nothing where no person labelled the data.
+        By teacher "rows", "unparsable" and "accuracy" in percent; only teachers with
+        labels on the split, and nothing where no person labelled the data.
     """
     info = registration.TASKS[task_name]
     source = seqio.TaskRegistry.get(task_name).source

@@ -35,19 +35,19 @@ def evaluate(
     """Scores a checkpoint on a split of a task or mixture.
 
     Args:
-      checkpoint_path: a run's folder (its best checkpoint) or one checkpoint.
-      output_dir: gets `scores.json` and every prediction.
-      model: the student.
-      dataset: what to score; `batch_size` rows are decoded at a time.
-      split: "validation", "test" or "train".
-      decoder: how predictions are decoded.
-      num_partitions: devices that a copy of the student is spread over.
+        checkpoint_path: A run's folder (its best checkpoint) or one checkpoint.
+        output_dir: Gets `scores.json` and every prediction.
+        model: The student.
+        dataset: What to score; `batch_size` rows are decoded at a time.
+        split: "validation", "test" or "train".
+        decoder: How predictions are decoded.
+        num_partitions: Devices that a copy of the student is spread over.
 
     Returns:
-      By task, its metrics in percent.
+        By task, its metrics in percent.
 
     Raises:
-      UserError: there is no such checkpoint, task or split.
+        UserError: There is no such checkpoint, task or split.
     """
     splits = dataset.provider.splits
     if split not in splits:
@@ -85,20 +85,20 @@ def infer(
     """Answers the inputs of a JSONL file with a trained student.
 
     Args:
-      checkpoint_path: a run's folder (its best checkpoint) or one checkpoint.
-      input_file: JSON lines with `input`, and an `id` where wanted; no label is needed.
-      output_file: gets a line for each: the row as it was, with `label`, `score` (the
-        label's log-probability in nats) and, where asked, `rationale`.
-      model: the student.
-      dataset: what the student was trained on: its method decides the prefix.
-      decoder: how labels are decoded.
-      rationale: whether the student's own rationale is wanted too.
-      rationale_decoder: how rationales are decoded; `decoder` where None.
-      num_partitions: devices that a copy of the student is spread over.
+        checkpoint_path: A run's folder (its best checkpoint) or one checkpoint.
+        input_file: JSON lines with `input`, and an `id` where wanted; no label is needed.
+        output_file: Gets a line for each: the row as it was, with `label`, `score` (the
+            label's log-probability in nats) and, where asked, `rationale`.
+        model: The student.
+        dataset: What the student was trained on: its method decides the prefix.
+        decoder: How labels are decoded.
+        rationale: Whether the student's own rationale is wanted too.
+        rationale_decoder: How rationales are decoded; `decoder` where None.
+        num_partitions: Devices that a copy of the student is spread over.
 
     Raises:
-      UserError: no such checkpoint or file, a bad line, or a rationale is wanted from
-        a student that was not trained to give one.
+        UserError: No such checkpoint or file, a bad line, or a rationale is wanted from
+            a student that was not trained to give one.
     """
     tasks = registration.subtasks(dataset.provider.name)
     label_task = next((t for t in tasks if t.label), None)

@@ -58,34 +58,34 @@ def train(
     """Trains a student, or goes on with a run that was stopped; scores it at the end.
 
     Args:
-      model_dir: the run's folder: `config.gin`, `checkpoints/`, `predictions/`,
-        TensorBoard's events and `results.json`.
-      model: the student.
-      optimizer: its schedule is `learning_rate`.
-      learning_rate: what is logged.
-      dataset: the training examples; the mixture's label tasks are scored on their
-        validation split.
-      test_task_name: the task whose test split is scored at the end.
-      alpha: weight of the label task in the objective, 0 to 1.
-      total_steps: updates of the whole run.
-      eval_period: steps between two validations, each with a checkpoint.
-      log_period: steps between two lines of progress.
-      decoder: how predictions are decoded.
-      eval_batch_size: rows decoded at a time.
-      num_microbatches: parts of a batch that are computed one after another.
-      num_partitions: devices that a copy of the student is spread over.
-      seed: of parameters, dropout and the order of examples.
-      patience: evaluations without a better score after which training stops early.
-      initial_checkpoint_path: weights to begin with, see `weights.open_weights`.
+        model_dir: The run's folder: `config.gin`, `checkpoints/`, `predictions/`,
+            TensorBoard's events and `results.json`.
+        model: The student.
+        optimizer: Its schedule is `learning_rate`.
+        learning_rate: What is logged.
+        dataset: The training examples; the mixture's label tasks are scored on their
+            validation split.
+        test_task_name: The task whose test split is scored at the end.
+        alpha: Weight of the label task in the objective, 0 to 1.
+        total_steps: Updates of the whole run.
+        eval_period: Steps between two validations, each with a checkpoint.
+        log_period: Steps between two lines of progress.
+        decoder: How predictions are decoded.
+        eval_batch_size: Rows decoded at a time.
+        num_microbatches: Parts of a batch that are computed one after another.
+        num_partitions: Devices that a copy of the student is spread over.
+        seed: Of parameters, dropout and the order of examples.
+        patience: Evaluations without a better score after which training stops early.
+        initial_checkpoint_path: Weights to begin with, see `weights.open_weights`.
 
     Returns:
-      What `results.json` holds: scores of the best and the last checkpoint on
-      validation and test, and the teacher's on test, in percent.
+        What `results.json` holds: scores of the best and the last checkpoint on
+        validation and test, and the teacher's on test, in percent.
 
     Raises:
-      UserError: settings, data or checkpoints do not fit together, the folder cannot
-        be written, or the loss is not finite; then `bad_batch.jsonl` is what led to it.
-      stopping.Terminated: a SIGTERM came; the state is saved.
+        UserError: Settings, data or checkpoints do not fit together, the folder cannot
+            be written, or the loss is not finite; then `bad_batch.jsonl` is what led to it.
+        stopping.Terminated: a SIGTERM came; the state is saved.
     """
     began = time.monotonic()
     partitioner = Partitioner(num_partitions)

@@ -13,12 +13,12 @@ def linear_decay(
     Without warm-up this is the schedule of the released code.
 
     Args:
-      learning_rate: the peak.
-      total_steps: steps of the whole run.
-      warmup_steps: steps until the peak.
+        learning_rate: The peak.
+        total_steps: Steps of the whole run.
+        warmup_steps: Steps until the peak.
 
     Raises:
-      UserError: the warm-up is longer than the run.
+        UserError: The warm-up is longer than the run.
     """
     if not 0 <= warmup_steps <= total_steps:
         raise UserError(

@@ -27,16 +27,16 @@ def pack(batch: Batch, tokens: int, parts: int = 1) -> Batch:
     """Puts a batch's examples into fewer and longer rows.
 
     Args:
-      batch: int32, one example a row: encoder features [B, S], decoder features [B, T].
-      tokens: inputs that a row holds on average, at most. Half of the student's width
-        (D / 2) is a good choice: attention's cost for a token grows with the row's
-        length, all other costs with D.
-      parts: what the number of rows has to divide by.
+        batch: Int32, one example a row: encoder features [B, S], decoder features [B, T].
+        tokens: Inputs that a row holds on average, at most. Half of the student's width
+            (D / 2) is a good choice: attention's cost for a token grows with the row's
+            length, all other costs with D.
+        parts: What the number of rows has to divide by.
 
     Returns:
-      int32, the same features [R, S'] and [R, T'], and which example of its row each
-      token is of, from 1, as `encoder_segment_ids` and `decoder_segment_ids`. The batch
-      as it is, where it has no more rows than would come out.
+        int32, the same features [R, S'] and [R, T'], and which example of its row each
+        token is of, from 1, as `encoder_segment_ids` and `decoder_segment_ids`. The batch
+        as it is, where it has no more rows than would come out.
     """
     lengths = np.stack(
         [
@@ -77,12 +77,12 @@ def _assign(lengths: np.ndarray, rows: int) -> tuple[list[tuple], np.ndarray]:
     processing time" rule, for input and target tokens at once.
 
     Args:
-      lengths: [B, 2], input and target tokens.
-      rows: R.
+        lengths: [B, 2], input and target tokens.
+        rows: R.
 
     Returns:
-      For each example its row, its number in the row from 1 and where its inputs and
-      targets begin; and the tokens of each row, [R, 2].
+        For each example its row, its number in the row from 1 and where its inputs and
+        targets begin; and the tokens of each row, [R, 2].
     """
     share = lengths / np.maximum(lengths.sum(axis=0), 1)
     loads, shares = np.zeros((rows, 2), int), np.zeros((rows, 2))

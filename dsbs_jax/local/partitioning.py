@@ -29,7 +29,7 @@ class Partitioner:
     """Lays arrays out over the local devices.
 
     Attributes:
-      mesh: axes "data" and "model".
+        mesh: Axes "data" and "model".
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class Partitioner:
         """Makes the mesh.
 
         Args:
-          num_partitions: devices that a copy of the student is spread over.
-          devices: all local ones where None.
+            num_partitions: Devices that a copy of the student is spread over.
+            devices: All local ones where None.
 
         Raises:
-          UserError: the devices do not divide by `num_partitions`.
+            UserError: The devices do not divide by `num_partitions`.
         """
         devices = devices or jax.local_devices()
         if num_partitions < 1 or len(devices) % num_partitions:

@@ -15,9 +15,9 @@ class TrainState(flax.struct.PyTreeNode):
     """The whole state of a run; random numbers and data follow from the step.
 
     Attributes:
-      step: int32 scalar, updates done.
-      params: the student's parameters, float32.
-      opt_state: the optimiser's.
+        step: Int32 scalar, updates done.
+        params: The student's parameters, float32.
+        opt_state: The optimiser's.
     """
 
     step: jax.Array
@@ -54,11 +54,11 @@ def init_state(
     """A state before the first step, each device making its own part of it.
 
     Args:
-      model: the student.
-      optimizer: whose state is made.
-      abstract: `abstract_state` of these.
-      key: for random parameters.
-      params: parameters to begin with instead.
+        model: The student.
+        optimizer: Whose state is made.
+        abstract: `abstract_state` of these.
+        key: For random parameters.
+        params: Parameters to begin with instead.
     """
 
     def init(key: jax.Array) -> Any:

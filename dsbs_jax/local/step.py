@@ -23,10 +23,10 @@ def forward(
     """The student's logits for a batch: float32 [B, T, V].
 
     Args:
-      model: the student.
-      params: its parameters.
-      batch: int32 features, [B, S] for the encoder's and [B, T] for the decoder's.
-      dropout_key: None runs without dropout.
+        model: The student.
+        params: Its parameters.
+        batch: Int32 features, [B, S] for the encoder's and [B, T] for the decoder's.
+        dropout_key: None runs without dropout.
     """
     return model.apply(
         {"params": params},
@@ -53,12 +53,12 @@ def gradients(
     token is weighed by the token counts of the whole batch.
 
     Args:
-      model: the student.
-      params: its parameters.
-      batch: see `forward`; B has to divide by `num_microbatches`.
-      alpha: weight of the label task, 0 to 1.
-      num_microbatches: parts that are computed one after another.
-      dropout_key: None runs without dropout.
+        model: The student.
+        params: Its parameters.
+        batch: See `forward`; B has to divide by `num_microbatches`.
+        alpha: Weight of the label task, 0 to 1.
+        num_microbatches: Parts that are computed one after another.
+        dropout_key: None runs without dropout.
     """
     counts = objective.task_token_counts(batch["decoder_task_ids"])
 

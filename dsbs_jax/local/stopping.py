@@ -24,7 +24,7 @@ class Sigterm:
     """Notes a SIGTERM instead of dying of it, while it is entered.
 
     Attributes:
-      came: whether one came.
+        came: Whether one came.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Sigterm:
         """Does long work that changes no state, unless a SIGTERM comes.
 
         Returns:
-          What `work` returns, or None where one came before or within.
+            What `work` returns, or None where one came before or within.
         """
         self._interrupt = True
         try:

@@ -1,7 +1,7 @@
 """The same tasks on T5X, for everything beyond one host; the one place that imports it.
 
 Raises:
-  UserError: T5X, or a package that it needs, is not installed.
+    UserError: T5X, or a package that it needs, is not installed.
 """
 
 from dsbs_jax.errors import UserError

@@ -24,19 +24,19 @@ def get_dataset(
     reads all examples, of which these datasets have few, and keeps its rows.
 
     Args:
-      cfg: T5X's; the batch size is the whole batch's.
-      shard_id: this process's part, from 0.
-      num_shards: parts that differ: one a process, or less where a copy of the student
-        is spread over several.
-      feature_converter_cls: of the model.
-      num_epochs: None repeats for ever.
-      continue_from_last_checkpoint: T5X's; not supported.
+        cfg: T5X's; the batch size is the whole batch's.
+        shard_id: This process's part, from 0.
+        num_shards: Parts that differ: one a process, or less where a copy of the student
+            is spread over several.
+        feature_converter_cls: Of the model.
+        num_epochs: None repeats for ever.
+        continue_from_last_checkpoint: T5X's; not supported.
 
     Returns:
-      Batches of int32 features, [B / num_shards, …].
+        Batches of int32 features, [B / num_shards, …].
 
     Raises:
-      UserError: the batch does not divide by the parts.
+        UserError: The batch does not divide by the parts.
     """
     if cfg.batch_size % num_shards:
         raise UserError(

@@ -21,15 +21,15 @@ def parameters(
     and say so in its log alone.
 
     Args:
-      state_dict: the checkpoint's, whose leaves may be descriptions of arrays.
-      target_state_dict: the student's.
-      is_resuming: the checkpoint is this run's own, of which all is taken.
+        state_dict: The checkpoint's, whose leaves may be descriptions of arrays.
+        target_state_dict: The student's.
+        is_resuming: The checkpoint is this run's own, of which all is taken.
 
     Returns:
-      The part of `state_dict` to restore.
+        The part of `state_dict` to restore.
 
     Raises:
-      UserError: the checkpoint's parameters are not those of the student.
+        UserError: The checkpoint's parameters are not those of the student.
     """
     if is_resuming:
         return state_dict

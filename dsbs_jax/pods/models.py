@@ -35,12 +35,12 @@ def verify_vocabularies(
     """T5X's check that task and model have one vocabulary, and that its ids fit.
 
     Args:
-      cfg: of the data.
-      model: whose table has to have a row for each id.
+        cfg: Of the data.
+        model: Whose table has to have a row for each id.
 
     Raises:
-      UserError: the table has too few rows.
-      ValueError: the vocabularies differ.
+        UserError: The table has too few rows.
+        ValueError: The vocabularies differ.
     """
     utils.verify_matching_vocabs(cfg, model)
     ids, table = model.output_vocabulary.vocab_size, model.module.config.vocab_size
@@ -63,13 +63,13 @@ class DistillationModel(models.EncoderDecoderModel):
         """Makes the model.
 
         Args:
-          *args: as `EncoderDecoderModel` takes them.
-          alpha: weight of the label task, 0 to 1.
-          **kwargs: as `EncoderDecoderModel` takes them.
+            *args: As `EncoderDecoderModel` takes them.
+            alpha: Weight of the label task, 0 to 1.
+            **kwargs: As `EncoderDecoderModel` takes them.
 
         Raises:
-          UserError: alpha is out of its range, or a term is set that the objective
-            does not have.
+            UserError: Alpha is out of its range, or a term is set that the objective
+                does not have.
         """
         if not 0 <= alpha <= 1:
             raise UserError(f"ALPHA is {alpha}, expected 0 to 1")
@@ -91,14 +91,14 @@ class DistillationModel(models.EncoderDecoderModel):
         """The objective of a batch, or a microbatch's share of the whole batch's.
 
         Args:
-          params: the student's.
-          batch: int32 features, [B, S] for the encoder's and [B, T] for the decoder's;
-            a microbatch also has `TOKEN_COUNTS`, float32 [B, 2], the whole batch's
-            counts in each row.
-          dropout_rng: None runs without dropout.
+            params: The student's.
+            batch: Int32 features, [B, S] for the encoder's and [B, T] for the decoder's;
+                a microbatch also has `TOKEN_COUNTS`, float32 [B, 2], the whole batch's
+                counts in each row.
+            dropout_rng: None runs without dropout.
 
         Returns:
-          The loss, a scalar, and metrics that T5X merges over microbatches and steps.
+            The loss, a scalar, and metrics that T5X merges over microbatches and steps.
         """
         logits = self._compute_logits(params, batch, dropout_rng)
         counts = batch.get(TOKEN_COUNTS)

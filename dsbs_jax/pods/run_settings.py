@@ -16,11 +16,11 @@ def total_steps(steps: int, relative_steps: int | None = None) -> int:
     both settings mean the same, and a restart changes neither.
 
     Args:
-      steps: of the run.
-      relative_steps: the same by T5X's other name; it is what counts where it is given.
+        steps: Of the run.
+        relative_steps: The same by T5X's other name; it is what counts where it is given.
 
     Raises:
-      UserError: it is less than 1.
+        UserError: It is less than 1.
     """
     name = "TRAIN_STEPS_RELATIVE" if relative_steps is not None else "TRAIN_STEPS"
     total = steps if relative_steps is None else relative_steps
@@ -33,7 +33,7 @@ def absolute_path(path: str | None) -> str | None:
     """A path that may be relative, as T5X's checkpoints need it.
 
     Args:
-      path: in the file system, or an address such as gs://bucket/run.
+        path: In the file system, or an address such as gs://bucket/run.
     """
     return os.path.abspath(path) if path and "://" not in path else path
 
@@ -45,7 +45,7 @@ def best_metric(mixture_or_task_name: str) -> str:
     first one's.
 
     Raises:
-      UserError: the mixture has no label task.
+        UserError: The mixture has no label task.
     """
     for task in seqio.get_subtasks(seqio.get_mixture_or_task(mixture_or_task_name)):
         if registration.TASKS[task.name].label is not None:
@@ -60,8 +60,8 @@ def registered_task(task_name: str, mixture_or_task_name: str) -> str:
     """A task's name, once the mixture's setting has registered the tasks.
 
     Args:
-      task_name: what is returned.
-      mixture_or_task_name: a user's own data are registered by the reading of it.
+        task_name: What is returned.
+        mixture_or_task_name: A user's own data are registered by the reading of it.
     """
     del mixture_or_task_name
     return task_name

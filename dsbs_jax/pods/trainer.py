@@ -18,10 +18,10 @@ def with_token_counts(batch: trainer.BatchType) -> trainer.BatchType:
     the parts' losses add up to the whole's, whatever each part holds.
 
     Args:
-      batch: int32 features, the decoder's [B, T].
+        batch: Int32 features, the decoder's [B, T].
 
     Returns:
-      The batch, with `TOKEN_COUNTS`, float32 [B, 2].
+        The batch, with `TOKEN_COUNTS`, float32 [B, 2].
     """
     task_ids = batch["decoder_task_ids"]
     counts = objective.task_token_counts(task_ids)

@@ -20,11 +20,11 @@ from typing import Any
 
 from absl import flags, logging
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 
 if __name__ == "__main__":
     # Before anything else imports TensorFlow, which is talkative.
-    settings.quiet_tensorflow()
+    cli.quiet_tensorflow()
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -203,4 +203,4 @@ def _define_flags() -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    settings.run(main)
+    cli.run(main)

@@ -55,7 +55,7 @@ class RawSplit:
     Attributes:
         dataset: A key of `RELEASED`.
         records: One a row, in the file's order.
-        choices: cqa: the five answers to choose from, one tuple a row; else None.
+        choices: Cqa: the five answers to choose from, one tuple a row; else None.
         quarantine: In row order.
     """
 
@@ -99,7 +99,7 @@ class TeacherStatistics:
         unparsable: Rows without a parsable label, those of `run_on` left out.
         run_on: Rows whose label goes on into other text.
         blank_rationale: Rows with a label but no rationale.
-        out_of_choices: cqa: parsed labels that are none of the choices; else None.
+        out_of_choices: Cqa: parsed labels that are none of the choices; else None.
     """
 
     rows: int

@@ -22,9 +22,9 @@ class ReleasedSource(seqio.TfdsDataSource):
         """Names the dataset; nothing is read before it is used.
 
         Args:
-          name: a config of the TFDS builder, for example "cqa".
-          carved: whether validation is a part of the raw training rows.
-          has_validation: False where only "train" is of use.
+            name: A config of the TFDS builder, for example "cqa".
+            carved: Whether validation is a part of the raw training rows.
+            has_validation: False where only "train" is of use.
         """
         # Registers the builder by its name.
         from dsbs_jax.released import tfds_builder
@@ -55,7 +55,7 @@ class ReleasedSource(seqio.TfdsDataSource):
         """Rows of a split. See the base class.
 
         Raises:
-          UserError: the dataset has not been prepared.
+            UserError: The dataset has not been prepared.
         """
         try:
             chosen = self._chosen(split)

@@ -12,7 +12,7 @@ class T5Config:
     """A T5's shape; the fields are named as in T5X's `network.T5Config`.
 
     Raises:
-      UserError: a field is out of its range.
+        UserError: A field is out of its range.
     """
 
     # Rows of the embedding, at least the vocabulary's size with its sentinels.

@@ -17,9 +17,9 @@ class Decoded(NamedTuple):
     """What decoding found.
 
     Attributes:
-      tokens: int32 [B, T], the end of sequence included, 0 behind it.
-      log_probability: float32 [B], sum over the generated tokens, in nats.
-      steps: int32 scalar, decoder steps that were run.
+        tokens: Int32 [B, T], the end of sequence included, 0 behind it.
+        log_probability: Float32 [B], sum over the generated tokens, in nats.
+        steps: Int32 scalar, decoder steps that were run.
     """
 
     tokens: jax.Array
@@ -40,12 +40,12 @@ def greedy(
     """Takes the most likely token at each step.
 
     Args:
-      model: the student.
-      params: its parameters.
-      encoder_input_tokens: int32 [B, S]; a row of padding has ended at once.
-      max_decode_length: T, new tokens at most; Hugging Face's `max_length` counts the
-        start token too and is one more.
-      stop_at_eos: False always generates T tokens, for timing.
+        model: The student.
+        params: Its parameters.
+        encoder_input_tokens: Int32 [B, S]; a row of padding has ended at once.
+        max_decode_length: T, new tokens at most; Hugging Face's `max_length` counts the
+            start token too and is one more.
+        stop_at_eos: False always generates T tokens, for timing.
     """
     batch = encoder_input_tokens.shape[0]
     variables = {"params": params}
@@ -103,14 +103,14 @@ class _Beams(NamedTuple):
     """State of a beam search; scores are sums of log-probabilities.
 
     Attributes:
-      step: int32 scalar.
-      tokens: int32 [B, N, T], of the beams that go on.
-      scores: float32 [B, N], theirs, best first.
-      done_tokens: int32 [B, N, T], of ended beams.
-      done_scores: float32 [B, N], length-normalised, best first.
-      done_totals: float32 [B, N], the same before they are normalised.
-      open: bool [B], whether a better ended beam may yet come.
-      cache: rows [B * N].
+        step: Int32 scalar.
+        tokens: Int32 [B, N, T], of the beams that go on.
+        scores: Float32 [B, N], theirs, best first.
+        done_tokens: Int32 [B, N, T], of ended beams.
+        done_scores: Float32 [B, N], length-normalised, best first.
+        done_totals: Float32 [B, N], the same before they are normalised.
+        open: Bool [B], whether a better ended beam may yet come.
+        cache: Rows [B * N].
     """
 
     step: jax.Array
@@ -149,12 +149,12 @@ def beam_search(
     `num_beams` ended ones.
 
     Args:
-      model: the student.
-      params: its parameters.
-      encoder_input_tokens: int32 [B, S]; a row of padding has ended at once.
-      max_decode_length: T, new tokens at most.
-      num_beams: N.
-      length_penalty: 0 or more; the larger, the longer the result.
+        model: The student.
+        params: Its parameters.
+        encoder_input_tokens: Int32 [B, S]; a row of padding has ended at once.
+        max_decode_length: T, new tokens at most.
+        num_beams: N.
+        length_penalty: 0 or more; the larger, the longer the result.
     """
     batch, length, n = encoder_input_tokens.shape[0], max_decode_length, num_beams
     variables = {"params": params}

@@ -199,14 +199,14 @@ class Attention(nn.Module):
         """Attends from [B, Q, D] to given keys and values.
 
         Args:
-          x: queries' inputs.
-          keys: [B, H, K, head_dim].
-          values: [B, H, K, head_dim].
-          bias: added to the logits, broadcast to [B, H, Q, K].
-          deterministic: without dropout.
+            x: Queries' inputs.
+            keys: [B, H, K, head_dim].
+            values: [B, H, K, head_dim].
+            bias: Added to the logits, broadcast to [B, H, Q, K].
+            deterministic: Without dropout.
 
         Returns:
-          [B, Q, D].
+            [B, Q, D].
         """
         queries = self._heads(self.query(x))
         logits = jnp.einsum("bhqd,bhkd->bhqk", queries, keys) + bias

@@ -202,9 +202,9 @@ class Cache(NamedTuple):
     """What decoding keeps between steps; a tuple over the layers each.
 
     Attributes:
-      own: keys and values of the tokens so far, each [B, H, T, head_dim].
-      cross: keys and values of the encoder's output, each [B, H, S, head_dim].
-      cross_bias: masks the encoder's padding, [B, 1, 1, S].
+        own: Keys and values of the tokens so far, each [B, H, T, head_dim].
+        cross: Keys and values of the encoder's output, each [B, H, S, head_dim].
+        cross_bias: Masks the encoder's padding, [B, 1, 1, S].
     """
 
     own: tuple
@@ -324,14 +324,14 @@ class Transformer(nn.Module):
         distances within an example are distances within the row.
 
         Args:
-          encoder_input_tokens: int32 [B, S], 0 is padding.
-          decoder_input_tokens: int32 [B, T], the targets shifted right, 0 first.
-          encoder_segment_ids: int32 [B, S], which of the packed examples, from 1.
-          decoder_segment_ids: int32 [B, T], the same for the decoder.
-          deterministic: without dropout; otherwise an rng "dropout" is needed.
+            encoder_input_tokens: Int32 [B, S], 0 is padding.
+            decoder_input_tokens: Int32 [B, T], the targets shifted right, 0 first.
+            encoder_segment_ids: Int32 [B, S], which of the packed examples, from 1.
+            decoder_segment_ids: Int32 [B, T], the same for the decoder.
+            deterministic: Without dropout; otherwise an rng "dropout" is needed.
 
         Returns:
-          float32 [B, T, V].
+            float32 [B, T, V].
         """
         encoded = self.encode(encoder_input_tokens, encoder_segment_ids, deterministic)
         length = decoder_input_tokens.shape[1]
@@ -365,12 +365,12 @@ class Transformer(nn.Module):
         """Logits after one more token.
 
         Args:
-          tokens: int32 [B], the token at position `index` of the decoder's input.
-          cache: of the positions before.
-          index: int32 scalar.
+            tokens: Int32 [B], the token at position `index` of the decoder's input.
+            cache: Of the positions before.
+            index: Int32 scalar.
 
         Returns:
-          float32 [B, V] and the cache with this position.
+            float32 [B, V] and the cache with this position.
         """
         x = self.token_embedder(tokens[:, None])
         x, cache = self.decoder.step(x, cache, index)

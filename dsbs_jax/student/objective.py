@@ -18,11 +18,11 @@ def token_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """Negative log-likelihood of each target token.
 
     Args:
-      logits: float32 [B, T, V].
-      targets: int32 [B, T].
+        logits: Float32 [B, T, V].
+        targets: Int32 [B, T].
 
     Returns:
-      float32 [B, T], in nats; padding positions hold a number too.
+        float32 [B, T], in nats; padding positions hold a number too.
     """
     chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     return jax.nn.logsumexp(logits, axis=-1) - chosen
@@ -32,10 +32,10 @@ def task_token_counts(task_ids: jax.Array) -> jax.Array:
     """Target tokens of the label and the rationale task.
 
     Args:
-      task_ids: int32 [B, T], 0 is padding.
+        task_ids: Int32 [B, T], 0 is padding.
 
     Returns:
-      float32 [2].
+        float32 [2].
     """
     return jnp.stack(
         [jnp.sum(task_ids == task, dtype=jnp.float32) for task in (LABEL, RATIONALE)]
@@ -54,17 +54,17 @@ def distillation_loss(
     A task without a token contributes 0. Right for packed and padded batches alike.
 
     Args:
-      logits: float32 [B, T, V].
-      targets: int32 [B, T].
-      task_ids: int32 [B, T], 0 is padding.
-      alpha: weight of the label task, 0 to 1.
-      token_counts: float32 [2], the tokens of each task in the whole batch where this
-        is a part of it; the parts' losses then add up to the whole's.
+        logits: Float32 [B, T, V].
+        targets: Int32 [B, T].
+        task_ids: Int32 [B, T], 0 is padding.
+        alpha: Weight of the label task, 0 to 1.
+        token_counts: Float32 [2], the tokens of each task in the whole batch where this
+            is a part of it; the parts' losses then add up to the whole's.
 
     Returns:
-      The loss, a scalar, and metrics that add up over the parts likewise: "loss",
-      "label_loss" and "rationale_loss" (nats a token), "label_tokens" and
-      "rationale_tokens".
+        The loss, a scalar, and metrics that add up over the parts likewise: "loss",
+        "label_loss" and "rationale_loss" (nats a token), "label_tokens" and
+        "rationale_tokens".
     """
     here = task_token_counts(task_ids)
     counts = jnp.maximum(here if token_counts is None else token_counts, 1.0)

@@ -5,7 +5,7 @@ import sys
 
 from absl import flags
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 
 
 def main() -> None:
@@ -22,4 +22,4 @@ def main() -> None:
 if __name__ == "__main__":
     flags.DEFINE_bool("dry_run", False, "Print a prompt and the estimate; ask nothing.")
     flags.DEFINE_alias("dry-run", "dry_run")
-    settings.run_configured(main, tensorflow=False)
+    cli.run_configured(main, tensorflow=False)

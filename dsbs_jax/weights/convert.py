@@ -20,11 +20,11 @@ from collections.abc import Mapping
 
 from absl import flags
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 
 if __name__ == "__main__":
     # Before anything else imports TensorFlow, which is talkative.
-    settings.quiet_tensorflow()
+    cli.quiet_tensorflow()
 
 import numpy as np
 from etils import epath
@@ -53,18 +53,18 @@ def convert(
     """Reads weights and writes them in another format.
 
     Args:
-      source: what `weights.open_weights` takes.
-      output: a folder, which must not exist.
-      form: one of `FORMATS`.
-      vocabulary_path: the student's SentencePiece model, as `vocabulary.load` takes it,
-        for a Hugging Face folder; one that has a tokenizer already hands it on.
+        source: What `weights.open_weights` takes.
+        output: A folder, which must not exist.
+        form: One of `FORMATS`.
+        vocabulary_path: The student's SentencePiece model, as `vocabulary.load` takes it,
+            for a Hugging Face folder; one that has a tokenizer already hands it on.
 
     Returns:
-      The student.
+        The student.
 
     Raises:
-      UserError: the weights cannot be read or the folder cannot be written; then
-        nothing is.
+        UserError: The weights cannot be read or the folder cannot be written; then
+            nothing is.
     """
     if form not in FORMATS:
         raise UserError(f"--format is {form!r}, expected one of {', '.join(FORMATS)}")
@@ -158,4 +158,4 @@ if __name__ == "__main__":
     flags.DEFINE_enum("format", "huggingface", FORMATS, "What to write.")
     flags.DEFINE_string("vocabulary", None, "SentencePiece model, by path or hub:ID.")
     flags.mark_flags_as_required(["input", "output"])
-    settings.run(main)
+    cli.run(main)

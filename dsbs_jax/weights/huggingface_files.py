@@ -45,7 +45,7 @@ class Safetensors:
         """Opens the files.
 
         Raises:
-          UserError: one of them is cut short or damaged.
+            UserError: One of them is cut short or damaged.
         """
         self._slices = {}
         self._files = []
@@ -73,7 +73,7 @@ class Msgpack:
         """Reads the files.
 
         Raises:
-          UserError: one of them is cut short or damaged.
+            UserError: One of them is cut short or damaged.
         """
         self._arrays = {}
         for path in paths:
@@ -107,8 +107,8 @@ class Torch:
         """Reads the files, weights only.
 
         Raises:
-          UserError: one of them is damaged or holds more than weights, or PyTorch is
-            not installed.
+            UserError: One of them is damaged or holds more than weights, or PyTorch is
+                not installed.
         """
         try:
             import torch
@@ -172,7 +172,7 @@ def open_container(folder: pathlib.Path) -> Container:
     """Opens a model folder's weights, sharded or not.
 
     Raises:
-      UserError: there are none, or a file is missing, cut short or damaged.
+        UserError: There are none, or a file is missing, cut short or damaged.
     """
     for container in CONTAINERS:
         paths = list(_paths(folder, container.name))
@@ -206,7 +206,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     """Reads a JSON object.
 
     Raises:
-      UserError: it is missing or no JSON object.
+        UserError: It is missing or no JSON object.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -221,7 +221,7 @@ def download(repository: str) -> pathlib.Path:
     """Gets a model's configuration and weights from the hub, or from its cache.
 
     Raises:
-      UserError: the repository is unknown or cannot be reached.
+        UserError: The repository is unknown or cannot be reached.
     """
     folder = None
     for container in CONTAINERS:
@@ -244,9 +244,9 @@ def write(folder: pathlib.Path, config: Mapping, tensors: Mapping) -> None:
     """Writes configuration and weights into an empty folder.
 
     Args:
-      folder: where to.
-      config: of `config.json`.
-      tensors: float32 arrays by their names in the state dict.
+        folder: Where to.
+        config: Of `config.json`.
+        tensors: Float32 arrays by their names in the state dict.
     """
     for name, values in (
         (CONFIG, config),

@@ -45,8 +45,8 @@ class Tensor(NamedTuple):
     """A parameter as Hugging Face has it.
 
     Attributes:
-      name: in the state dict.
-      transposed: whether its two axes are in the other order.
+        name: In the state dict.
+        transposed: Whether its two axes are in the other order.
     """
 
     name: str
@@ -96,7 +96,7 @@ def from_flax_name(path: tuple[str, ...]) -> Tensor:
     """The tensor that a path in a `flax_model.msgpack` stands for.
 
     Returns:
-      Its name in the state dict; `transposed` compares the file with the state dict.
+        Its name in the state dict; `transposed` compares the file with the state dict.
     """
     *rest, leaf = path
     renamed = "weight" if leaf in ("kernel", "embedding") else leaf
@@ -107,17 +107,17 @@ def read_config(values: Mapping[str, Any], where: str) -> tuple[T5Config, bool]:
     """Reads a `config.json`.
 
     Args:
-      values: the file's object.
-      where: the file's name, for errors.
+        values: The file's object.
+        where: The file's name, for errors.
 
     Returns:
-      The student, tied or not as far as the file says (the tensors decide) and with
-      the default dropout, which is a setting of training and not of weights; and
-      whether logits are scaled by D ** -0.5. The second is `scale_decoder_outputs`
-      where it stands (Transformers 5), else `tie_word_embeddings` (Transformers 4).
+        The student, tied or not as far as the file says (the tensors decide) and with
+        the default dropout, which is a setting of training and not of weights; and
+        whether logits are scaled by D ** -0.5. The second is `scale_decoder_outputs`
+        where it stands (Transformers 5), else `tie_word_embeddings` (Transformers 4).
 
     Raises:
-      UserError: it is of another architecture, or a field is missing or wrong.
+        UserError: It is of another architecture, or a field is missing or wrong.
     """
     for name, expected in _FIXED.items():
         if values.get(name, None if name == "model_type" else expected) != expected:

@@ -27,20 +27,20 @@ class HuggingFaceSource:
     has no counterpart in T5X, and becomes an untied one of the same values.
 
     Attributes:
-      where: the folder, for errors.
-      config: the student.
+        where: The folder, for errors.
+        config: The student.
     """
 
     def __init__(self, folder: pathlib.Path, where: str | None = None) -> None:
         """Reads the configuration and all names and shapes.
 
         Args:
-          folder: with `config.json` and weights.
-          where: what to call it in errors, where that is not the folder.
+            folder: With `config.json` and weights.
+            where: What to call it in errors, where that is not the folder.
 
         Raises:
-          UserError: the folder is of another architecture, or a tensor is missing, of
-            a wrong shape or none of the student's.
+            UserError: The folder is of another architecture, or a tensor is missing, of
+                a wrong shape or none of the student's.
         """
         self.where = where or str(folder)
         path = folder / huggingface_files.CONFIG
@@ -103,7 +103,7 @@ class HuggingFaceSource:
         """A parameter or a part of it, float32.
 
         Raises:
-          UserError: it holds no floating point numbers.
+            UserError: It holds no floating point numbers.
         """
         tensor = self._tensors[name]
         index = tuple(index)[::-1] if tensor.transposed else tuple(index)
@@ -125,8 +125,8 @@ def tensors_of(
     """The state dict of a student.
 
     Args:
-      params: by path parted by "/".
-      config: the student.
+        params: By path parted by "/".
+        config: The student.
     """
     return {
         tensor.name: params[name].T if tensor.transposed else params[name]

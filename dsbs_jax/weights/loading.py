@@ -30,7 +30,7 @@ class Source(Protocol):
     """Weights that can be read.
 
     Attributes:
-      where: path, for errors.
+        where: Path, for errors.
     """
 
     where: str
@@ -46,7 +46,7 @@ def open_weights(path: str) -> Source:
     """Opens weights, of which no more than names and shapes is read yet.
 
     Raises:
-      UserError: nothing of a known format stands there, or it is damaged.
+        UserError: Nothing of a known format stands there, or it is damaged.
     """
     if path.startswith(HUB):
         repository = path.removeprefix(HUB)
@@ -72,7 +72,7 @@ def config_of(source: Source) -> T5Config:
     Distances of the relative position bias are T5's, which no published T5 changes.
 
     Raises:
-      UserError: they are not the weights of a T5.
+        UserError: They are not the weights of a T5.
     """
     if isinstance(source, HuggingFaceSource):
         return source.config
@@ -128,25 +128,25 @@ def student_config(
     What was read takes the settings' place, so that those saved with a run are whole.
 
     Args:
-      checkpoint: weights, as `open_weights` takes them; not looked at where no field is
-        left out.
-      vocab_size: as in `T5Config`, and so are the others.
-      emb_dim: None is "left out".
-      num_heads: the same.
-      head_dim: the same.
-      num_encoder_layers: the same.
-      num_decoder_layers: the same.
-      mlp_dim: the same.
-      mlp_activations: the same.
-      logits_via_embedding: the same.
-      dropout_rate: of training; no checkpoint says it.
-      dtype: of activations.
-      remat: less memory for more work.
-      scan: one layer is compiled for all.
+        checkpoint: Weights, as `open_weights` takes them; not looked at where no field is
+            left out.
+        vocab_size: As in `T5Config`, and so are the others.
+        emb_dim: None is "left out".
+        num_heads: The same.
+        head_dim: The same.
+        num_encoder_layers: The same.
+        num_decoder_layers: The same.
+        mlp_dim: The same.
+        mlp_activations: The same.
+        logits_via_embedding: The same.
+        dropout_rate: Of training; no checkpoint says it.
+        dtype: Of activations.
+        remat: Less memory for more work.
+        scan: One layer is compiled for all.
 
     Raises:
-      UserError: a field is left out and there is no checkpoint, the checkpoint is
-        damaged, or it differs in a field that is set.
+        UserError: A field is left out and there is no checkpoint, the checkpoint is
+            damaged, or it differs in a field that is set.
     """
     fields = {
         "vocab_size": vocab_size,
@@ -190,7 +190,7 @@ def check_shapes(where: str, found: Mapping, expected: Mapping) -> None:
     """Compares weights with the student's.
 
     Raises:
-      UserError: names the first parameter that differs, and both shapes.
+        UserError: Names the first parameter that differs, and both shapes.
     """
     for path in sorted(found.keys() | expected.keys()):
         there, here = found.get(path, "none"), expected.get(path, "none")
@@ -205,11 +205,11 @@ def load(source: Source, abstract_params: Any) -> Any:
     """Reads a student's parameters, each device its own part of them.
 
     Args:
-      source: the weights.
-      abstract_params: shapes and shardings, as `jax.ShapeDtypeStruct`s.
+        source: The weights.
+        abstract_params: Shapes and shardings, as `jax.ShapeDtypeStruct`s.
 
     Raises:
-      UserError: they are of another student, or damaged.
+        UserError: They are of another student, or damaged.
     """
     flat = traverse_util.flatten_dict(abstract_params, sep="/")
     check_shapes(

@@ -38,18 +38,18 @@ class Arrays:
     """Parameters that are TensorStore arrays.
 
     Attributes:
-      where: the checkpoint, for errors.
+        where: The checkpoint, for errors.
     """
 
     def __init__(self, where: str, specs: Mapping[str, dict[str, Any]]) -> None:
         """Opens the arrays, of which only shapes are read.
 
         Args:
-          where: the checkpoint.
-          specs: TensorStore's, by parameter.
+            where: The checkpoint.
+            specs: TensorStore's, by parameter.
 
         Raises:
-          UserError: an array is missing or damaged, or they are of T5X's scalable_t5.
+            UserError: An array is missing or damaged, or they are of T5X's scalable_t5.
         """
         self.where = where
         scalable = next(filter(_SCALABLE.match, specs), None)
@@ -85,8 +85,8 @@ class Arrays:
         """A parameter or a part of it, float32.
 
         Raises:
-          UserError: a part of the array is missing or damaged, or it holds no floating
-            point numbers.
+            UserError: A part of the array is missing or damaged, or it holds no floating
+                point numbers.
         """
         array = self._arrays[name]
         part = self._result(name, array[tuple(index) or ...].read())
@@ -134,14 +134,14 @@ def find(path: str) -> Arrays | Stored | None:
     """The checkpoint that a path stands for.
 
     Args:
-      path: a checkpoint, a folder of them or a run's: the best by the scores that were
-        saved with them, else the newest.
+        path: A checkpoint, a folder of them or a run's: the best by the scores that were
+            saved with them, else the newest.
 
     Returns:
-      Its parameters, or None where there is no checkpoint.
+        Its parameters, or None where there is no checkpoint.
 
     Raises:
-      UserError: it is damaged.
+        UserError: It is damaged.
     """
     folder = epath.Path(path)
     for candidate in (folder, *_best_of(folder), *_best_of(folder / "checkpoints")):
@@ -187,11 +187,11 @@ def open_orbax(folder: epath.Path, prefix: tuple[str, ...]) -> Arrays:
     """Opens what Orbax has written.
 
     Args:
-      folder: one item of a checkpoint.
-      prefix: keys in its tree below which the parameters stand.
+        folder: One item of a checkpoint.
+        prefix: Keys in its tree below which the parameters stand.
 
     Raises:
-      UserError: the metadata or an array is missing or damaged.
+        UserError: The metadata or an array is missing or damaged.
     """
     path = folder / "_METADATA"
     try:
@@ -227,7 +227,7 @@ def open_native(folder: epath.Path) -> Stored:
     """Opens a checkpoint in T5X's native format.
 
     Raises:
-      UserError: the index or an array is missing or damaged.
+        UserError: The index or an array is missing or damaged.
     """
     path = folder / "checkpoint"
     try:
@@ -270,8 +270,8 @@ def write_native(folder: epath.Path, params: Mapping[str, np.ndarray]) -> None:
     """Writes parameters in T5X's native format, without an optimiser's state.
 
     Args:
-      folder: `checkpoint_<step>`, which does not exist yet.
-      params: float32, by path parted by "/".
+        folder: `checkpoint_<step>`, which does not exist yet.
+        params: Float32, by path parted by "/".
     """
     folder.mkdir()
     tree, writing = {}, []
@@ -315,8 +315,8 @@ def write_orbax(folder: epath.Path, params: Mapping[str, np.ndarray]) -> None:
     """Writes parameters as T5X does today, without an optimiser's state.
 
     Args:
-      folder: `checkpoint_<step>`, which does not exist yet.
-      params: float32, by path parted by "/".
+        folder: `checkpoint_<step>`, which does not exist yet.
+        params: Float32, by path parted by "/".
     """
     tree = traverse_util.unflatten_dict(dict(params), sep="/")
     state = {"target": tree, "state": {"step": np.int32(0), "param_states": {}}}

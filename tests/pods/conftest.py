@@ -6,7 +6,7 @@ import sys
 import gin
 import pytest
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 
 ENGINES = {"train": "train", "eval": "evaluate", "infer": "infer"}
 
@@ -35,7 +35,7 @@ def run_t5x(pod_settings, monkeypatch):
         files, bindings = pod_settings(engine, method, **macros)
         gin.clear_config()
         gin_utils.parse_gin_flags(
-            [str(settings.config_dir()), *module._DEFAULT_GIN_SEARCH_PATHS],
+            [str(cli.config_dir()), *module._DEFAULT_GIN_SEARCH_PATHS],
             [files[0], *extra_files, *files[1:]],
             [*bindings, *raw],
         )
@@ -57,7 +57,7 @@ def make_pod_model(pod_settings):
 
         (_, *files), bindings = pod_settings(DROPOUT_RATE=0.0, **macros)
         gin.clear_config()
-        gin.add_config_file_search_path(str(settings.config_dir()))
+        gin.add_config_file_search_path(str(cli.config_dir()))
         gin.parse_config_files_and_bindings(["t5x/student.gin", *files], bindings)
         return gin.get_configurable(models.DistillationModel)()
 

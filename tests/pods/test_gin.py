@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 
-from dsbs_jax import settings  # noqa: E402
+from dsbs_jax import cli  # noqa: E402
 
-FILES = sorted((settings.config_dir() / "t5x").glob("*.gin"))
+FILES = sorted((cli.config_dir() / "t5x").glob("*.gin"))
 
 
 def test_each_says_what_it_needs_and_how_it_is_run():
@@ -23,7 +23,7 @@ def test_each_says_what_it_needs_and_how_it_is_run():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_files_named_in_its_command_exist(path):
     for name in re.findall(r"--gin_file=(\S+)", path.read_text()):
-        included = settings.config_dir() / name
+        included = cli.config_dir() / name
         assert included.exists(), (path, name)
 
 
@@ -38,10 +38,10 @@ def test_it_includes_t5xs_run_file_and_no_macro_is_left_unset(
 
     module = importlib.import_module(f"t5x.{engine}")
     monkeypatch.setitem(sys.modules, "__main__", module)
-    text = (settings.config_dir() / f"t5x/{engine}.gin").read_text()
+    text = (cli.config_dir() / f"t5x/{engine}.gin").read_text()
     assert "include 't5x/configs/runs/" in text and "include 't5x/student.gin'" in text
     files, bindings = pod_settings(engine)
-    for folder in (settings.config_dir(), *module._DEFAULT_GIN_SEARCH_PATHS):
+    for folder in (cli.config_dir(), *module._DEFAULT_GIN_SEARCH_PATHS):
         gin.add_config_file_search_path(str(folder))
     gin.clear_config()
     gin.parse_config_files_and_bindings(files, bindings, finalize_config=False)

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 
-from dsbs_jax import settings  # noqa: E402
+from dsbs_jax import cli  # noqa: E402
 
 pytestmark = pytest.mark.slow
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "launch/pod_in_small.sh"
@@ -30,7 +30,7 @@ def start_pod(pod_settings, tmp_path_factory):
             MODEL_DIR=str(model_dir), MODEL_PARALLEL_SUBMESH=submesh, **RUN
         )
         arguments = [
-            f"--gin_search_paths={settings.config_dir()}",
+            f"--gin_search_paths={cli.config_dir()}",
             *(f"--gin_file={file}" for file in files),
             *(f"--gin.{binding.replace(' = ', '=', 1)}" for binding in bindings),
         ]

@@ -11,7 +11,7 @@ from flax.errors import ScopeParamShapeError
 
 pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 
-from dsbs_jax import settings  # noqa: E402
+from dsbs_jax import cli  # noqa: E402
 from dsbs_jax.errors import UserError  # noqa: E402
 from dsbs_jax.local import inference, loop  # noqa: E402
 from dsbs_jax.weights import convert  # noqa: E402
@@ -24,7 +24,7 @@ CURVES = ("loss", "label_loss", "rationale_loss", "learning_rate")
 def run_local(tiny_settings):
     def run(folder, **macros):
         files, bindings = tiny_settings(MODEL_DIR=str(folder), **macros)
-        settings.configure(files, bindings)
+        cli.configure(files, bindings)
         try:
             return loop.train()
         finally:
@@ -55,7 +55,7 @@ def start(tiny_settings, tmp_path_factory):
     files, bindings = tiny_settings(
         MODEL_DIR=str(folder / "local"), TRAIN_STEPS=20, EVAL_PERIOD=20
     )
-    settings.configure(files, bindings)
+    cli.configure(files, bindings)
     loop.train()
     gin.clear_config()
     # As public checkpoints name them: the step of a long pretraining.
@@ -112,7 +112,7 @@ def answers(tiny_settings, start):
 def _evaluate_locally(files, bindings, checkpoint, folder):
     keep = ("TRAIN_STEPS", "EVAL_PERIOD", "LOG_PERIOD", "LEARNING_RATE", "BATCH_SIZE")
     bindings = [b for b in bindings if b.split(" = ")[0] not in keep]
-    settings.configure(
+    cli.configure(
         [*files[:-1], "local/eval.gin"],
         [
             *bindings,

@@ -1,7 +1,7 @@
 import pytest
 import sentencepiece
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales.card import command as card
 from dsbs_jax.rationales.lengths import Lengths, in_tokens
@@ -62,7 +62,7 @@ def test_bad_lengths(value):
 def test_defaults_are_those_of_the_gin_files(names, lengths):
     inputs, targets = lengths
     for name in names:
-        text = (settings.config_dir() / f"datasets/{name}.gin").read_text()
+        text = (cli.config_dir() / f"datasets/{name}.gin").read_text()
         if "TASK_FEATURE_LENGTHS = " in text:
             assert f"{{'inputs': {inputs}, 'targets': {targets}, " in text
     default = Lengths()

@@ -9,7 +9,7 @@ import time
 import gin
 import pytest
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 from dsbs_jax.teacher import extraction
 
 
@@ -224,7 +224,7 @@ def extract(command, monkeypatch):
     monkeypatch.setattr(extraction, "_write_card", lambda *_: None)
 
     def run(server, dry_run=False, **options):
-        settings.configure(["teacher/extract.gin"], command(server, **options))
+        cli.configure(["teacher/extract.gin"], command(server, **options))
         return extraction.extract(dry_run=dry_run)
 
     yield run

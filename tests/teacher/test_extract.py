@@ -9,7 +9,7 @@ import sys
 import gin
 import pytest
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 from dsbs_jax.data import jsonl
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import filters
@@ -317,7 +317,7 @@ def test_key_is_of_everything_that_is_sent():
 
 
 def test_gin_file_says_what_it_needs_and_how_it_is_run(tmp_path, monkeypatch):
-    path = settings.config_dir() / "teacher/extract.gin"
+    path = cli.config_dir() / "teacher/extract.gin"
     comment, _, _ = path.read_text().partition("\nfrom __gin__")
     assert "Needs: " in comment and "Commonly overridden: " in comment
     shown = comment[comment.index("python -m") :].replace("#", "").replace("\\\n", "")
@@ -337,7 +337,7 @@ def test_gin_file_says_what_it_needs_and_how_it_is_run(tmp_path, monkeypatch):
 
 
 def test_every_macro_of_the_gin_file_is_read():
-    text = (settings.config_dir() / "teacher/extract.gin").read_text()
+    text = (cli.config_dir() / "teacher/extract.gin").read_text()
     names = re.findall(r"^([A-Z_]+) = ", text, re.MULTILINE)
     assert len(names) > 20
     assert all(f"%{name}\n" in text for name in names)
@@ -367,7 +367,7 @@ def test_two_commands_from_ones_own_inputs_to_a_student(
         DATASET="extracted",
         MODEL_DIR=str(tmp_path / "student"),
     )
-    settings.configure(files, bindings)
+    cli.configure(files, bindings)
     results = loop.train()
     assert results["steps"] == 2
     assert (tmp_path / "student/checkpoints").is_dir()

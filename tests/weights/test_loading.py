@@ -5,7 +5,7 @@ import pytest
 from etils import epath
 from flax import traverse_util
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 from dsbs_jax.errors import UserError
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.weights import huggingface_reader as huggingface_weights
@@ -116,7 +116,7 @@ def test_what_is_not_there(path, message):
 
 def configure(path, **macros):
     changed = [f"{name} = {value!r}" for name, value in macros.items()]
-    settings.configure(
+    cli.configure(
         ["sizes/pretrained.gin", "local/student.gin"],
         [f"STUDENT_CHECKPOINT = {str(path)!r}", *changed],
     )
@@ -129,9 +129,7 @@ def test_size_is_read_from_the_checkpoint_and_kept(stored):
     assert found == T5Config(**{**vars(model.config), "dropout_rate": 0.25})
     # What a run saves no longer needs the checkpoint.
     (folder / "config.gin").write_text(gin.config_str())
-    settings.configure(
-        [str(folder / "config.gin")], ["STUDENT_CHECKPOINT = '/no/where'"]
-    )
+    cli.configure([str(folder / "config.gin")], ["STUDENT_CHECKPOINT = '/no/where'"])
     assert weights.student_config() == found
 
 
@@ -146,14 +144,14 @@ def test_size_that_nothing_says():
     configure("x")
     with pytest.raises(UserError, match="weights x: expected a run"):
         weights.student_config()
-    settings.configure(["sizes/pretrained.gin", "local/student.gin"])
+    cli.configure(["sizes/pretrained.gin", "local/student.gin"])
     with pytest.raises(UserError, match="vocab_size is not set: give a gin file"):
         weights.student_config()
 
 
 def test_pretrained_leaves_out_what_the_sizes_set():
     def macros(name):
-        text = (settings.config_dir() / f"sizes/{name}.gin").read_text()
+        text = (cli.config_dir() / f"sizes/{name}.gin").read_text()
         return {line.split(" =")[0] for line in text.splitlines() if " = " in line}
 
     assert macros("pretrained") == macros("base")

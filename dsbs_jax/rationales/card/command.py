@@ -20,7 +20,7 @@ from typing import Any
 
 from absl import flags
 
-from dsbs_jax import files, settings
+from dsbs_jax import cli, files
 from dsbs_jax.data import completions, jsonl
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import filters, quality
@@ -425,9 +425,7 @@ def main(argv: list[str]) -> None:
     if options.gin_bindings and not options.gin_file:
         raise UserError("--gin.NAME=value needs --gin_file=teacher/filters.gin")
     if options.gin_file:
-        settings.configure(
-            options.gin_file, options.gin_bindings, options.gin_search_paths
-        )
+        cli.configure(options.gin_file, options.gin_bindings, options.gin_search_paths)
     dataset = options.dataset
     if dataset and dataset not in completions.RULES:
         raise UserError(
@@ -466,7 +464,7 @@ def _chosen_lengths(options: flags.FlagValues) -> Lengths:
 
 def define_flags() -> None:
     """Defines the command's flags."""
-    settings.define_flags()
+    cli.define_flags()
     flags.DEFINE_string("jsonl", None, "Rows with rationales.")
     flags.DEFINE_string(
         "filtered", None, "What was dropped of them; by default filtered.jsonl beside."

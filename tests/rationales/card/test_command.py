@@ -8,7 +8,7 @@ import sys
 import gin
 import pytest
 
-from dsbs_jax import files, settings
+from dsbs_jax import cli, files
 from dsbs_jax.data import completions
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import filters
@@ -192,14 +192,14 @@ def test_filtered_rows_alone_or_nothing(tmp_path):
 
 
 def test_gin_sets_the_filters():
-    settings.configure(["teacher/filters.gin"])
+    cli.configure(["teacher/filters.gin"])
     assert filters.Settings() == filters.Settings(
         **{f.name: f.default for f in dataclasses.fields(filters.Settings)}
     )
-    settings.configure(["teacher/filters.gin"], ["MAX_WORDS = 7", "LEAK_WORDS = 2"])
+    cli.configure(["teacher/filters.gin"], ["MAX_WORDS = 7", "LEAK_WORDS = 2"])
     found = filters.Settings()
     assert (found.max_words, found.leak_words) == (7, 2)
-    text = (settings.config_dir() / "teacher/filters.gin").read_text()
+    text = (cli.config_dir() / "teacher/filters.gin").read_text()
     assert "Commonly overridden" in text
 
 

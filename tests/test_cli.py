@@ -3,7 +3,7 @@ import pathlib
 import gin
 import pytest
 
-from dsbs_jax import settings
+from dsbs_jax import cli
 from dsbs_jax.errors import UserError
 
 
@@ -22,27 +22,25 @@ def test_flags_override_files_and_later_files_earlier_ones(tmp_path, tiny_settin
     own.write_text("ALPHA = 0.25\nTRAIN_STEPS = 7\n")
     files, bindings = tiny_settings()
     bindings = [b for b in bindings if not b.startswith("TRAIN_STEPS")]
-    settings.configure([*files, str(own)], [*bindings, "MODEL_DIR = 'x'"])
+    cli.configure([*files, str(own)], [*bindings, "MODEL_DIR = 'x'"])
     assert value("ALPHA") == 0.25
     assert value("TRAIN_STEPS") == 7
-    settings.configure(
-        [*files, str(own)], [*bindings, "MODEL_DIR = 'x'", "ALPHA = 0.75"]
-    )
+    cli.configure([*files, str(own)], [*bindings, "MODEL_DIR = 'x'", "ALPHA = 0.75"])
     assert value("ALPHA") == 0.75
 
 
 def test_search_paths_come_before_the_projects_files(tmp_path, tiny_settings):
     (tmp_path / "methods").mkdir()
-    method = (settings.config_dir() / "methods/step_by_step.gin").read_text()
+    method = (cli.config_dir() / "methods/step_by_step.gin").read_text()
     (tmp_path / "methods/step_by_step.gin").write_text(f"{method}\nALPHA = 0.125\n")
     files, bindings = tiny_settings(MODEL_DIR="x")
-    settings.configure(files, bindings, search_paths=[str(tmp_path)])
+    cli.configure(files, bindings, search_paths=[str(tmp_path)])
     assert value("ALPHA") == 0.125
 
 
 @pytest.mark.parametrize("engine_files", ["local"])
 def test_every_gin_file_of_the_project_parses(engine_files, tiny_settings):
-    folder = settings.config_dir()
+    folder = cli.config_dir()
     _, bindings = tiny_settings(MODEL_DIR="x")
     kept = [b for b in bindings if b.split()[0] not in ("DATASET", "FILES")]
     kept = [b for b in kept if not b.startswith("TASK_FEATURE_LENGTHS")]
@@ -50,7 +48,7 @@ def test_every_gin_file_of_the_project_parses(engine_files, tiny_settings):
         if dataset.name == "common.gin":
             continue
         own = ["FILES = 'x.jsonl'"] if dataset.name == "jsonl.gin" else []
-        settings.configure(
+        cli.configure(
             [
                 "sizes/tiny.gin",
                 "methods/distill.gin",
@@ -63,7 +61,7 @@ def test_every_gin_file_of_the_project_parses(engine_files, tiny_settings):
         for path in sorted(folder.glob(f"{name}/*.gin")):
             files = {"methods": "methods/finetune.gin", "sizes": "sizes/tiny.gin"}
             files[name] = f"{name}/{path.name}"
-            settings.configure(
+            cli.configure(
                 [
                     files["sizes"],
                     files["methods"],
@@ -91,17 +89,17 @@ def test_every_gin_file_of_the_project_parses(engine_files, tiny_settings):
 def test_bad_bindings_end_in_one_line(bindings, message, tiny_settings):
     files, good = tiny_settings(MODEL_DIR="x")
     with pytest.raises(UserError, match=message) as caught:
-        settings.configure(files, [*good, *bindings])
+        cli.configure(files, [*good, *bindings])
     assert "\n" not in str(caught.value)
 
 
 def test_required_macros_are_named(tiny_settings):
     files, bindings = tiny_settings()
     with pytest.raises(UserError, match="MODEL_DIR is required and not set"):
-        settings.configure(files, bindings)
+        cli.configure(files, bindings)
     without = [b for b in bindings if not b.startswith("FILES")]
     with pytest.raises(UserError, match="--gin.FILES=value"):
-        settings.configure(files, [*without, "MODEL_DIR = 'x'"])
+        cli.configure(files, [*without, "MODEL_DIR = 'x'"])
 
 
 def test_macros_that_are_read_and_never_set_are_named(tiny_settings):
@@ -109,7 +107,7 @@ def test_macros_that_are_read_and_never_set_are_named(tiny_settings):
     # Without the method's file nothing says how the two losses are weighed.
     files = [f for f in files if not f.startswith("methods/")]
     with pytest.raises(UserError, match="ALPHA, METHOD is read but never set"):
-        settings.configure(files, bindings)
+        cli.configure(files, bindings)
 
 
 def test_macros_of_the_run_config_need_not_be_read(tmp_path, tiny_settings):
@@ -117,15 +115,15 @@ def test_macros_of_the_run_config_need_not_be_read(tmp_path, tiny_settings):
     own = tmp_path / "own.gin"
     own.write_text("INPUT_FILE = 'questions.jsonl'\n")
     files, bindings = tiny_settings(MODEL_DIR="x")
-    settings.configure([*files, str(own)], bindings)
+    cli.configure([*files, str(own)], bindings)
     with pytest.raises(UserError, match="INPUT_FILE was given"):
-        settings.configure(files, [*bindings, "INPUT_FILE = 'questions.jsonl'"])
+        cli.configure(files, [*bindings, "INPUT_FILE = 'questions.jsonl'"])
 
 
 def test_missing_gin_file_is_named(tiny_settings):
     files, bindings = tiny_settings(MODEL_DIR="x")
     with pytest.raises(UserError, match="nowhere.gin"):
-        settings.configure([*files, "nowhere.gin"], bindings)
+        cli.configure([*files, "nowhere.gin"], bindings)
 
 
 def test_folder_of_ones_own_may_have_any_name(tmp_path, tiny_settings, monkeypatch):
@@ -135,12 +133,12 @@ def test_folder_of_ones_own_may_have_any_name(tmp_path, tiny_settings, monkeypat
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     files, bindings = tiny_settings(MODEL_DIR="x")
-    settings.configure(files, bindings)
+    cli.configure(files, bindings)
     assert value("MODEL_DIR") == "x"
 
 
 def test_gin_flags_are_rewritten():
-    rewrite = settings._rewrite
+    rewrite = cli._rewrite
     assert rewrite(["p", "--gin.A=1", "--gin_file=x.gin"]) == [
         "p",
         "--gin_bindings=A = 1",
@@ -152,7 +150,7 @@ def test_gin_flags_are_rewritten():
 
 
 def test_config_dir_holds_the_gin_files():
-    folder = settings.config_dir()
+    folder = cli.config_dir()
     assert isinstance(folder, pathlib.Path)
     assert (folder / "local/train.gin").is_file()
 
@@ -160,7 +158,7 @@ def test_config_dir_holds_the_gin_files():
 def test_readme_of_a_file_is_a_command_that_parses(tiny_settings):
     """Each file under sizes, methods and datasets says what it is and how to use it."""
     for name in ("sizes", "methods", "datasets"):
-        for path in settings.config_dir().glob(f"{name}/*.gin"):
+        for path in cli.config_dir().glob(f"{name}/*.gin"):
             text = path.read_text()
             assert text.startswith("# "), path
             assert "Commonly overridden" in text, path
