@@ -1,84 +1,82 @@
-"""Scores of predictions against targets: SeqIO metric functions, in percent.
+"""Metrics: how a predicted label is compared with the target.
 
-One (target, prediction) pair is judged by a dataset's `correct` function; the metric
-functions only average it, so the teacher, a baseline and a student are all scored by
-the same rule.
+A `Metric` holds one rule for one (target, prediction) pair. The teacher, a baseline and
+a student are all scored by the metric of their dataset.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 from dsbs_jax.data import arithmetic
 
-Metric = Callable[[Sequence[str], Sequence[str]], dict[str, float]]
-
 
 def same_text(target: str, prediction: str) -> bool:
-    """Whether both are the same text, letter case and all."""
+    """Returns whether both texts are equal; letter case counts."""
     return target == prediction
 
 
 def same_value(target: str, prediction: str) -> bool:
-    """Whether both are arithmetic with the same value ("( 8.0 / 2.0 )" and "4")."""
+    """Returns whether both have the same value: "( 8.0 / 2.0 )" and "4".
+
+    A prediction without a value is wrong, and so is every prediction for a target
+    without a value.
+    """
     return arithmetic.same_value(target, prediction)
 
 
-def _percent_correct(
-    correct: Callable[[str, str], bool],
-    targets: Sequence[str],
-    predictions: Sequence[str],
-) -> dict[str, float]:
-    if len(targets) != len(predictions):
-        raise ValueError(
-            f"{len(targets)} targets but {len(predictions)} predictions to score"
-        )
-    if not targets:
-        raise ValueError("there is nothing to score")
-    right = sum(map(correct, targets, predictions))
-    return {"accuracy": 100.0 * right / len(targets)}
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """The accuracy of predictions under one rule; usable as a SeqIO metric function.
 
-
-def exact_match(targets: Sequence[str], predictions: Sequence[str]) -> dict[str, float]:
-    """Percentage of predictions that are the target's text.
-
-    Returns:
-        {"accuracy": percent, 0 to 100}.
-
-    Raises:
-        ValueError: No rows, or not one prediction a target.
+    Attributes:
+        name: Name of the metric, as written to reports.
+        is_correct: Takes a target and a prediction and returns whether the prediction
+            is right.
     """
-    return _percent_correct(same_text, targets, predictions)
+
+    name: str
+    is_correct: Callable[[str, str], bool]
+
+    def __call__(
+        self, targets: Sequence[str], predictions: Sequence[str]
+    ) -> dict[str, float]:
+        """Computes the accuracy over rows.
+
+        Args:
+            targets: The right labels.
+            predictions: One prediction for each target.
+
+        Returns:
+            {"accuracy": percent, 0 to 100}.
+
+        Raises:
+            ValueError: There are no rows, or the two lengths differ.
+        """
+        if len(targets) != len(predictions):
+            raise ValueError(
+                f"found {len(targets)} targets but {len(predictions)} predictions, "
+                "expected one prediction for each target"
+            )
+        if not targets:
+            raise ValueError("found no rows to score, expected at least one")
+        correct = sum(map(self.is_correct, targets, predictions))
+        return {"accuracy": 100.0 * correct / len(targets)}
 
 
-def equation_accuracy(
-    targets: Sequence[str], predictions: Sequence[str]
-) -> dict[str, float]:
-    """Percentage of predictions with the target's arithmetic value.
+EXACT_MATCH = Metric("exact_match", same_text)
+EQUATION_ACCURACY = Metric("equation_accuracy", same_value)
 
-    A prediction that is no arithmetic is wrong, and so is every prediction for a target
-    that is none.
-
-    Returns:
-        {"accuracy": percent, 0 to 100}.
-
-    Raises:
-        ValueError: No rows, or not one prediction a target.
-    """
-    return _percent_correct(same_value, targets, predictions)
-
-
-CORRECT: dict[str, Callable[[str, str], bool]] = {
-    "cqa": same_text,
-    "svamp": same_value,
-    "asdiv": same_value,
-    "anli1": same_text,
-    "esnli": same_text,
+# The names below are kept until every caller reads a `DatasetSpec`.
+exact_match = EXACT_MATCH
+equation_accuracy = EQUATION_ACCURACY
+_BY_VALUE = ("svamp", "asdiv")
+METRICS = {
+    name: EQUATION_ACCURACY if name in _BY_VALUE else EXACT_MATCH
+    for name in ("cqa", "svamp", "asdiv", "anli1", "esnli")
 }
-METRICS: dict[str, Metric] = {
-    name: equation_accuracy if rule is same_value else exact_match
-    for name, rule in CORRECT.items()
-}
+CORRECT = {name: metric.is_correct for name, metric in METRICS.items()}
 
 
 def correct_fn(dataset: str) -> Callable[[str, str], bool]:
-    """Returns a dataset's correct(target, prediction); `same_text` for unknown ones."""
+    """Returns a dataset's rule; `same_text` for unknown ones."""
     return CORRECT.get(dataset, same_text)
