@@ -58,7 +58,7 @@ class Metric:
                 "expected one prediction for each target"
             )
         if not targets:
-            raise ValueError("found no rows to score, expected at least one")
+            raise ValueError("there is nothing to score, expected at least one row")
         correct = sum(map(self.is_correct, targets, predictions))
         return {"accuracy": 100.0 * correct / len(targets)}
 
