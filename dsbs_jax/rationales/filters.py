@@ -1,7 +1,7 @@
 """Which outcomes become training rows; what is dropped lies beside with its reason.
 
-Filters run in the order of `Settings`, and the first that applies gives the reason. By
-default only those run that the method itself needs: without a label or a rationale a
+Filters run in the order of `FilterConfig`, and the first that applies gives the reason.
+By default only those run that the method itself needs: without a label or a rationale a
 row does not train both tasks, and the same row twice trains them twice.
 """
 
@@ -19,8 +19,8 @@ from dsbs_jax import files
 from dsbs_jax.data import metrics
 from dsbs_jax.data.records import check_text
 from dsbs_jax.errors import UserError
-from dsbs_jax.rationales import voting as outcomes
-from dsbs_jax.rationales.voting import Outcome
+from dsbs_jax.rationales import voting
+from dsbs_jax.rationales.voting import VotedExample
 
 UNPARSABLE = "unparsable"
 DISAGREES = "disagrees with the human label"
@@ -39,7 +39,7 @@ _WORD = re.compile(r"\w+")
 
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class FilterConfig:
     """What is dropped.
 
     Attributes:
@@ -77,28 +77,28 @@ class Settings:
                 isinstance(value, bool) and field.type is not bool
             ):
                 raise UserError(
-                    f"filters.Settings.{field.name} is {value!r}, expected "
+                    f"filters.FilterConfig.{field.name} is {value!r}, expected "
                     f"{field.type.__name__}"
                 )
         if not 0 <= self.min_margin <= 1:
             raise UserError(
-                f"filters.Settings.min_margin is {self.min_margin}, expected 0 to 1"
+                f"filters.FilterConfig.min_margin is {self.min_margin}, expected 0 to 1"
             )
         for name in ("min_words", "max_words", "leak_words"):
             if getattr(self, name) < 0:
                 raise UserError(
-                    f"filters.Settings.{name} is {getattr(self, name)}, expected 0 "
+                    f"filters.FilterConfig.{name} is {getattr(self, name)}, expected 0 "
                     "(off) or more"
                 )
         if 0 < self.max_words < self.min_words:
             raise UserError(
-                f"filters.Settings.max_words is {self.max_words}, expected at least "
-                f"min_words, {self.min_words}"
+                f"filters.FilterConfig.max_words is {self.max_words}, expected at "
+                f"least min_words, {self.min_words}"
             )
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class FilterResult:
     """What stays and what goes.
 
     Attributes:
@@ -108,9 +108,9 @@ class Result:
         settings: What was asked for; None where it is not known.
     """
 
-    kept: list[Outcome]
-    dropped: list[tuple[Outcome, str]]
-    settings: Settings | None = None
+    kept: list[VotedExample]
+    dropped: list[tuple[VotedExample, str]]
+    settings: FilterConfig | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -122,9 +122,9 @@ class Result:
         return {r: counted[r] for r in [*known, *sorted(counted.keys() - set(known))]}
 
 
-def apply(found: Sequence[Outcome], settings: Settings) -> Result:
+def apply(found: Sequence[VotedExample], settings: FilterConfig) -> FilterResult:
     """Sorts outcomes into those that stay and those that go, with their reasons."""
-    result = Result([], [], settings)
+    result = FilterResult([], [], settings)
     reason_for = _reasons(settings)
     for outcome in found:
         reason = next(reason_for(outcome), None)
@@ -135,13 +135,13 @@ def apply(found: Sequence[Outcome], settings: Settings) -> Result:
     return result
 
 
-def _reasons(settings: Settings) -> Callable[[Outcome], Iterator[str]]:
+def _reasons(settings: FilterConfig) -> Callable[[VotedExample], Iterator[str]]:
     """Makes the function that yields the reasons against an outcome."""
     correct = metrics.correct_fn(settings.dataset)
     inputs: set[str] = set()
     rows: set[tuple[str, str | None]] = set()
 
-    def reasons(outcome: Outcome) -> Iterator[str]:
+    def reasons(outcome: VotedExample) -> Iterator[str]:
         label, teacher = outcome.label, outcome.teacher_label
         nothing = label is teacher is outcome.rationale is None
         if nothing or (settings.unparsable and outcome.problem):
@@ -171,7 +171,7 @@ def _reasons(settings: Settings) -> Callable[[Outcome], Iterator[str]]:
     return reasons
 
 
-def leaks_within(outcome: Outcome) -> float:
+def leaks_within(outcome: VotedExample) -> float:
     """Within how many of the rationale's first words the whole teacher label stands.
 
     A word is a run of letters and digits; letter case and punctuation do not matter. In
@@ -193,7 +193,7 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-def dropped_row(outcome: Outcome, reason: str) -> dict[str, Any]:
+def dropped_row(outcome: VotedExample, reason: str) -> dict[str, Any]:
     r"""Makes a row of filtered.jsonl: that of a kept one, the reason, the raw texts.
 
     What UTF-8 cannot encode is spelled out: a lone surrogate becomes "\ud800".
@@ -202,12 +202,12 @@ def dropped_row(outcome: Outcome, reason: str) -> dict[str, Any]:
         text.encode("utf-8", "backslashreplace").decode()
         for text in outcome.completions
     ]
-    row = outcomes.to_row(outcome) | {"reason": reason, "completions": texts}
+    row = voting.to_row(outcome) | {"reason": reason, "completions": texts}
     return row | ({"problem": outcome.problem} if outcome.problem else {})
 
 
 def write(
-    result: Result, kept: str | os.PathLike[str], dropped: str | os.PathLike[str]
+    result: FilterResult, kept: str | os.PathLike[str], dropped: str | os.PathLike[str]
 ) -> None:
     """Writes the training rows, and what was filtered beside them.
 
@@ -215,19 +215,19 @@ def write(
         OSError: As `files.write`.
     """
     files.write_jsonl(dropped, (dropped_row(*pair) for pair in result.dropped))
-    files.write_jsonl(kept, map(outcomes.to_row, result.kept))
+    files.write_jsonl(kept, map(voting.to_row, result.kept))
 
 
 def read(
     kept: str | os.PathLike[str], dropped: str | os.PathLike[str] | None = None
-) -> Result:
+) -> FilterResult:
     """Reads what `write` wrote. Either file may be empty, though not both.
 
     Raises:
         UserError: A file cannot be read or has bad rows, or there are no rows at all.
     """
-    result = Result(
-        _read(kept, outcomes.from_row),
+    result = FilterResult(
+        _read(kept, voting.from_row),
         [] if dropped is None else _read(dropped, _dropped_pair),
     )
     if not (result.kept or result.dropped):
@@ -240,9 +240,9 @@ def _read(
 ) -> list[T]:
     path = pathlib.Path(path)
     empty = path.is_file() and not path.stat().st_size
-    return [] if empty else outcomes.read(path, read_row)
+    return [] if empty else voting.read(path, read_row)
 
 
-def _dropped_pair(row: Mapping[str, Any]) -> tuple[Outcome, str]:
+def _dropped_pair(row: Mapping[str, Any]) -> tuple[VotedExample, str]:
     check_text("reason", row.get("reason"))
-    return outcomes.from_row(row), row["reason"]
+    return voting.from_row(row), row["reason"]

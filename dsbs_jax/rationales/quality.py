@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dsbs_jax.data import arithmetic, metrics
 from dsbs_jax.rationales import filters
 from dsbs_jax.rationales.lengths import Lengths
-from dsbs_jax.rationales.voting import Outcome
+from dsbs_jax.rationales.voting import VotedExample
 
 MAX_CLASSES = 10  # with more different human labels they are free text
 SHOWN_ANSWERS = 3  # most frequent wrong answers named for a label
@@ -30,23 +30,23 @@ _PREFIX = "predict: "  # as long as "explain: "
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Share:
+class Proportion:
     """Some of a number of rows."""
 
     count: int
-    of: int
+    total: int
 
     @property
     def value(self) -> float:
         """The share, 0 to 1; not a number where there are no rows."""
-        return self.count / self.of if self.of else math.nan
+        return self.count / self.total if self.total else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval (1927), as of independent rows."""
-        if not self.of:
+        if not self.total:
             return 0.0, 1.0
-        n, p = self.of, self.value
+        n, p = self.total, self.value
         middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
         half = _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
         return max(0.0, middle - half), min(1.0, middle + half)
@@ -64,7 +64,7 @@ class ClassScore:
     """
 
     name: str
-    right: Share
+    right: Proportion
     answers: dict[str, int]
     wrong: list[tuple[str, int]]
 
@@ -82,9 +82,11 @@ class Measured:
     sizes: list[int]
 
     @property
-    def cut(self) -> Share:
+    def cut(self) -> Proportion:
         """Texts that lose something, for want of a place for the end token at least."""
-        return Share(sum(size >= self.limit for size in self.sizes), len(self.sizes))
+        return Proportion(
+            sum(size >= self.limit for size in self.sizes), len(self.sizes)
+        )
 
     def quantile(self, share: float) -> int:
         """The smallest size that at least `share` of the texts do not exceed."""
@@ -97,7 +99,7 @@ class MarginBin:
 
     low: float
     rows: int
-    right: Share
+    right: Proportion
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -124,23 +126,23 @@ class Quality:
     """
 
     stages: list[tuple[str, int]]
-    sampled: Share | None
+    sampled: Proportion | None
     problems: dict[str, int]
-    agreement: Share
-    kept_agreement: Share
+    agreement: Proportion
+    kept_agreement: Proportion
     classes: list[ClassScore]
     columns: list[str]
     class_kind: str
     lengths: dict[str, Measured]
     unit: str
-    leakage: dict[float, Share]
+    leakage: dict[float, Proportion]
     margins: list[MarginBin]
-    samples: dict[str, list[Outcome]]
+    samples: dict[str, list[VotedExample]]
 
 
 def measure(
-    found: Sequence[Outcome],
-    result: filters.Result,
+    found: Sequence[VotedExample],
+    result: filters.FilterResult,
     dataset: str = "default",
     lengths: Lengths | None = None,
     failed: int = 0,
@@ -175,7 +177,7 @@ def measure(
 
 
 def _stages(
-    found: Sequence[Outcome], result: filters.Result, failed: int
+    found: Sequence[VotedExample], result: filters.FilterResult, failed: int
 ) -> list[tuple[str, int]]:
     stages = [("inputs", len(found) + failed)]
     if failed:
@@ -186,41 +188,43 @@ def _stages(
     return stages
 
 
-def _sampled(found: Sequence[Outcome]) -> Share | None:
+def _sampled(found: Sequence[VotedExample]) -> Proportion | None:
     voted = any(outcome.samples > 1 for outcome in found)
     if not voted or any(len(o.parsed) != o.samples for o in found):
         return None
     labels = [sample.label is not None for o in found for sample in o.parsed]
-    return Share(sum(labels), len(labels))
+    return Proportion(sum(labels), len(labels))
 
 
-def _have(found: Iterable[Outcome], field: str) -> int:
+def _have(found: Iterable[VotedExample], field: str) -> int:
     return sum(getattr(outcome, field) is not None for outcome in found)
 
 
-def _problems(found: Sequence[Outcome]) -> dict[str, int]:
+def _problems(found: Sequence[VotedExample]) -> dict[str, int]:
     counted = collections.Counter(o.problem for o in found if o.problem)
     return dict(counted.most_common())
 
 
-def _agreement(found: Iterable[Outcome], correct: Callable[[str, str], bool]) -> Share:
+def _agreement(
+    found: Iterable[VotedExample], correct: Callable[[str, str], bool]
+) -> Proportion:
     """Right rows of those judged; one without a teacher label is wrong."""
     judged = [_right(outcome, correct) for outcome in _judged(found)]
-    return Share(sum(judged), len(judged))
+    return Proportion(sum(judged), len(judged))
 
 
-def _judged(found: Iterable[Outcome]) -> list[Outcome]:
+def _judged(found: Iterable[VotedExample]) -> list[VotedExample]:
     return [o for o in found if o.label is not None and o.samples]
 
 
-def _right(outcome: Outcome, correct: Callable[[str, str], bool]) -> bool:
+def _right(outcome: VotedExample, correct: Callable[[str, str], bool]) -> bool:
     return outcome.teacher_label is not None and correct(
         outcome.label, outcome.teacher_label
     )
 
 
 def _classes(
-    found: Sequence[Outcome], correct: Callable[[str, str], bool]
+    found: Sequence[VotedExample], correct: Callable[[str, str], bool]
 ) -> tuple[list[ClassScore], list[str], str]:
     """Scores by human label: (scores, columns of the confusion matrix, their kind).
 
@@ -242,7 +246,7 @@ def _classes(
         def class_of(label: str) -> str:
             return label if label in shown else OTHER
 
-    groups: dict[str, list[Outcome]] = collections.defaultdict(list)
+    groups: dict[str, list[VotedExample]] = collections.defaultdict(list)
     for outcome in judged:
         groups[class_of(outcome.label)].append(outcome)
     # Those that pool something stand last.
@@ -257,7 +261,7 @@ def _classes(
 
 def _class_score(
     name: str,
-    rows: Sequence[Outcome],
+    rows: Sequence[VotedExample],
     class_of: Callable[[str], str],
     correct: Callable[[str, str], bool],
 ) -> ClassScore:
@@ -285,7 +289,7 @@ def operators(equation: str) -> str:
     return "several" if len(found) > 1 else next(iter(found), "number")
 
 
-def _lengths(kept: Sequence[Outcome], lengths: Lengths) -> dict[str, Measured]:
+def _lengths(kept: Sequence[VotedExample], lengths: Lengths) -> dict[str, Measured]:
     texts = {
         "input": [_PREFIX + o.input for o in kept],
         "rationale": [o.rationale for o in kept if o.rationale is not None],
@@ -299,23 +303,25 @@ def _lengths(kept: Sequence[Outcome], lengths: Lengths) -> dict[str, Measured]:
     }
 
 
-def _leakage(kept: Sequence[Outcome]) -> dict[float, Share]:
+def _leakage(kept: Sequence[VotedExample]) -> dict[float, Proportion]:
     within = [
         filters.leaks_within(outcome)
         for outcome in kept
         if outcome.rationale is not None and outcome.teacher_label is not None
     ]
-    anywhere = Share(sum(n < math.inf for n in within), len(within))
-    first = {n: Share(sum(w <= n for w in within), len(within)) for n in LEAK_WORDS}
+    anywhere = Proportion(sum(n < math.inf for n in within), len(within))
+    first = {
+        n: Proportion(sum(w <= n for w in within), len(within)) for n in LEAK_WORDS
+    }
     return {**first, math.inf: anywhere}
 
 
 def _margins(
-    found: Sequence[Outcome], correct: Callable[[str, str], bool]
+    found: Sequence[VotedExample], correct: Callable[[str, str], bool]
 ) -> list[MarginBin]:
     if all(outcome.samples <= 1 for outcome in found):
         return []
-    bins: list[list[Outcome]] = [[] for _ in range(10)]
+    bins: list[list[VotedExample]] = [[] for _ in range(10)]
     for outcome in found:
         bins[min(9, math.floor(10 * outcome.margin))].append(outcome)
     return [
@@ -325,9 +331,9 @@ def _margins(
 
 
 def _samples(
-    result: filters.Result, correct: Callable[[str, str], bool]
-) -> dict[str, list[Outcome]]:
-    """Some of the best kept, of the worst kept and of the dropped outcomes."""
+    result: filters.FilterResult, correct: Callable[[str, str], bool]
+) -> dict[str, list[VotedExample]]:
+    """Some of the best kept, of the worst kept and of the dropped voting."""
     kept = result.kept
     judged = _judged(kept)
     voted = any(outcome.samples > 1 for outcome in kept)
@@ -347,10 +353,10 @@ def _samples(
     return {title: some for title, some in chosen.items() if some}
 
 
-def _first(some: Iterable[Outcome], sign: int) -> list[Outcome]:
+def _first(some: Iterable[VotedExample], sign: int) -> list[VotedExample]:
     """The first few in the order of `sign` times the margin, then of a hash."""
 
-    def key(outcome: Outcome) -> tuple[float, bytes]:
+    def key(outcome: VotedExample) -> tuple[float, bytes]:
         return sign * outcome.margin, hashlib.sha256(outcome.id.encode()).digest()
 
     return heapq.nsmallest(SHOWN_SAMPLES, some, key=key)

@@ -21,14 +21,14 @@ from dsbs_jax.data.records import Record, check_text
 from dsbs_jax.errors import UserError
 
 # Of rows that were no completions.
-NO_RATIONALE = "no rationale given"
-NO_LABEL = "no label given"
+MISSING_RATIONALE = "no rationale given"
+MISSING_LABEL = "no label given"
 
 T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Outcome:
+class VotedExample:
     """One input and what its completions come to.
 
     Attributes:
@@ -60,14 +60,14 @@ class Outcome:
     problem: str | None
 
 
-def decide(
+def vote(
     id: str,
     input: str,
     label: str | None,
     completions: Sequence[str],
     dataset: str = "default",
     teacher: str = "palm",
-) -> Outcome:
+) -> VotedExample:
     """Parses every completion and lets them vote.
 
     Args:
@@ -91,7 +91,7 @@ def decide(
     winners = ranked[0] if ranked else []
     runner_up = len(ranked[1]) if len(ranked) > 1 else 0
     rationale = next((p.rationale for p in winners if p.rationale), None)
-    return Outcome(
+    return VotedExample(
         id=id,
         input=input,
         label=label,
@@ -132,7 +132,7 @@ def count_votes(
 
 def from_record(
     record: Record, problem: str | None = None, completion: str | None = None
-) -> Outcome:
+) -> VotedExample:
     """Takes an example that was read before as the outcome of one sample.
 
     An example without a teacher label counts as no sample, unless there is a problem.
@@ -145,11 +145,11 @@ def from_record(
     asked = problem is not None or record.teacher_label is not None
     parsed = parsers.Parsed(record.rationale, record.teacher_label, problem)
     if problem is None and record.rationale is None:
-        problem = NO_RATIONALE
+        problem = MISSING_RATIONALE
     elif problem is None and record.label is record.teacher_label is None:
-        problem = NO_LABEL
+        problem = MISSING_LABEL
     votes = int(record.teacher_label is not None)
-    return Outcome(
+    return VotedExample(
         id=record.id,
         input=record.input,
         label=record.label,
@@ -164,7 +164,7 @@ def from_record(
     )
 
 
-def to_row(outcome: Outcome) -> dict[str, Any]:
+def to_row(outcome: VotedExample) -> dict[str, Any]:
     """Makes a JSONL row that `dsbs_jax.data.jsonl` reads; what is None is left out."""
     row = {
         "id": outcome.id,
@@ -180,7 +180,7 @@ def to_row(outcome: Outcome) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def from_row(row: Mapping[str, Any]) -> Outcome:
+def from_row(row: Mapping[str, Any]) -> VotedExample:
     """Reads a row of `to_row` back, or one of anybody's own dataset.
 
     A teacher label without votes counts as one sample's. Raw completions and the

@@ -18,7 +18,7 @@ from dsbs_jax import files
 from dsbs_jax.data.completions import PARSER_VERSION
 from dsbs_jax.progress import duration
 from dsbs_jax.rationales import filters
-from dsbs_jax.rationales.voting import Outcome
+from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.teacher import checks, folder, prompts, results
 from dsbs_jax.teacher.budget import Budget
 from dsbs_jax.teacher.client import Endpoint
@@ -44,7 +44,7 @@ def extract(
     endpoint: Endpoint,
     budget: Budget,
     patience: Patience,
-    filtering: filters.Settings,
+    filtering: filters.FilterConfig,
     dry_run: bool = False,
 ) -> int:
     """Asks the teacher about every input; run again, goes on where it stopped.
@@ -142,7 +142,7 @@ def _finish(
     store: Store,
     ended: Ended,
     budget: Budget,
-    filtering: filters.Settings,
+    filtering: filters.FilterConfig,
     output: pathlib.Path,
 ) -> int:
     """Writes everything that a whole extraction leaves behind."""
@@ -164,7 +164,7 @@ def _finish(
 
 
 def _report(
-    task: Task, store: Store, result: filters.Result, failed: int, budget: Budget
+    task: Task, store: Store, result: filters.FilterResult, failed: int, budget: Budget
 ) -> dict[str, Any]:
     keys = {key for example in task.examples for key in example.keys}
     there = [store.replies[key] for key in keys if key in store.replies]
@@ -188,8 +188,8 @@ def _report(
 
 def _write_card(
     output: pathlib.Path,
-    found: list[Outcome],
-    result: filters.Result,
+    found: list[VotedExample],
+    result: filters.FilterResult,
     failed: int,
     task: Task,
 ) -> None:

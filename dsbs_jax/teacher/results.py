@@ -11,9 +11,8 @@ from typing import Any
 
 from dsbs_jax import files
 from dsbs_jax.data import completions
-from dsbs_jax.rationales import filters
-from dsbs_jax.rationales import voting as outcomes
-from dsbs_jax.rationales.voting import Outcome
+from dsbs_jax.rationales import filters, voting
+from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.teacher import structured
 from dsbs_jax.teacher.store import Stored
 
@@ -63,7 +62,7 @@ def decide(
     replies: Mapping[str, Stored],
     rule: str,
     is_structured: bool,
-) -> list[Outcome]:
+) -> list[VotedExample]:
     """Lets the replies of each example vote; examples without any are left out."""
     found = []
     for example in examples:
@@ -71,7 +70,7 @@ def decide(
         if not stored:
             continue
         texts = [readable(s, rule, is_structured) for s in stored]
-        outcome = outcomes.decide(example.id, example.input, example.label, texts, rule)
+        outcome = voting.vote(example.id, example.input, example.label, texts, rule)
         raw = tuple(s.text for s in stored)
         found.append(dataclasses.replace(outcome, completions=raw))
     return found
@@ -96,7 +95,9 @@ def failed_rows(
 
 
 def write(
-    folder: pathlib.Path, result: filters.Result, failed: Sequence[Mapping[str, Any]]
+    folder: pathlib.Path,
+    result: filters.FilterResult,
+    failed: Sequence[Mapping[str, Any]],
 ) -> None:
     """Writes the three files.
 

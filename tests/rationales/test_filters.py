@@ -8,16 +8,15 @@ from hypothesis import strategies as st
 
 from dsbs_jax.data import completions, jsonl
 from dsbs_jax.errors import UserError
-from dsbs_jax.rationales import filters
-from dsbs_jax.rationales import voting as outcomes
-from dsbs_jax.rationales.filters import Settings
+from dsbs_jax.rationales import filters, voting
+from dsbs_jax.rationales.filters import FilterConfig
 
-OFF = Settings(unparsable=False, duplicate_rows=False)
+OFF = FilterConfig(unparsable=False, duplicate_rows=False)
 
 
 def outcome(rationale="It is so.", label="a", human=None, samples=1, **fields):
     texts = [f"{rationale} So the answer is {label}."] * samples
-    found = outcomes.decide("1", "x", human, texts)
+    found = voting.vote("1", "x", human, texts)
     return dataclasses.replace(found, **fields)
 
 
@@ -27,7 +26,7 @@ def reasons(found, **settings):
     return [reason for _, reason in result.dropped]
 
 
-UNPARSABLE = outcomes.decide("2", "y", "a", ["no answer"])
+UNPARSABLE = voting.vote("2", "y", "a", ["no answer"])
 
 
 @pytest.mark.parametrize(
@@ -65,32 +64,34 @@ def test_each_filter_alone(setting, value, bad, good, reason):
 
 
 def test_defaults_drop_what_trains_nothing_or_twice():
-    blank = outcomes.decide("3", "z", "a", ["So the answer is a."])
+    blank = voting.vote("3", "z", "a", ["So the answer is a."])
     wrong = outcome("Wrong but said.", human="b")
-    result = filters.apply([outcome(), UNPARSABLE, blank, wrong, outcome()], Settings())
+    result = filters.apply(
+        [outcome(), UNPARSABLE, blank, wrong, outcome()], FilterConfig()
+    )
     assert result.kept == [outcome(), wrong]
     assert result.counts == {filters.UNPARSABLE: 2, filters.SAME_ROW: 1}
 
 
 def test_rows_that_say_nothing_are_dropped_in_any_case():
-    nothing = outcomes.decide("2", "y", None, ["no answer"])
+    nothing = voting.vote("2", "y", None, ["no answer"])
     assert reasons([nothing, UNPARSABLE]) == ["unparsable: no answer marker"]
 
 
 def test_what_no_teacher_voted_on_has_no_margin():
     own = {"id": "1", "input": "x", "label": "a", "rationale": "R."}
-    assert reasons([outcomes.from_row(own)], min_margin=1.0, unparsable=True) == []
+    assert reasons([voting.from_row(own)], min_margin=1.0, unparsable=True) == []
 
 
 def test_a_dropped_row_displaces_no_other():
     found = [outcome("First.", margin=0.1), outcome("Second.", margin=0.9)]
-    result = filters.apply(found, Settings(min_margin=0.5, duplicate_inputs=True))
+    result = filters.apply(found, FilterConfig(min_margin=0.5, duplicate_inputs=True))
     assert result.kept == found[1:]
 
 
 def test_disagreement_is_judged_as_the_dataset_judges():
     text = ["Add. The answer is (3 + 4)."]
-    found = [outcomes.decide("1", "x", "( 7.0 )", text, "svamp")]
+    found = [voting.vote("1", "x", "( 7.0 )", text, "svamp")]
     assert reasons(found, disagreement=True, dataset="svamp") == []
     assert reasons(found, disagreement=True) == [filters.DISAGREES]
 
@@ -136,7 +137,7 @@ def test_leak_of_a_long_label_is_found_in_time():
         )
     ),
     st.builds(
-        Settings,
+        FilterConfig,
         unparsable=st.booleans(),
         disagreement=st.booleans(),
         min_margin=st.sampled_from([0.0, 0.5, 1.0]),
@@ -172,19 +173,19 @@ def test_nothing_is_lost_and_what_stays_would_stay_again(found, settings):
 )
 def test_bad_settings_are_named(name, value, message):
     with pytest.raises(UserError) as caught:
-        Settings(**{name: value})
+        FilterConfig(**{name: value})
     # Gin adds lines on where it was; the binary prints the first.
-    assert str(caught.value).splitlines()[0] == f"filters.Settings.{message}"
+    assert str(caught.value).splitlines()[0] == f"filters.FilterConfig.{message}"
 
 
 def test_bounds_must_not_cross():
     with pytest.raises(UserError, match="max_words is 3, expected at least min_words"):
-        Settings(min_words=5, max_words=3)
+        FilterConfig(min_words=5, max_words=3)
 
 
 def test_what_is_filtered_lies_beside_with_its_reason(tmp_path):
-    garbled = outcomes.decide("4", "w", None, ["\ud800 So the answer is a."])
-    result = filters.apply([outcome(samples=3), UNPARSABLE, garbled], Settings())
+    garbled = voting.vote("4", "w", None, ["\ud800 So the answer is a."])
+    result = filters.apply([outcome(samples=3), UNPARSABLE, garbled], FilterConfig())
     kept, dropped = tmp_path / "rationales.jsonl", tmp_path / "filtered.jsonl"
     filters.write(result, kept, dropped)
     (record,) = jsonl.read_jsonl(kept)
@@ -197,9 +198,7 @@ def test_what_is_filtered_lies_beside_with_its_reason(tmp_path):
     assert rows[0]["completions"] == ["no answer"]
     assert rows[1]["completions"] == ["\\ud800 So the answer is a."]
     # Read back, the dropped rows are the same outcomes but for the parsed samples.
-    for before, after in zip(
-        [UNPARSABLE, garbled], outcomes.read(dropped), strict=True
-    ):
+    for before, after in zip([UNPARSABLE, garbled], voting.read(dropped), strict=True):
         assert after.problem == before.problem
         assert (after.votes, after.samples) == (before.votes, before.samples)
     assert UNPARSABLE.problem == completions.NO_MARKER

@@ -7,11 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsbs_jax.data import completions
-from dsbs_jax.rationales import filters, quality
-from dsbs_jax.rationales import voting as outcomes
+from dsbs_jax.rationales import filters, quality, voting
 from dsbs_jax.rationales.card import command as card
 from dsbs_jax.rationales.lengths import Lengths
-from dsbs_jax.rationales.quality import NO_LABEL, OTHER, Measured, Share
+from dsbs_jax.rationales.quality import NO_LABEL, OTHER, Measured, Proportion
 from dsbs_jax.released import reader as released
 from dsbs_jax.released.specs import RELEASED
 
@@ -22,10 +21,10 @@ def outcome(label="a", human="a", id_="1", rationale="It is so.", input_="x"):
     """One outcome; a list of labels votes."""
     labels = label if isinstance(label, list) else [label]
     texts = [f"{rationale} So the answer is {x}." if x else "?" for x in labels]
-    return outcomes.decide(id_, input_, human, texts)
+    return voting.vote(id_, input_, human, texts)
 
 
-def measure(found, settings=filters.Settings(), **options):  # noqa: B008
+def measure(found, settings=filters.FilterConfig(), **options):  # noqa: B008
     return quality.measure(found, filters.apply(found, settings), **options)
 
 
@@ -40,21 +39,21 @@ def measure(found, settings=filters.Settings(), **options):  # noqa: B008
     ],
 )
 def test_wilson_interval_as_published(count, of, low, high):
-    assert Share(count, of).interval == pytest.approx((low, high), abs=5e-5)
+    assert Proportion(count, of).interval == pytest.approx((low, high), abs=5e-5)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 10_000))
 def test_wilson_interval_holds_the_share_and_mirrors(count, of):
     count = min(count, of)
-    low, high = Share(count, of).interval
+    low, high = Proportion(count, of).interval
     assert 0 <= low <= count / of + 1e-12 and count / of - 1e-12 <= high <= 1
-    mirrored = Share(of - count, of).interval
+    mirrored = Proportion(of - count, of).interval
     assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-12)
 
 
 def test_no_rows_have_no_share():
-    assert math.isnan(Share(0, 0).value)
-    assert Share(0, 0).interval == (0.0, 1.0)
+    assert math.isnan(Proportion(0, 0).value)
+    assert Proportion(0, 0).interval == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("dataset", RELEASED)
@@ -62,7 +61,7 @@ def test_released_rows_are_scored_as_the_reader_scores_them(dataset):
     expected = released.open_release(RELEASE).teacher_statistics(dataset, "train")
     read = card.of_release(RELEASE, dataset)
     measured = quality.measure(read.found, read.result, dataset)
-    assert measured.agreement == Share(expected.correct, expected.rows)
+    assert measured.agreement == Proportion(expected.correct, expected.rows)
     problems = dict(measured.problems)
     assert problems.pop(completions.RUNS_ON, 0) == expected.run_on
     assert problems.pop(completions.BLANK_RATIONALE, 0) == expected.blank_rationale
@@ -83,14 +82,14 @@ def test_released_rows_are_scored_as_the_reader_scores_them(dataset):
 def test_official_numbers(dataset, split, right, rows, unparsable, official_dir):
     read = card.of_release(official_dir, dataset, raw_split=split)
     measured = quality.measure(read.found, read.result, dataset)
-    assert measured.agreement == Share(right, rows)
+    assert measured.agreement == Proportion(right, rows)
     # Labels that run on are counted apart.
     problems = dict(measured.problems)
     problems.pop(completions.RUNS_ON, 0)
     problems.pop(completions.BLANK_RATIONALE, 0)
     assert sum(problems.values()) == unparsable
     assert measured.stages[0] == ("inputs", rows)
-    assert sum(one.right.of for one in measured.classes) == rows
+    assert sum(one.right.total for one in measured.classes) == rows
     assert sum(one.right.count for one in measured.classes) == right
     if (dataset, split) == ("cqa", "train"):
         assert read.facts["teacher labels that are none of the choices"] == "445"
@@ -99,7 +98,7 @@ def test_official_numbers(dataset, split, right, rows, unparsable, official_dir)
 def test_stages():
     found = [outcome(["a", "a", None]), outcome([None] * 3, id_="2", input_="y")]
     measured = measure(found, failed=2)
-    assert measured.sampled == Share(2, 6)
+    assert measured.sampled == Proportion(2, 6)
     assert measured.stages == [
         ("inputs", 4),
         ("with a reply", 2),
@@ -110,16 +109,16 @@ def test_stages():
 
 
 def test_rows_read_back_say_nothing_of_single_samples():
-    found = [outcomes.from_row(outcomes.to_row(outcome(["a", "a", None])))]
+    found = [voting.from_row(voting.to_row(outcome(["a", "a", None])))]
     assert measure(found).sampled is None
     assert measure([outcome()]).sampled is None
 
 
 def test_rows_that_no_teacher_answered_do_not_judge_it():
     own = {"id": "1", "input": "x", "label": "a", "rationale": "R."}
-    measured = measure([outcomes.from_row(own)])
+    measured = measure([voting.from_row(own)])
     assert dict(measured.stages)["kept"] == 1
-    assert measured.agreement == Share(0, 0)
+    assert measured.agreement == Proportion(0, 0)
     assert (measured.classes, measured.margins) == ([], [])
 
 
@@ -143,7 +142,7 @@ def test_every_row_is_counted_once(found):
     measured = measure(found)
     judged = [o for o in found if o.label is not None]
     right = sum(o.label == o.teacher_label for o in judged)
-    assert measured.agreement == Share(right, len(judged))
+    assert measured.agreement == Proportion(right, len(judged))
     assert sum(one.right.count for one in measured.classes) == right
     assert sum(sum(one.answers.values()) for one in measured.classes) == len(judged)
     few = len({o.label for o in judged}) <= quality.MAX_CLASSES
@@ -158,8 +157,8 @@ def test_every_row_is_counted_once(found):
     leaks = [share.count for share in measured.leakage.values()]
     assert leaks == sorted(leaks)
     # Chosen samples depend on the set alone, not on its order.
-    assert measure(found[::-1], filters.Settings(duplicate_rows=False)).samples == (
-        measure(found, filters.Settings(duplicate_rows=False)).samples
+    assert measure(found[::-1], filters.FilterConfig(duplicate_rows=False)).samples == (
+        measure(found, filters.FilterConfig(duplicate_rows=False)).samples
     )
 
 
@@ -171,11 +170,11 @@ def test_confusion_of_few_labels():
     b, a = measured.classes
     assert (b.name, b.right, b.answers) == (
         "b",
-        Share(1, 3),
+        Proportion(1, 3),
         {"b": 1, OTHER: 1, NO_LABEL: 1},
     )
     assert b.wrong == [("c", 1)]
-    assert (a.name, a.right, a.wrong) == ("a", Share(1, 2), [("b", 1)])
+    assert (a.name, a.right, a.wrong) == ("a", Proportion(1, 2), [("b", 1)])
 
 
 def test_free_text_is_pooled_behind_the_most_frequent_labels():
@@ -187,7 +186,7 @@ def test_free_text_is_pooled_behind_the_most_frequent_labels():
     measured = measure(found)
     names = [one.name for one in measured.classes]
     assert names == [f"label {n}" for n in range(quality.MAX_CLASSES)] + [OTHER]
-    assert measured.classes[-1].right.of == 1 + 2 + 3 + 4 + 5
+    assert measured.classes[-1].right.total == 1 + 2 + 3 + 4 + 5
     assert measured.columns == []
 
 
@@ -212,11 +211,11 @@ def test_operators(equation, name):
 def test_equations_are_right_by_value():
     texts = ["Add. The answer is (4 + 3).", "Add. The answer is (x)."]
     found = [
-        outcomes.decide(str(n), "x", "( 3.0 + 4.0 )", [text], "svamp")
+        voting.vote(str(n), "x", "( 3.0 + 4.0 )", [text], "svamp")
         for n, text in enumerate(texts)
     ]
     measured = measure(found, dataset="svamp")
-    assert measured.agreement == Share(1, 2)
+    assert measured.agreement == Proportion(1, 2)
     assert measured.columns == ["+", quality.NO_ARITHMETIC]
 
 
@@ -229,7 +228,10 @@ def test_lengths_are_of_what_is_kept():
     # "predict:" is read too, and the end token needs a place.
     assert lengths["input"] == Measured(5, [5])
     assert lengths["rationale"] == Measured(3, [3])
-    assert (lengths["input"].cut, lengths["label"].cut) == (Share(1, 1), Share(0, 1))
+    assert (lengths["input"].cut, lengths["label"].cut) == (
+        Proportion(1, 1),
+        Proportion(0, 1),
+    )
 
 
 @given(st.lists(st.integers(0, 99), min_size=1), st.floats(0, 1))
@@ -250,7 +252,7 @@ def test_leakage():
     # "It is so." states the first two labels; the last outcome has no rationale.
     counts = {n: share.count for n, share in leakage.items()}
     assert counts == {1: 0, 3: 2, 5: 2, 10: 2, 20: 2, math.inf: 2}
-    assert {share.of for share in leakage.values()} == {3}
+    assert {share.total for share in leakage.values()} == {3}
 
 
 def test_margins():
@@ -261,15 +263,15 @@ def test_margins():
     ]
     margins = measure(found).margins
     assert {(b.low, b.rows, b.right) for b in margins if b.rows} == {
-        (0.9, 1, Share(1, 1)),
-        (0.6, 1, Share(1, 1)),
-        (0.0, 1, Share(0, 1)),
+        (0.9, 1, Proportion(1, 1)),
+        (0.6, 1, Proportion(1, 1)),
+        (0.0, 1, Proportion(0, 1)),
     }
     assert measure([outcome()]).margins == []
 
 
 def test_samples_show_the_surest_and_say_how_they_were_chosen():
-    settings = filters.Settings(duplicate_rows=False)
+    settings = filters.FilterConfig(duplicate_rows=False)
     sure, unsure = outcome(["a"] * 4), outcome(["a", "a", "a", "b"], id_="2")
     wrong = outcome(["b"] * 4, id_="3")
     lost = outcome([None] * 4, id_="4")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dsbs_jax.data import completions, jsonl
 from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
-from dsbs_jax.rationales import voting as outcomes
+from dsbs_jax.rationales import voting
 
 
 def say(label, why="Why."):
@@ -16,7 +16,7 @@ def say(label, why="Why."):
 
 
 def decide(*texts, dataset="default", label=None):
-    return outcomes.decide("1", "x", label, texts, dataset)
+    return voting.vote("1", "x", label, texts, dataset)
 
 
 def test_majority_wins_and_its_first_voter_gives_the_rationale():
@@ -75,8 +75,8 @@ def test_nothing_to_decide_by_is_an_error():
 
 def test_teachers_may_read_differently():
     text = ["Why. The answer is neutral"]
-    assert outcomes.decide("1", "x", None, text, "anli1").teacher_label is None
-    found = outcomes.decide("1", "x", None, text, "anli1", "gpt_neox")
+    assert voting.vote("1", "x", None, text, "anli1").teacher_label is None
+    found = voting.vote("1", "x", None, text, "anli1", "gpt_neox")
     assert found.teacher_label == "neutral"
 
 
@@ -117,8 +117,8 @@ def test_adding_a_vote_for_the_winner_keeps_it(texts):
 
 def test_rows_are_a_dataset_as_they_stand(tmp_path):
     rows = [
-        outcomes.to_row(decide(say("a"), say("a"), say("b"), label="a")),
-        outcomes.to_row(outcomes.decide("2", "y", None, [say("b")])),
+        voting.to_row(decide(say("a"), say("a"), say("b"), label="a")),
+        voting.to_row(voting.vote("2", "y", None, [say("b")])),
     ]
     assert rows[0]["parser_version"] == completions.PARSER_VERSION
     assert (rows[0]["votes"], rows[0]["samples"]) == (2, 3)
@@ -130,8 +130,8 @@ def test_rows_are_a_dataset_as_they_stand(tmp_path):
         Record("1", "x", "a", "a", "Why."),
         Record("2", "y", None, "b", "Why."),
     ]
-    read = outcomes.read(path)
-    assert [outcomes.to_row(outcome) for outcome in read] == rows
+    read = voting.read(path)
+    assert [voting.to_row(outcome) for outcome in read] == rows
     assert [outcome.problem for outcome in read] == [None, None]
 
 
@@ -141,11 +141,11 @@ def test_anybodys_rows_count_as_one_sample(tmp_path):
         '{"input": "x", "label": "a", "teacher_label": "a", "rationale": "R."}\n'
         '{"input": "y", "label": "a"}\n'
     )
-    full, bare = outcomes.read(path)
+    full, bare = voting.read(path)
     assert (full.id, full.votes, full.samples, full.margin) == ("own-1", 1, 1, 1.0)
     assert full.problem is None
     assert (bare.votes, bare.samples, bare.margin) == (0, 0, 0.0)
-    assert bare.problem == outcomes.NO_RATIONALE
+    assert bare.problem == voting.MISSING_RATIONALE
 
 
 @pytest.mark.parametrize(
@@ -153,13 +153,13 @@ def test_anybodys_rows_count_as_one_sample(tmp_path):
     [
         ({"label": "a", "rationale": "R."}, 0, None),
         ({"teacher_label": "a", "rationale": "R."}, 1, None),
-        ({"teacher_label": "a"}, 1, outcomes.NO_RATIONALE),
-        ({"rationale": "R."}, 0, outcomes.NO_LABEL),
+        ({"teacher_label": "a"}, 1, voting.MISSING_RATIONALE),
+        ({"rationale": "R."}, 0, voting.MISSING_LABEL),
         ({"label": "a", "problem": "no answer marker"}, 1, "no answer marker"),
     ],
 )
 def test_rows_that_no_teacher_answered_are_no_samples(fields, samples, problem):
-    found = outcomes.from_row({"id": "1", "input": "x", **fields})
+    found = voting.from_row({"id": "1", "input": "x", **fields})
     assert (found.samples, len(found.parsed), found.problem) == (
         samples,
         samples,
@@ -189,5 +189,5 @@ def test_bad_rows_are_named(tmp_path, fields, message):
     row = {"id": "7", "input": "x", "label": "a", "teacher_label": "a", **fields}
     path.write_text(json.dumps(row) + "\n")
     with pytest.raises(UserError) as caught:
-        outcomes.read(path)
+        voting.read(path)
     assert str(caught.value).startswith(f"{path}: row '7': {message}")

@@ -42,7 +42,7 @@ def test_card_of_a_folder_says_what_its_report_says(serve, extract, tmp_path):
     assert extract(server, labels=True, MIN_WORDS=3, PROMPT="svamp") == extraction.DONE
     rows = tmp_path / "out/rationales.jsonl"
     read = card.of_jsonl(str(rows), None, None)
-    chosen = filters.Settings(dataset="svamp", min_words=3)
+    chosen = filters.FilterConfig(dataset="svamp", min_words=3)
     assert (read.result.settings, read.dataset) == (chosen, "svamp")
     assert (read.facts["teacher"], read.facts["prompt"]) == ("scripted", "svamp")
     assert card.of_jsonl(str(rows), None, "cqa").dataset == "cqa"

@@ -23,14 +23,13 @@ from absl import flags
 from dsbs_jax import cli, files
 from dsbs_jax.data import completions, jsonl
 from dsbs_jax.errors import UserError
-from dsbs_jax.rationales import filters, quality
-from dsbs_jax.rationales import voting as outcomes
+from dsbs_jax.rationales import filters, quality, voting
 from dsbs_jax.rationales.card import documents
 from dsbs_jax.rationales.card import plots as figures
 from dsbs_jax.rationales.card.documents import Block, Example, Heading, Paragraph, Table
 from dsbs_jax.rationales.lengths import Lengths, in_tokens
-from dsbs_jax.rationales.quality import Quality, Share
-from dsbs_jax.rationales.voting import Outcome
+from dsbs_jax.rationales.quality import Proportion, Quality
+from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.released import reader as released
 from dsbs_jax.teacher import results
 
@@ -43,8 +42,8 @@ _LABEL_LENGTH = 40
 
 def write(
     folder: str | os.PathLike[str],
-    found: Sequence[Outcome],
-    result: filters.Result,
+    found: Sequence[VotedExample],
+    result: filters.FilterResult,
     *,
     title: str = "Quality card",
     dataset: str = "default",
@@ -101,27 +100,27 @@ def headline(measured: Quality) -> str:
     stages = dict(measured.stages)
     text = f"Kept {stages['kept']:,} of {stages['inputs']:,} inputs."
     right = measured.agreement
-    if not right.of:
+    if not right.total:
         return f"{text} No row has a human label to judge the teacher by."
     return (
-        f"{text} The teacher's label is right on {_percent(right)} of the {right.of:,} "
-        f"rows with a human label (95 % interval {_interval(right)})."
+        f"{text} The teacher's label is right on {_percent(right)} of the "
+        f"{right.total:,} rows with a human label (95 % interval {_interval(right)})."
     )
 
 
-def _percent(share: Share) -> str:
-    return f"{100 * share.value:.2f} %" if share.of else "–"
+def _percent(share: Proportion) -> str:
+    return f"{100 * share.value:.2f} %" if share.total else "–"
 
 
-def _interval(share: Share) -> str:
-    if not share.of:
+def _interval(share: Proportion) -> str:
+    if not share.total:
         return "–"
     low, high = share.interval
     return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
-def _share_cells(share: Share) -> list[str]:
-    return [f"{share.count:,}", f"{share.of:,}", _percent(share), _interval(share)]
+def _share_cells(share: Proportion) -> list[str]:
+    return [f"{share.count:,}", f"{share.total:,}", _percent(share), _interval(share)]
 
 
 def _short(label: str) -> str:
@@ -136,7 +135,7 @@ def _counts(measured: Quality) -> list[Block]:
     ]
     if measured.sampled:
         share = measured.sampled
-        text = f"{share.count:,} of {share.of:,} samples have a label"
+        text = f"{share.count:,} of {share.total:,} samples have a label"
         blocks.append(Paragraph(f"{text} ({_percent(share)})."))
     if measured.problems:
         rows = [[name, f"{count:,}"] for name, count in measured.problems.items()]
@@ -146,7 +145,7 @@ def _counts(measured: Quality) -> list[Block]:
     return blocks
 
 
-def _filters(result: filters.Result) -> list[Block]:
+def _filters(result: filters.FilterResult) -> list[Block]:
     counts = result.counts
     asked = described(result.settings) if result.settings else {}
     if not result.settings:
@@ -160,7 +159,7 @@ def _filters(result: filters.Result) -> list[Block]:
     return [*blocks, Table(["filter", "setting", "#dropped"], rows)] if rows else blocks
 
 
-def described(chosen: filters.Settings) -> dict[str, str]:
+def described(chosen: filters.FilterConfig) -> dict[str, str]:
     """What each filter is set to, by its reason."""
 
     def switch(on: bool) -> str:
@@ -182,7 +181,7 @@ def described(chosen: filters.Settings) -> dict[str, str]:
 
 
 def _accuracy(measured: Quality) -> list[Block]:
-    if not measured.agreement.of:
+    if not measured.agreement.total:
         return []
     blocks: list[Block] = [
         Heading("Teacher accuracy"),
@@ -244,7 +243,7 @@ def _lengths(measured: Quality) -> list[Block]:
 
 
 def _leakage(measured: Quality) -> list[Block]:
-    if not measured.leakage[math.inf].of:
+    if not measured.leakage[math.inf].total:
         return []
     rows = [
         ["anywhere" if n == math.inf else f"first {n}", f"{s.count:,}", _percent(s)]
@@ -286,7 +285,7 @@ def _samples(measured: Quality, reasons: Mapping[int, str]) -> list[Block]:
     return blocks
 
 
-def _example(outcome: Outcome, reason: str | None) -> Example:
+def _example(outcome: VotedExample, reason: str | None) -> Example:
     fields = {
         "id": outcome.id,
         "dropped": reason,
@@ -314,8 +313,8 @@ class Rationales:
         failed: Inputs without an outcome.
     """
 
-    found: list[Outcome]
-    result: filters.Result
+    found: list[VotedExample]
+    result: filters.FilterResult
     facts: dict[str, object]
     dataset: str
     failed: int = 0
@@ -360,11 +359,13 @@ def of_jsonl(path: str, filtered: str | None, dataset: str | None) -> Rationales
     return Rationales(found, result, facts, dataset, failed)
 
 
-def _reported(path: pathlib.Path) -> tuple[filters.Settings | None, dict[str, object]]:
+def _reported(
+    path: pathlib.Path,
+) -> tuple[filters.FilterConfig | None, dict[str, object]]:
     """The filters that ran and what was asked; nothing where no report says so."""
     try:
         report = json.loads(path.read_bytes())
-        chosen = filters.Settings(**report["filters"])
+        chosen = filters.FilterConfig(**report["filters"])
         if chosen.dataset in completions.RULES:
             return chosen, dict(report["made_from"])
     # An older report, or a file of another program.
@@ -396,7 +397,7 @@ def of_release(
     for index, record in enumerate(raw.records):
         one = unread.get(index)
         problem = (one.problem, one.completion) if one else ()
-        found.append(outcomes.from_record(record, *problem))
+        found.append(voting.from_record(record, *problem))
     facts: dict[str, object] = {
         "released data": dataset,
         "split of the files": raw_split,
@@ -409,9 +410,9 @@ def of_release(
     return Rationales(found, result, facts, dataset)
 
 
-def _configured(dataset: str) -> filters.Settings:
+def _configured(dataset: str) -> filters.FilterConfig:
     """The filters that gin sets, or the defaults."""
-    return dataclasses.replace(filters.Settings(), dataset=dataset)
+    return dataclasses.replace(filters.FilterConfig(), dataset=dataset)
 
 
 def main(argv: list[str]) -> None:

@@ -23,13 +23,13 @@ def draw(quality: Quality) -> bytes:
     from matplotlib.figure import Figure
 
     panels: list[Callable[[Axes, Quality], None]] = [_stages]
-    if quality.agreement.of:
+    if quality.agreement.total:
         panels.append(_accuracy)
     if quality.columns:
         panels.append(_confusion)
     if "rationale" in quality.lengths:
         panels.append(_rationales)
-    if quality.leakage[math.inf].of:
+    if quality.leakage[math.inf].total:
         panels.append(_leakage)
     if quality.margins:
         panels.append(_margins)
@@ -82,7 +82,7 @@ def _stages(axes: Axes, quality: Quality) -> None:
 
 def _accuracy(axes: Axes, quality: Quality) -> None:
     classes = quality.classes
-    names = [f"{_name(one.name)}  ({one.right.of:,})" for one in classes]
+    names = [f"{_name(one.name)}  ({one.right.total:,})" for one in classes]
     values = [100 * one.right.value for one in classes]
     _bars(axes, names, values, [_BLUE] * len(classes))
     ends = [one.right.interval for one in classes]
@@ -168,7 +168,7 @@ def _margins(axes: Axes, quality: Quality) -> None:
     axes.set_xlim(0, 1)
     axes.set_title("Vote margins")
     judged = [(m, b.right) for m, b in zip(middles, quality.margins, strict=True)]
-    judged = [(middle, right) for middle, right in judged if right.of]
+    judged = [(middle, right) for middle, right in judged if right.total]
     if not judged:
         return
     other = axes.twinx()

@@ -11,10 +11,9 @@ import pytest
 from dsbs_jax import cli, files
 from dsbs_jax.data import completions
 from dsbs_jax.errors import UserError
-from dsbs_jax.rationales import filters
-from dsbs_jax.rationales import voting as outcomes
+from dsbs_jax.rationales import filters, voting
 from dsbs_jax.rationales.card import command as card
-from dsbs_jax.rationales.quality import Share
+from dsbs_jax.rationales.quality import Proportion
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 RELEASE = ROOT / "tests/fixtures/release"
@@ -30,7 +29,7 @@ def clean():
 def voted():
     """Seven inputs of three samples: five right, one wrong, one without an answer."""
     found = [
-        outcomes.decide(
+        voting.vote(
             str(n),
             f"What is {n}?",
             "even" if n % 2 == 0 else "odd",
@@ -41,7 +40,7 @@ def voted():
             + [["even"] * 3, ["even", "even", "odd"]]
         )
     ]
-    return [*found, outcomes.decide("6", "What is 6?", "even", ["I do not know."] * 3)]
+    return [*found, voting.vote("6", "What is 6?", "even", ["I do not know."] * 3)]
 
 
 def table(text, first):
@@ -55,11 +54,11 @@ def table(text, first):
 
 def test_card_says_what_was_measured(tmp_path):
     found = voted()
-    result = filters.apply(found, filters.Settings(min_margin=0.5))
+    result = filters.apply(found, filters.FilterConfig(min_margin=0.5))
     measured = card.write(
         tmp_path, found, result, title="Numbers", failed=2, facts={"teacher": "a | b"}
     )
-    assert measured.agreement == Share(5, 7)
+    assert measured.agreement == Proportion(5, 7)
     text = (tmp_path / "card.md").read_text()
     assert text.startswith("# Numbers\n\nKept 4 of 9 inputs.")
     assert "right on 71.43 % of the 7 rows with a human label" in text
@@ -95,7 +94,7 @@ def test_card_says_what_was_measured(tmp_path):
 def test_the_same_set_gives_the_same_card(tmp_path):
     for name in ("one", "two"):
         found = voted()
-        card.write(tmp_path / name, found, filters.apply(found, filters.Settings()))
+        card.write(tmp_path / name, found, filters.apply(found, filters.FilterConfig()))
     for file in ("card.md", "card.html", "card.png"):
         one, two = ((tmp_path / name / file).read_bytes() for name in ("one", "two"))
         assert one == two
@@ -106,7 +105,7 @@ def test_hostile_completions_stay_text(tmp_path):
         return SCRIPT.format(name, name)
 
     found = [
-        outcomes.decide(
+        voting.vote(
             hostile(f"id{n}"),
             hostile(f"input{n}"),
             hostile(f"human{n % 2}"),
@@ -114,8 +113,8 @@ def test_hostile_completions_stay_text(tmp_path):
         )
         for n in range(4)
     ]
-    found.append(outcomes.decide("lost", "x", "a", [hostile("raw") + "\ud800"]))
-    result = filters.apply(found, filters.Settings())
+    found.append(voting.vote("lost", "x", "a", [hostile("raw") + "\ud800"]))
+    result = filters.apply(found, filters.FilterConfig())
     title, facts = hostile("title"), {hostile("fact"): hostile("value")}
     card.write(tmp_path, found, result, title=title, facts=facts)
     page, text = ((tmp_path / f"card.{kind}").read_text() for kind in ("html", "md"))
@@ -129,15 +128,17 @@ def test_hostile_completions_stay_text(tmp_path):
 
 
 def test_nothing_kept_and_nothing_labelled(tmp_path):
-    found = [outcomes.decide("1", "x", None, ["no answer"])]
-    card.write(tmp_path, found, filters.apply(found, filters.Settings()))
+    found = [voting.vote("1", "x", None, ["no answer"])]
+    card.write(tmp_path, found, filters.apply(found, filters.FilterConfig()))
     text = (tmp_path / "card.md").read_text()
     assert "Kept 0 of 1 inputs. No row has a human label" in text
     assert "nan" not in text
 
 
 def test_every_setting_is_described():
-    settings_ = filters.Settings(min_margin=0.5, min_words=2, max_words=9, leak_words=3)
+    settings_ = filters.FilterConfig(
+        min_margin=0.5, min_words=2, max_words=9, leak_words=3
+    )
     said = card.described(settings_)
     assert list(said) == list(filters.REASONS)
     assert [said[r] for r in (filters.NARROW, filters.SHORT, filters.LEAKS)] == [
@@ -149,7 +150,7 @@ def test_every_setting_is_described():
 
 def test_written_rows_give_the_same_numbers_again(tmp_path):
     found = voted()
-    result = filters.apply(found, filters.Settings(min_margin=0.5))
+    result = filters.apply(found, filters.FilterConfig(min_margin=0.5))
     rows = tmp_path / "rationales.jsonl"
     filters.write(result, rows, tmp_path / "filtered.jsonl")
     files.write_jsonl(tmp_path / "failed.jsonl", [{"id": "8", "input": "What is 8?"}])
@@ -178,10 +179,10 @@ def test_rows_without_filtered_ones_are_filtered_now(tmp_path):
 def test_filtered_rows_alone_or_nothing(tmp_path):
     rows, beside = tmp_path / "rationales.jsonl", tmp_path / "filtered.jsonl"
     lost = [(voted()[-1], "unparsable: no answer marker")]
-    filters.write(filters.Result([], lost), rows, beside)
+    filters.write(filters.FilterResult([], lost), rows, beside)
     read = card.of_jsonl(str(rows), None, "default")
     assert (len(read.found), read.result.kept, read.failed) == (1, [], 0)
-    filters.write(filters.Result([], []), rows, beside)
+    filters.write(filters.FilterResult([], []), rows, beside)
     with pytest.raises(UserError, match=f"{rows}: holds no rows"):
         card.of_jsonl(str(rows), None, "default")
     with pytest.raises(UserError, match="No such file"):
@@ -193,11 +194,11 @@ def test_filtered_rows_alone_or_nothing(tmp_path):
 
 def test_gin_sets_the_filters():
     cli.configure(["teacher/filters.gin"])
-    assert filters.Settings() == filters.Settings(
-        **{f.name: f.default for f in dataclasses.fields(filters.Settings)}
+    assert filters.FilterConfig() == filters.FilterConfig(
+        **{f.name: f.default for f in dataclasses.fields(filters.FilterConfig)}
     )
     cli.configure(["teacher/filters.gin"], ["MAX_WORDS = 7", "LEAK_WORDS = 2"])
-    found = filters.Settings()
+    found = filters.FilterConfig()
     assert (found.max_words, found.leak_words) == (7, 2)
     text = (cli.config_dir() / "teacher/filters.gin").read_text()
     assert "Commonly overridden" in text

@@ -3,13 +3,12 @@ import io
 import pytest
 from matplotlib import image
 
-from dsbs_jax.rationales import filters, quality
-from dsbs_jax.rationales import voting as outcomes
+from dsbs_jax.rationales import filters, quality, voting
 from dsbs_jax.rationales.card import plots as figures
 
 
 def draw(found, dataset="default"):
-    result = filters.apply(found, filters.Settings())
+    result = filters.apply(found, filters.FilterConfig())
     made = figures.draw(quality.measure(found, result, dataset))
     assert made.startswith(b"\x89PNG")
     return made
@@ -17,7 +16,7 @@ def draw(found, dataset="default"):
 
 def outcome(n, label, human, samples=1):
     texts = [f"Because {n}. So the answer is {label}."] * samples
-    return outcomes.decide(str(n), f"input {n}", human, texts)
+    return voting.vote(str(n), f"input {n}", human, texts)
 
 
 def height(png):
@@ -32,7 +31,7 @@ def height(png):
 )
 def test_there_are_panels_for_what_there_is(human, samples, rows_of_panels):
     found = [outcome(n, "ab"[n % 2], human, samples) for n in range(9)]
-    one_row = height(draw([outcomes.decide("1", "x", None, ["nothing"])]))
+    one_row = height(draw([voting.vote("1", "x", None, ["nothing"])]))
     assert height(draw(found)) == rows_of_panels * one_row
 
 
@@ -50,5 +49,5 @@ def test_any_label_can_be_drawn(label):
 
 
 def test_none_kept():
-    found = [outcomes.decide(str(n), "x", "a", ["nothing"]) for n in range(3)]
+    found = [voting.vote(str(n), "x", "a", ["nothing"]) for n in range(3)]
     draw(found)
