@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Trains with T5X on all GPUs of this machine; after a failure it starts again from the
-# last checkpoint. Beside the run: commit, arguments, packages, and T5X's config.gin.
+# Trains with T5X on all GPUs of this machine. After a failure it restarts the training,
+# which resumes from the last checkpoint. RUN_DIR gets commit.txt, arguments.txt and
+# packages.txt in addition to T5X's config.gin.
 #   RUN_DIR=runs/cqa bash launch/gpu_host.sh [--dry-run] --gin_file=t5x/train.gin \
 #     --gin_file=sizes/base.gin …
-#   RESTARTS  at most (default 3)
+#   RESTARTS=3         largest number of restarts (default: 3)
+#   WAIT_SECONDS=10    seconds before a restart (default: 10)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/commands.sh
 : "${RUN_DIR:?}"
 if [[ $RUN_DIR == *://* ]]; then
-  echo "error: RUN_DIR is $RUN_DIR, expected a folder of this machine" >&2
+  echo "error: RUN_DIR is $RUN_DIR, expected a folder on this machine" >&2
   exit 2
 fi
 python=.venv/bin/python
@@ -27,9 +29,9 @@ for ((left = ${RESTARTS:-3}; ; left--)); do
     "--gin.MODEL_DIR=$(literal "$(realpath -m "$RUN_DIR")")" || status=$?
   if ((status == 0)); then break; fi
   if ((left == 0)); then
-    echo "error: it ended with status $status too often" >&2
+    echo "error: training failed with status $status after ${RESTARTS:-3} restarts; run the same command to resume" >&2
     exit 1
   fi
-  echo "it ended with status $status: going on from the last checkpoint"
+  echo "training failed with status $status; restarting from the last checkpoint"
   sleep "${WAIT_SECONDS:-10}"
 done

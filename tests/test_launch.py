@@ -1,4 +1,4 @@
-"""The scripts that start long runs elsewhere, with a `gcloud` that writes down."""
+"""Tests of the launch scripts, with a fake `gcloud` that records its calls."""
 
 import os
 import pathlib
@@ -22,7 +22,7 @@ SLICE = {"NAME": "a slice", "ZONE": "us-central2-b", "TYPE": "v4-32"}
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A repository with one commit that holds the scripts."""
+    """A git repository with one commit that contains the launch scripts."""
     folder = tmp_path / "check out"
     shutil.copytree(LAUNCH, folder / "launch")
 
@@ -56,8 +56,8 @@ def commands(result):
     return [shlex.split(line) for line in result.stdout.splitlines()]
 
 
-def after_train(words):
-    """What t5x.train is given."""
+def train_arguments(words):
+    """Returns the arguments of `python -m t5x.train`."""
     return words[words.index("t5x.train") + 1 :]
 
 
@@ -78,8 +78,8 @@ def test_dry_run_of_tpu_vm_prints_quoted_commands(checkout):
     assert all("--zone=us-central2-b" in words for words in gcloud)
     assert "a slice" in gcloud[0] and "--spot" in gcloud[0]
     remote = [w.removeprefix("--command=") for w in sum(gcloud, []) if "--command" in w]
-    # The host's shell takes the command apart once more.
-    given = after_train(shlex.split(remote[2]))
+    # The host's shell splits the command a second time.
+    given = train_arguments(shlex.split(remote[2]))
     assert given[:2] == ["--multiprocess_gpu", "--gin_search_paths=gin"]
     assert given[2:-1] == AWKWARD
     assert given[-1] == f"--gin.MODEL_DIR={RUN_DIR!r}"
@@ -95,10 +95,10 @@ def test_dry_run_of_gpu_host_prints_quoted_commands(checkout):
     )
     printed = commands(result)
     (train,) = [words for words in printed if "t5x.train" in words]
-    given = after_train(train)
+    given = train_arguments(train)
     assert given[0] == "--gin_search_paths=gin" and given[1:-1] == AWKWARD
-    where = str(checkout / "runs/it's $HOME")
-    assert given[-1] == f"--gin.MODEL_DIR={where!r}"
+    model_dir = str(checkout / "runs/it's $HOME")
+    assert given[-1] == f"--gin.MODEL_DIR={model_dir!r}"
     written = {words[-1] for words in printed} | {w for p in printed for w in p}
     for name in ("commit.txt", "arguments.txt", "packages.txt"):
         assert f"runs/it's $HOME/{name}" in written
@@ -106,7 +106,7 @@ def test_dry_run_of_gpu_host_prints_quoted_commands(checkout):
 
 
 @pytest.mark.parametrize("script", ["tpu_vm.sh", "gpu_host.sh"])
-def test_nothing_else_of_the_environment_is_passed_on(checkout, script):
+def test_other_environment_variables_are_not_passed_on(checkout, script):
     result = run(
         checkout,
         script,
@@ -120,28 +120,28 @@ def test_nothing_else_of_the_environment_is_passed_on(checkout, script):
 
 
 @pytest.mark.parametrize("missing", ["NAME", "ZONE", "TYPE", "RUN_DIR"])
-def test_a_missing_setting_is_named(checkout, missing):
+def test_an_error_names_a_missing_setting(checkout, missing):
     given = {**SLICE, "RUN_DIR": "gs://bucket/run"}
     del given[missing]
     result = run(checkout, "tpu_vm.sh", "--dry-run", **given)
     assert result.returncode != 0 and missing in result.stderr and not result.stdout
 
 
-def test_gpu_host_takes_no_address(checkout):
+def test_gpu_host_rejects_a_bucket_address(checkout):
     result = run(checkout, "gpu_host.sh", "--dry-run", RUN_DIR="gs://bucket/run")
     assert result.returncode == 2 and "expected a folder" in result.stderr
 
 
 @pytest.mark.parametrize("script", ["tpu_vm.sh", "gpu_host.sh"])
-def test_what_is_not_committed_does_not_run(checkout, script):
+def test_uncommitted_changes_are_an_error(checkout, script):
     with (checkout / "launch/run.sh").open("a") as file:
         file.write("# changed\n")
     result = run(checkout, script, **SLICE, RUN_DIR="runs/cqa")
-    assert result.returncode == 2 and "not committed" in result.stderr
+    assert result.returncode == 2 and "uncommitted changes" in result.stderr
 
 
-# Writes its arguments down; the first training fails, and the slice is taken away, as
-# its state tells a little later.
+# Records its arguments. The first training fails, and the slice is preempted; its state
+# is still ACTIVE at the first query after the failure.
 FAKE_GCLOUD = r"""#!/bin/bash
 printf '%s\n' "$*" >>"$CALLS"
 case "$*" in
@@ -149,14 +149,14 @@ case "$*" in
     cat "$STATE" 2>/dev/null
     case "$(cat "$STATE" 2>/dev/null)" in
       WAITING*) echo ACTIVE >"$STATE" ;;
-      ACTIVE) if [ -e "$STATE.taken" ]; then mv "$STATE.taken" "$STATE"; fi ;;
+      ACTIVE) if [ -e "$STATE.preempted" ]; then mv "$STATE.preempted" "$STATE"; fi ;;
     esac ;;
   *create*) echo ACTIVE >"$STATE" ;;
   *delete*) rm -f "$STATE" ;;
   *t5x.train*)
     if [ ! -e "$CALLS.failed" ]; then
       touch "$CALLS.failed"
-      if [ -z "$STANDS" ]; then echo SUSPENDED >"$STATE.taken"; fi
+      if [ -z "$KEEP_SLICE" ]; then echo SUSPENDED >"$STATE.preempted"; fi
       exit 255
     fi ;;
 esac
@@ -173,7 +173,7 @@ def cloud(tmp_path):
         "PATH": f"{folder}:{os.environ['PATH']}",
         "CALLS": str(tmp_path / "calls"),
         "STATE": str(tmp_path / "state"),
-        "STANDS": "",
+        "KEEP_SLICE": "",
         "TMPDIR": str(tmp_path),
         "POLL_SECONDS": "0",
         **SLICE,
@@ -181,24 +181,24 @@ def cloud(tmp_path):
     }
 
 
-def test_after_a_preemption_it_asks_again_and_goes_on(checkout, cloud, tmp_path):
+def test_after_a_preemption_the_slice_is_requested_again(checkout, cloud, tmp_path):
     result = run(checkout, "tpu_vm.sh", "--gin_file=t5x/train.gin", **cloud)
     assert result.returncode == 0, result.stderr
     calls = (tmp_path / "calls").read_text().splitlines()
-    doing = [
+    order = [
         next(word for word in ("create", "delete", "t5x.train") if word in call)
         for call in calls
         if any(word in call for word in ("create", "delete", "t5x.train"))
     ]
-    assert doing == ["create", "t5x.train", "delete", "create", "t5x.train", "delete"]
-    # The same command, which finds the last checkpoint in the same folder.
+    assert order == ["create", "t5x.train", "delete", "create", "t5x.train", "delete"]
+    # The command is the same, so that it finds the last checkpoint in the same folder.
     trained = [call for call in calls if "t5x.train" in call]
     assert trained[0] == trained[1] and "gs://bucket/run" in trained[0]
 
 
 @pytest.mark.parametrize("state", ["SUSPENDED", "WAITING_FOR_RESOURCES", "ACTIVE"])
-def test_it_goes_on_with_a_request_that_stands(checkout, cloud, tmp_path, state):
-    """The script itself was stopped, or the slice taken away while it waited."""
+def test_an_existing_request_is_reused(checkout, cloud, tmp_path, state):
+    """The script was stopped earlier, or the slice was preempted while it waited."""
     (tmp_path / "state").write_text(state + "\n")
     (tmp_path / "calls.failed").touch()
     result = run(checkout, "tpu_vm.sh", **cloud)
@@ -208,17 +208,15 @@ def test_it_goes_on_with_a_request_that_stands(checkout, cloud, tmp_path, state)
     assert calls.count("t5x.train") == 1 and not (tmp_path / "state").exists()
 
 
-def test_a_slice_that_cannot_be_made_is_an_error(checkout, cloud, tmp_path):
+def test_a_failed_request_is_an_error(checkout, cloud, tmp_path):
     (tmp_path / "state").write_text("FAILED\n")
     result = run(checkout, "tpu_vm.sh", **cloud)
-    assert result.returncode == 1 and "could not be made" in result.stderr
+    assert result.returncode == 1 and "could not create the slice" in result.stderr
 
 
-def test_a_run_that_fails_on_a_standing_slice_ends_with_an_error(
-    checkout, cloud, tmp_path
-):
-    result = run(checkout, "tpu_vm.sh", **{**cloud, "STANDS": "1"})
-    assert result.returncode == 1 and "the slice still stands" in result.stderr
+def test_a_failed_run_on_an_active_slice_keeps_the_slice(checkout, cloud, tmp_path):
+    result = run(checkout, "tpu_vm.sh", **{**cloud, "KEEP_SLICE": "1"})
+    assert result.returncode == 1 and "is still active" in result.stderr
     assert "delete" not in (tmp_path / "calls").read_text()
 
 
@@ -232,9 +230,7 @@ esac
 
 
 @pytest.mark.parametrize(("failures", "status"), [(1, 0), (2, 1)])
-def test_gpu_host_starts_again_so_often_and_leaves_what_ran(
-    checkout, tmp_path, failures, status
-):
+def test_gpu_host_restarts_and_records_what_ran(checkout, tmp_path, failures, status):
     (checkout / "launch/setup.sh").write_text("")
     subprocess.run(
         ["git", "update-index", "--assume-unchanged", "launch/setup.sh"],
@@ -262,3 +258,39 @@ def test_gpu_host_starts_again_so_often_and_leaves_what_ran(
     assert (folder / "packages.txt").read_text() == "jax==1.2.3\n"
     assert (folder / "arguments.txt").read_text().splitlines() == AWKWARD
     assert len((folder / "commit.txt").read_text().strip()) == 40
+
+
+@pytest.mark.parametrize(
+    ("system", "given", "expected"),
+    [
+        ("Linux", None, "glibc.malloc.hugetlb=1"),
+        ("Linux", "glibc.malloc.check=1", "glibc.malloc.check=1"),
+        ("Linux", "", ""),
+        ("Darwin", None, "unset"),
+    ],
+    ids=["default", "own", "empty", "other system"],
+)
+def test_huge_pages_are_set_only_on_linux_and_when_unset(
+    tmp_path, system, given, expected
+):
+    (tmp_path / "uname").write_text(f"#!/bin/sh\necho {system}\n")
+    (tmp_path / "uname").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    if given is not None:
+        environment["GLIBC_TUNABLES"] = given
+    script = 'source launch/huge_pages.sh; echo "${GLIBC_TUNABLES-unset}"'
+    result = subprocess.run(
+        ["bash", "-euc", script],
+        cwd=LAUNCH.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.strip() == expected, result.stderr
+
+
+@pytest.mark.parametrize("script", ["run.sh", "demo.sh"])
+def test_scripts_for_one_machine_use_huge_pages(script):
+    lines = (LAUNCH / script).read_text().splitlines()
+    assert lines.index("source launch/huge_pages.sh") < len(lines) - 1
+    assert lines[-1].startswith("exec .venv/bin/python -m ")

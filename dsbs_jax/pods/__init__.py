@@ -1,4 +1,7 @@
-"""The same tasks on T5X, for everything beyond one host; the one place that imports it.
+"""Training, evaluation and inference with T5X on pods.
+
+This is the only package that imports T5X. It uses T5X's extension points: a model, a
+trainer, a dataset function and functions that the gin files in `gin/t5x` bind.
 
 Raises:
     UserError: T5X, or a package that it needs, is not installed.
@@ -10,7 +13,6 @@ try:
     import t5x  # noqa: F401
 except ImportError as error:
     raise UserError(
-        f"T5X cannot be imported ({error}); the README's section on pods gives the "
-        "line that installs it: the extra `t5x` of this project, and T5X and airio "
-        "from their repositories without their own dependencies"
+        f"T5X cannot be imported ({error}); install the extra `t5x` of this project "
+        "and the packages of launch/t5x.txt, as the README's section on pods shows"
     ) from error

@@ -1,4 +1,4 @@
-"""T5X's encoder-decoder model with the objective of distilling step-by-step."""
+"""T5X's encoder-decoder model with the two-task objective."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,62 +14,67 @@ from dsbs_jax.data.feature_converter import DistillationFeatureConverter
 from dsbs_jax.errors import UserError
 from dsbs_jax.student import objective
 
-# The feature by which the trainer tells each microbatch what the whole batch holds.
+# Feature of a microbatch that holds the global batch's token counts, float32 [B, 2].
 TOKEN_COUNTS = "task_token_counts"
-# What T5X computes besides, and what a sum over tokens alone would mean.
-_SUMMED = ("loss_per_nonpadding_target_token", "loss_per_all_target_tokens")
+# T5X divides the loss by token counts for these metrics, as if the loss were a sum over
+# tokens. The objective is a weighted sum of means, so the quotients mean nothing.
+_TOKEN_SUM_METRICS = ("loss_per_nonpadding_target_token", "loss_per_all_target_tokens")
 
 
 @flax.struct.dataclass
 class TaskMean(clu_metrics.Average):
-    """A mean over one task's tokens; 0 where there was none, not NaN."""
+    """The mean loss over one task's tokens; 0 if the task has no token, never NaN."""
 
     def compute(self) -> jax.Array:
-        """The mean over all that was merged."""
+        """Returns the mean over everything that was merged, in nats per token."""
         return self.total / jnp.maximum(self.count, 1)
 
 
 def verify_vocabularies(
     cfg: utils.DatasetConfig, model: models.EncoderDecoderModel
 ) -> None:
-    """T5X's check that task and model have one vocabulary, and that its ids fit.
+    """Checks that the task and the model agree; T5X's `verify_matching_vocabs_fn`.
+
+    T5X compares the vocabularies. This function also checks that the student has an
+    embedding row for every id.
 
     Args:
-        cfg: Of the data.
-        model: Whose table has to have a row for each id.
+        cfg: T5X's settings of the dataset.
+        model: The model.
 
     Raises:
-        UserError: The table has too few rows.
+        UserError: The student has fewer embedding rows than the vocabulary has ids.
         ValueError: The vocabularies differ.
     """
     utils.verify_matching_vocabs(cfg, model)
-    ids, table = model.output_vocabulary.vocab_size, model.module.config.vocab_size
-    if table < ids:
+    ids = model.output_vocabulary.vocab_size
+    rows = model.module.config.vocab_size
+    if rows < ids:
         raise UserError(
-            f"VOCAB_SIZE is {table}, expected at least the vocabulary's {ids} ids"
+            f"VOCAB_SIZE is {rows}, expected at least the vocabulary's {ids} ids"
         )
 
 
 class DistillationModel(models.EncoderDecoderModel):
-    """T5X's model whose loss is the two-task objective.
+    """T5X's encoder-decoder model, trained with the two-task objective.
 
-    Decoding, scoring and the network are T5X's own. Label smoothing and z-loss are no
-    part of this objective and cannot be set.
+    Decoding, scoring and the network are T5X's. The objective has no label smoothing
+    and no z-loss, so these settings are rejected.
     """
 
     FEATURE_CONVERTER_CLS = DistillationFeatureConverter
 
     def __init__(self, *args: Any, alpha: float, **kwargs: Any) -> None:
-        """Makes the model.
+        """Creates the model.
 
         Args:
-            *args: As `EncoderDecoderModel` takes them.
-            alpha: Weight of the label task, 0 to 1.
-            **kwargs: As `EncoderDecoderModel` takes them.
+            *args: Passed to `EncoderDecoderModel`.
+            alpha: Weight of the label loss, 0 to 1.
+            **kwargs: Passed to `EncoderDecoderModel`.
 
         Raises:
-            UserError: Alpha is out of its range, or a term is set that the objective
-                does not have.
+            UserError: `alpha` is out of range, or a term is set that the objective does
+                not have.
         """
         if not 0 <= alpha <= 1:
             raise UserError(f"ALPHA is {alpha}, expected 0 to 1")
@@ -78,7 +83,7 @@ class DistillationModel(models.EncoderDecoderModel):
             raise UserError(
                 "the objective has no label_smoothing, z_loss or "
                 f"loss_normalizing_factor, found {self._label_smoothing}, "
-                f"{self._z_loss} and {self._loss_normalizing_factor}"
+                f"{self._z_loss} and {self._loss_normalizing_factor}; remove them"
             )
         self._alpha = alpha
 
@@ -88,24 +93,23 @@ class DistillationModel(models.EncoderDecoderModel):
         batch: Mapping[str, jax.Array],
         dropout_rng: jax.Array | None,
     ) -> tuple[jax.Array, t5x_metrics.MetricsMap]:
-        """The objective of a batch, or a microbatch's share of the whole batch's.
+        """Computes the loss of a batch, or a microbatch's share of the global loss.
 
         Args:
-            params: The student's.
-            batch: Int32 features, [B, S] for the encoder's and [B, T] for the decoder's;
-                a microbatch also has `TOKEN_COUNTS`, float32 [B, 2], the whole batch's
-                counts in each row.
-            dropout_rng: None runs without dropout.
+            params: The student's parameters.
+            batch: Int32 features, encoder [B, S] and decoder [B, T]. A microbatch also
+                has `TOKEN_COUNTS`, float32 [B, 2]: the global batch's token counts,
+                repeated in every row.
+            dropout_rng: Random key of the dropout; None disables dropout.
 
         Returns:
             The loss, a scalar, and metrics that T5X merges over microbatches and steps.
         """
         logits = self._compute_logits(params, batch, dropout_rng)
-        counts = batch.get(TOKEN_COUNTS)
-        if counts is None:
-            counts = objective.task_token_counts(batch["decoder_task_ids"])
+        if TOKEN_COUNTS in batch:
+            counts = batch[TOKEN_COUNTS][0]
         else:
-            counts = counts[0]
+            counts = objective.task_token_counts(batch["decoder_task_ids"])
         loss, shares = objective.distillation_loss(
             logits,
             batch["decoder_target_tokens"],
@@ -119,12 +123,25 @@ class DistillationModel(models.EncoderDecoderModel):
             mask=batch["decoder_loss_weights"],
             loss=loss,
         )
-        for name in _SUMMED:
+        for name in _TOKEN_SUM_METRICS:
             del metrics[name]
-        for task, count in zip(("label", "rationale"), counts, strict=True):
-            tokens = shares[f"{task}_tokens"]
-            metrics[f"{task}_loss"] = TaskMean(
-                total=shares[f"{task}_loss"] * jnp.maximum(count, 1.0), count=tokens
-            )
-            metrics[f"{task}_tokens"] = t5x_metrics.AveragePerStep(total=tokens)
-        return loss, metrics
+        return loss, metrics | _task_metrics(shares, counts)
+
+
+def _task_metrics(
+    shares: Mapping[str, jax.Array], counts: jax.Array
+) -> t5x_metrics.MetricsMap:
+    """Builds the metrics of each task that merge to means over all tokens.
+
+    Args:
+        shares: Metrics of `objective.distillation_loss`, for a microbatch.
+        counts: Float32 [2], the global batch's tokens of each task.
+    """
+    metrics: t5x_metrics.MetricsMap = {}
+    for task, count in zip(("label", "rationale"), counts, strict=True):
+        tokens = shares[f"{task}_tokens"]
+        # share = sum of nats / global count, and the metric needs the sum.
+        nats = shares[f"{task}_loss"] * jnp.maximum(count, 1.0)
+        metrics[f"{task}_loss"] = TaskMean(total=nats, count=tokens)
+        metrics[f"{task}_tokens"] = t5x_metrics.AveragePerStep(total=tokens)
+    return metrics

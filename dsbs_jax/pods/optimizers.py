@@ -1,8 +1,8 @@
-"""Optimisers that use the learning rate of T5X's trainer, which is the one it logs.
+"""Optimizers that use the learning rate of T5X's trainer, which is the logged one.
 
-T5X's own optax optimisers have a schedule of their own, over a count of their own, and
-leave the trainer's aside. Here the trainer's is the only one. T5X's Adafactor uses it
-already.
+T5X's wrapped optax optimizers have their own schedule and step count and ignore the
+trainer's learning rate, which T5X nevertheless logs. Here the trainer's schedule is the
+only one. T5X's Adafactor uses the trainer's learning rate already.
 """
 
 from typing import Any
@@ -13,12 +13,12 @@ from t5x import optimizers
 
 
 class TrainerScheduled(optimizers.OptaxWrapper):
-    """An optax optimiser for a learning rate of 1, scaled by the trainer's."""
+    """An optax optimizer with learning rate 1, scaled by the trainer's rate."""
 
     def apply_gradient(
         self, hyper_params: Any, params: Any, state: Any, grads: Any
     ) -> tuple[Any, optimizers.OptimizerState]:
-        """One update; see the base class."""
+        """Applies one update; see the base class."""
         updates, inner = self.optax_optimizer.update(grads, state.param_states, params)
         updates = jax.tree.map(lambda u: hyper_params.learning_rate * u, updates)
         return optax.apply_updates(params, updates), optimizers.OptimizerState(
@@ -33,7 +33,7 @@ def adamw(
     weight_decay: float = 0.0,
     clip_norm: float = 1.0,
 ) -> TrainerScheduled:
-    """AdamW after clipping by the global norm, as the local engine's."""
+    """Returns AdamW after clipping by the global norm, as in the local engine."""
     return TrainerScheduled(
         optax.chain(
             optax.clip_by_global_norm(clip_norm),

@@ -1,4 +1,4 @@
-"""Settings of a run on T5X that follow from others."""
+"""Values that the gin files of T5X compute from other settings."""
 
 import os
 
@@ -9,20 +9,21 @@ from dsbs_jax.errors import UserError
 
 
 def total_steps(steps: int, relative_steps: int | None = None) -> int:
-    """The step that a run ends with.
+    """Returns the step at which a run ends.
 
-    T5X adds relative steps to where a run stands whenever it starts, so that one that
-    was stopped would become longer. Steps here count from the run's own start, so that
-    both settings mean the same, and a restart changes neither.
+    T5X adds relative steps to the current step at every start, so a resumed run would
+    become longer. Here steps always count from the run's own start: both settings mean
+    the same, and a restart does not change them.
 
     Args:
-        steps: Of the run.
-        relative_steps: The same by T5X's other name; it is what counts where it is given.
+        steps: TRAIN_STEPS, the steps of this run.
+        relative_steps: TRAIN_STEPS_RELATIVE, T5X's other name for them. If given, it
+            replaces `steps`.
 
     Raises:
-        UserError: It is less than 1.
+        UserError: The number of steps is less than 1.
     """
-    name = "TRAIN_STEPS_RELATIVE" if relative_steps is not None else "TRAIN_STEPS"
+    name = "TRAIN_STEPS" if relative_steps is None else "TRAIN_STEPS_RELATIVE"
     total = steps if relative_steps is None else relative_steps
     if total < 1:
         raise UserError(f"{name} is {total}, expected 1 or more")
@@ -30,19 +31,25 @@ def total_steps(steps: int, relative_steps: int | None = None) -> int:
 
 
 def absolute_path(path: str | None) -> str | None:
-    """A path that may be relative, as T5X's checkpoints need it.
+    """Makes a path absolute, because T5X's checkpoints require it.
+
+    "runs/cqa" -> "/home/me/runs/cqa"; "gs://bucket/run" and None stay unchanged.
 
     Args:
-        path: In the file system, or an address such as gs://bucket/run.
+        path: A path in the file system, an address, or None.
     """
     return os.path.abspath(path) if path and "://" not in path else path
 
 
 def best_metric(mixture_or_task_name: str) -> str:
-    """What the best checkpoint is chosen by: accuracy, as T5X's evaluation logs it.
+    """Returns the name of the metric that selects the best checkpoint.
 
-    T5X follows one number only; where a mixture has several label tasks, it is the
-    first one's.
+    It is the accuracy on validation, under the name that T5X's evaluation gives it.
+    T5X monitors one metric only; if a mixture has several label tasks, the first one
+    counts.
+
+    Args:
+        mixture_or_task_name: A registered mixture or task.
 
     Raises:
         UserError: The mixture has no label task.
@@ -51,17 +58,20 @@ def best_metric(mixture_or_task_name: str) -> str:
         if registration.TASKS[task.name].label is not None:
             return f"inference_eval/{task.name}/eval/accuracy"
     raise UserError(
-        f"MIXTURE_OR_TASK_NAME: {mixture_or_task_name!r} has no label task to choose "
-        "the best checkpoint by"
+        f"MIXTURE_OR_TASK_NAME is {mixture_or_task_name!r}, expected a mixture with a "
+        "label task, whose accuracy selects the best checkpoint"
     )
 
 
 def registered_task(task_name: str, mixture_or_task_name: str) -> str:
-    """A task's name, once the mixture's setting has registered the tasks.
+    """Returns the name of a task after the tasks have been registered.
+
+    Gin computes the arguments first, and computing the mixture's name registers the
+    tasks of a user's own data.
 
     Args:
-        task_name: What is returned.
-        mixture_or_task_name: A user's own data are registered by the reading of it.
+        task_name: The name to return.
+        mixture_or_task_name: Not used; see above.
     """
     del mixture_or_task_name
     return task_name

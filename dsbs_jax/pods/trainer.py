@@ -1,4 +1,4 @@
-"""T5X's trainer for an objective that is a mean over the whole batch."""
+"""T5X's trainer for a loss that averages over the global batch."""
 
 from collections.abc import Iterator
 
@@ -11,17 +11,18 @@ from dsbs_jax.student import objective
 
 
 def with_token_counts(batch: trainer.BatchType) -> trainer.BatchType:
-    """Adds how many target tokens of each task the batch holds, to every row.
+    """Adds the number of target tokens of each task to every row of a batch.
 
-    T5X cuts each feature into microbatches by rows and adds up their gradients, and
-    its loss function sees one microbatch. With the counts of the whole batch in it,
-    the parts' losses add up to the whole's, whatever each part holds.
+    T5X splits each feature into microbatches by rows and adds their gradients, and its
+    loss function sees one microbatch at a time. With the counts of the global batch in
+    every row, each microbatch's loss is its share of the global loss, so the sum is
+    exact however the tokens are distributed.
 
     Args:
-        batch: Int32 features, the decoder's [B, T].
+        batch: Int32 features; "decoder_task_ids" is [B, T].
 
     Returns:
-        The batch, with `TOKEN_COUNTS`, float32 [B, 2].
+        The batch and `TOKEN_COUNTS`, float32 [B, 2].
     """
     task_ids = batch["decoder_task_ids"]
     counts = objective.task_token_counts(task_ids)
@@ -29,13 +30,15 @@ def with_token_counts(batch: trainer.BatchType) -> trainer.BatchType:
 
 
 class Trainer(trainer.Trainer):
-    """T5X's trainer, which counts a batch's tokens before it is split.
+    """T5X's trainer with two additions for this project's objective and data.
 
-    A run that was stopped reads the batches again that it has seen, so that it ends as
-    if it had not been: T5X begins its data anew whenever it starts.
+    - It counts the tokens of each task before a batch is split into microbatches.
+    - It skips the batches that a resumed run has already seen, because T5X restarts its
+      training data at every start. The result is the same as that of an uninterrupted
+      run.
     """
 
-    _caught_up = False
+    _skipped_seen_batches = False
 
     def train(
         self,
@@ -43,17 +46,19 @@ class Trainer(trainer.Trainer):
         num_steps: int,
         start_step: int | None = None,
     ) -> trainer.ArrayMapFuture:
-        """Trains for some steps; see the base class."""
+        """Trains for `num_steps` steps; see the base class."""
         step = int(self.train_state.step if start_step is None else start_step)
-        if not self._caught_up:
-            # Steps count from the run's own start: t5x/train.gin sees to it.
+        if not self._skipped_seen_batches:
+            # One batch per step of this run: gin/t5x/train.gin resets the step of an
+            # initial checkpoint to 0.
             for _ in range(step):
                 next(batch_iter)
-            self._caught_up = True
+            self._skipped_seen_batches = True
         return super().train(batch_iter, num_steps, step)
 
     @cached_property
     def _partitioned_train_step(self) -> trainer.PartitionedTrainCallable:
+        """Compiles the step; as the base class's, with `with_token_counts`."""
         spec = self._partitioner.data_partition_spec
 
         def train_step(state: trainer.train_state_lib.TrainState, batch: dict) -> tuple:

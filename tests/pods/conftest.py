@@ -1,4 +1,4 @@
-"""Small runs of T5X inside the test's own process, and what they wrote."""
+"""Fixtures that run T5X's binaries in the test's own process and read their output."""
 
 import importlib
 import sys
@@ -13,7 +13,7 @@ ENGINES = {"train": "train", "eval": "evaluate", "infer": "infer"}
 
 @pytest.fixture(scope="session")
 def pod_settings(tiny_settings):
-    """Makes gin files and bindings of a small run: (engine, method, **macros)."""
+    """Returns gin files and bindings of a small run: (engine, method, **macros)."""
 
     def make(engine="train", method="step_by_step", **macros):
         files, bindings = tiny_settings(method, **macros)
@@ -24,13 +24,13 @@ def pod_settings(tiny_settings):
 
 @pytest.fixture
 def run_t5x(pod_settings, monkeypatch):
-    """Runs one of T5X's binaries as its command line would: (engine, **macros)."""
+    """Runs one of T5X's binaries as from the command line: (engine, **macros)."""
 
     def run(engine="train", method="step_by_step", extra_files=(), raw=(), **macros):
         from t5x import gin_utils
 
         module = importlib.import_module(f"t5x.{engine}")
-        # The binaries are scripts: their gin files name them `__main__`.
+        # T5X's gin files refer to the binary, which is a script, as `__main__`.
         monkeypatch.setitem(sys.modules, "__main__", module)
         files, bindings = pod_settings(engine, method, **macros)
         gin.clear_config()
@@ -50,7 +50,7 @@ def run_t5x(pod_settings, monkeypatch):
 
 @pytest.fixture
 def make_pod_model(pod_settings):
-    """Makes `DistillationModel` as gin binds it, without dropout: (**macros)."""
+    """Creates `DistillationModel` from the gin files, without dropout: (**macros)."""
 
     def make(**macros):
         from dsbs_jax.pods import models

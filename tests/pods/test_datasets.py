@@ -33,22 +33,22 @@ def batches(config, shard, shards, count=6):
 
 
 @pytest.mark.parametrize("shards", [2, 4])
-def test_the_parts_of_all_processes_are_one_processs_batches(config, shards):
-    whole = batches(config, 0, 1)
-    parts = [batches(config, shard, shards) for shard in range(shards)]
-    for number, batch in enumerate(whole):
+def test_shards_together_are_the_batches_of_one_process(config, shards):
+    expected = batches(config, 0, 1)
+    by_shard = [batches(config, shard, shards) for shard in range(shards)]
+    for number, batch in enumerate(expected):
         for name, value in batch.items():
-            together = [part[number][name] for part in parts]
-            assert {len(rows) for rows in together} == {12 // shards}
-            np.testing.assert_array_equal(np.concatenate(together), value)
+            rows = [shard[number][name] for shard in by_shard]
+            assert {len(part) for part in rows} == {12 // shards}
+            np.testing.assert_array_equal(np.concatenate(rows), value)
 
 
-def test_another_seed_gives_another_order(config):
+def test_the_seed_changes_the_order(config):
     first = batches(config, 0, 1, 1)[0]["encoder_input_tokens"]
     other = dataclasses.replace(config, seed=5)
     assert (batches(other, 0, 1, 1)[0]["encoder_input_tokens"] != first).any()
 
 
-def test_a_batch_that_does_not_divide_is_an_error(config):
+def test_a_batch_size_that_shards_do_not_divide_is_an_error(config):
     with pytest.raises(UserError, match="BATCH_SIZE is 12, .* multiple of the 5"):
         batches(config, 0, 5)

@@ -1,4 +1,4 @@
-"""The gin files of T5X's binaries; tests/pods/test_run.py runs them."""
+"""Tests of T5X's gin files as text; tests/pods/test_run.py runs them."""
 
 import re
 
@@ -11,7 +11,7 @@ from dsbs_jax import cli  # noqa: E402
 FILES = sorted((cli.config_dir() / "t5x").glob("*.gin"))
 
 
-def test_each_says_what_it_needs_and_how_it_is_run():
+def test_headers_state_needs_overrides_and_a_command():
     assert {path.name for path in FILES} >= {"train.gin", "eval.gin", "infer.gin"}
     for path in FILES:
         text = path.read_text()
@@ -21,14 +21,14 @@ def test_each_says_what_it_needs_and_how_it_is_run():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_files_named_in_its_command_exist(path):
+def test_files_in_the_example_command_exist(path):
     for name in re.findall(r"--gin_file=(\S+)", path.read_text()):
         included = cli.config_dir() / name
         assert included.exists(), (path, name)
 
 
 @pytest.mark.parametrize("engine", ["train", "eval", "infer"])
-def test_it_includes_t5xs_run_file_and_no_macro_is_left_unset(
+def test_t5xs_run_file_is_included_and_every_macro_is_set(
     engine, pod_settings, monkeypatch
 ):
     import importlib

@@ -18,7 +18,7 @@ LENGTHS = {"inputs": 48, "targets": 48, "task_ids": 48}
 
 
 def local_student(model):
-    """The local engine's student of a model of T5X's."""
+    """Creates the local engine's network with the dimensions of a T5X model."""
     config = model.module.config
     return Transformer(
         T5Config(
@@ -49,9 +49,9 @@ def training_batch(pack=False):
     return jax.tree.map(jnp.asarray, next(datasets.training_batches(config)))
 
 
-def assert_close(found, expected, rtol=1e-5, atol=1e-5):
+def assert_close(actual, expected, rtol=1e-5, atol=1e-5):
     jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(x, y, rtol, atol), found, expected
+        lambda x, y: np.testing.assert_allclose(x, y, rtol, atol), actual, expected
     )
 
 
@@ -82,18 +82,18 @@ def test_engines_agree_on_loss_task_means_and_gradients(make_pod_model, version,
 
 
 @pytest.mark.parametrize(("alpha", "task"), [(1.0, LABEL), (0.0, RATIONALE)])
-def test_one_task_alone_is_trained_at_either_end(make_pod_model, alpha, task):
+def test_alpha_0_or_1_gives_the_gradient_of_one_task_alone(make_pod_model, alpha, task):
     model = make_pod_model(ALPHA=alpha)
     batch = training_batch()
-    own = np.asarray(batch["decoder_task_ids"] == task).any(axis=1)
-    assert 0 < own.sum() < len(own)
+    of_task = np.asarray(batch["decoder_task_ids"] == task).any(axis=1)
+    assert 0 < of_task.sum() < len(of_task)
     params = init(model, batch)
     gradient = jax.jit(jax.grad(lambda p, b: model.loss_fn(p, b, None)[0]))
-    alone = {name: value[own] for name, value in batch.items()}
+    alone = {name: value[of_task] for name, value in batch.items()}
     assert_close(gradient(params, batch), gradient(params, alone))
 
 
-def test_a_task_without_a_token_has_a_mean_of_0(make_pod_model):
+def test_a_task_without_tokens_has_a_mean_of_0(make_pod_model):
     model = make_pod_model()
     batch = training_batch()
     batch["decoder_task_ids"] = jnp.minimum(batch["decoder_task_ids"], LABEL)
@@ -103,7 +103,7 @@ def test_a_task_without_a_token_has_a_mean_of_0(make_pod_model):
     assert all(np.isfinite(metrics[n].compute()) for n in ("loss", "accuracy"))
 
 
-def test_means_of_merged_metrics_are_over_tokens(make_pod_model):
+def test_merged_means_are_weighted_by_tokens(make_pod_model):
     model = make_pod_model()
     batch = training_batch()
     params = init(model, batch)
@@ -111,15 +111,15 @@ def test_means_of_merged_metrics_are_over_tokens(make_pod_model):
         {name: value[part] for name, value in batch.items()}
         for part in (np.s_[:5], np.s_[5:])
     ]
-    _, whole = model.eval_fn(params, batch)
+    _, expected = model.eval_fn(params, batch)
     parts = [model.eval_fn(params, half)[1]["rationale_loss"] for half in halves]
     merged = parts[0].merge(parts[1]).compute()
-    assert_close(merged, whole["rationale_loss"].compute())
+    assert_close(merged, expected["rationale_loss"].compute())
     unweighted = np.mean([part.compute() for part in parts])
     assert abs(unweighted - merged) > 1e-4
 
 
-def test_the_projects_converter_is_t5xs(make_pod_model):
+def test_the_model_uses_the_projects_feature_converter(make_pod_model):
     assert make_pod_model().FEATURE_CONVERTER_CLS is DistillationFeatureConverter
 
 
@@ -129,7 +129,7 @@ def test_alpha_out_of_range_is_an_error(make_pod_model):
 
 
 @pytest.mark.parametrize("term", ["label_smoothing", "z_loss"])
-def test_terms_that_the_objective_lacks_are_an_error(make_pod_model, term):
+def test_a_term_that_the_objective_does_not_have_is_an_error(make_pod_model, term):
     model = make_pod_model()
     with pytest.raises(UserError, match=f"has no {term}|, {term}"):
         models.DistillationModel(

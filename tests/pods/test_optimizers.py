@@ -10,7 +10,7 @@ from dsbs_jax.pods import optimizers  # noqa: E402
 
 
 def updates(optimizer, params, gradients, rates):
-    """Parameters after each step with a learning rate of the trainer's."""
+    """Returns the parameters after each step; `rates` are the trainer's rates."""
     state, after = optimizer.init_state(params), []
     for gradient, rate in zip(gradients, rates, strict=True):
         hyper = optimizer.update_hyper_params(learning_rate=rate)
@@ -25,11 +25,11 @@ def random_gradients(count, scale):
 
 
 @pytest.mark.parametrize("scale", [0.01, 10.0])
-def test_adamw_is_the_local_engines_with_the_trainers_rate(scale):
+def test_adamw_matches_the_local_engine_with_the_trainers_rate(scale):
     schedule = local_optimizers.linear_decay(0.1, 5, warmup_steps=2)
     gradients = random_gradients(5, scale)
     params = {"w": jnp.ones((3, 4))}
-    found = updates(
+    after_steps = updates(
         optimizers.adamw(weight_decay=0.1),
         params,
         gradients,
@@ -37,19 +37,19 @@ def test_adamw_is_the_local_engines_with_the_trainers_rate(scale):
     )
     local = local_optimizers.adamw(schedule, weight_decay=0.1)
     state = local.init(params)
-    for gradient, after in zip(gradients, found, strict=True):
+    for gradient, after in zip(gradients, after_steps, strict=True):
         change, state = local.update(gradient, state, params)
         params = jax.tree.map(jnp.add, params, change)
         np.testing.assert_allclose(after["w"], params["w"], rtol=1e-5, atol=1e-6)
 
 
-def test_the_first_step_of_adamw_is_as_long_as_the_rate():
+def test_the_first_adamw_step_has_the_length_of_the_rate():
     gradient = [{"w": jnp.array([3.0, -0.5])}]
     (after,) = updates(optimizers.adamw(), {"w": jnp.zeros(2)}, gradient, [0.02])
     np.testing.assert_allclose(after["w"], [-0.02, 0.02], rtol=1e-5)
 
 
-def test_a_rate_of_0_changes_nothing_but_the_state():
+def test_a_rate_of_0_changes_only_the_state():
     params = {"w": jnp.ones(2)}
     optimizer = optimizers.adamw()
     state = optimizer.init_state(params)

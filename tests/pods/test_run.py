@@ -1,4 +1,4 @@
-"""Whole runs of T5X's binaries on the project's gin files, and the local engine's."""
+"""Complete runs of T5X's binaries, compared with runs of the local engine."""
 
 import json
 import shutil
@@ -38,9 +38,9 @@ def parameters(path):
     return {name: source.read(name) for name in source.shapes()}
 
 
-def assert_same_parameters(found, expected, atol=0.0):
-    assert found.keys() == expected.keys()
-    for name, array in found.items():
+def assert_same_parameters(actual, expected, atol=0.0):
+    assert actual.keys() == expected.keys()
+    for name, array in actual.items():
         np.testing.assert_allclose(array, expected[name], rtol=0, atol=atol)
 
 
@@ -50,7 +50,7 @@ def steps_of(folder):
 
 @pytest.fixture(scope="module")
 def start(tiny_settings, tmp_path_factory):
-    """A student of a few local steps: the run's folder and, for T5X, its weights."""
+    """Trains a student locally for a few steps; returns it as a T5X checkpoint."""
     folder = tmp_path_factory.mktemp("start")
     files, bindings = tiny_settings(
         MODEL_DIR=str(folder / "local"), TRAIN_STEPS=20, EVAL_PERIOD=20
@@ -58,14 +58,16 @@ def start(tiny_settings, tmp_path_factory):
     cli.configure(files, bindings)
     loop.train()
     gin.clear_config()
-    # As public checkpoints name them: the step of a long pretraining.
+    # Named like public checkpoints, after the last step of a long pretraining.
     path = folder / "checkpoint_1000000"
     convert.convert(str(folder / "local"), str(path), "t5x")
     return path
 
 
 @pytest.mark.slow
-def test_fifty_steps_are_the_same_curve(start, run_t5x, run_local, scalars, tmp_path):
+def test_fifty_steps_give_the_local_engines_curves(
+    start, run_t5x, run_local, scalars, tmp_path
+):
     macros = {
         "INITIAL_CHECKPOINT_PATH": str(start),
         "TRAIN_STEPS": 50,
@@ -83,7 +85,7 @@ def test_fifty_steps_are_the_same_curve(start, run_t5x, run_local, scalars, tmp_
         np.testing.assert_allclose(
             list(pod[name].values()), list(local[name].values()), atol=1e-4, rtol=0
         )
-    # It is a curve: the loss falls, and the rate to 0.
+    # The run is not trivial: the loss falls, and the learning rate decays to 0.
     assert local["loss"][50] < 0.9 * local["loss"][1]
     assert pod["learning_rate"][1] == pytest.approx(0.01)
     assert pod["learning_rate"][50] == pytest.approx(0.01 / 50, rel=1e-4)
@@ -99,9 +101,9 @@ def test_fifty_steps_are_the_same_curve(start, run_t5x, run_local, scalars, tmp_
 
 
 @pytest.fixture(scope="module")
-def answers(tiny_settings, start):
-    """The local engine's answers for the test split, and its accuracy."""
-    folder = start.parent / "answers"
+def local_predictions(tiny_settings, start):
+    """Returns the local engine's predictions for the test split and their accuracy."""
+    folder = start.parent / "predictions"
     files, bindings = tiny_settings()
     scores = _evaluate_locally(files, bindings, start, folder)
     (path,) = folder.glob("**/*tiny_predict.jsonl")
@@ -126,27 +128,34 @@ def _evaluate_locally(files, bindings, checkpoint, folder):
         gin.clear_config()
 
 
-def test_eval_gives_the_local_engines_score(start, answers, run_t5x, tmp_path):
+def test_eval_gives_the_local_engines_score(
+    start, local_predictions, run_t5x, tmp_path
+):
     run_t5x(
         "eval", CHECKPOINT_PATH=str(start), EVAL_OUTPUT_DIR=str(tmp_path / "scores")
     )
     path = tmp_path / "scores/inference_eval/tiny_predict-metrics.jsonl"
-    found = json.loads(path.read_text().splitlines()[-1])
-    assert found["accuracy"] == pytest.approx(answers[1]["tiny_predict"]["accuracy"])
+    scores = json.loads(path.read_text().splitlines()[-1])
+    expected = local_predictions[1]["tiny_predict"]["accuracy"]
+    assert scores["accuracy"] == pytest.approx(expected)
 
 
-def test_infer_gives_the_local_engines_answers(start, answers, run_t5x, tmp_path):
+def test_infer_gives_the_local_engines_predictions(
+    start, local_predictions, run_t5x, tmp_path
+):
     run_t5x(
         "infer", CHECKPOINT_PATH=str(start), INFER_OUTPUT_DIR=str(tmp_path / "answers")
     )
     (path,) = tmp_path.glob("answers/tiny_predict-*.jsonl-00000-of-00001")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    found = {row["inputs"]["inputs_pretokenized"]: row["prediction"] for row in rows}
-    assert found == answers[0] and len(set(found.values())) > 1
+    predictions = {
+        row["inputs"]["inputs_pretokenized"]: row["prediction"] for row in rows
+    }
+    assert predictions == local_predictions[0] and len(set(predictions.values())) > 1
     assert all(row["aux"]["scores"] < 0 for row in rows)
 
 
-def test_paths_may_be_relative(run_t5x, monkeypatch, tmp_path):
+def test_relative_paths_work(run_t5x, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     run_t5x(MODEL_DIR="pod")
     assert steps_of(tmp_path / "pod")[-1] == 2
@@ -161,7 +170,7 @@ def test_paths_may_be_relative(run_t5x, monkeypatch, tmp_path):
     )
 
 
-def test_a_local_run_goes_on_from_t5xs_checkpoint(start, run_t5x, run_local, tmp_path):
+def test_a_local_run_starts_from_a_t5x_checkpoint(start, run_t5x, run_local, tmp_path):
     macros = {"EVAL_PERIOD": 5, "DROPOUT_RATE": 0.0, "TRAIN_STEPS": 5}
     run_t5x(MODEL_DIR=str(tmp_path / "pod"), **macros)
     checkpoint = tmp_path / "pod/checkpoint_5"
@@ -176,8 +185,8 @@ def test_a_local_run_goes_on_from_t5xs_checkpoint(start, run_t5x, run_local, tmp
 
 
 @pytest.mark.parametrize("form", ["t5x", "t5x_orbax"])
-def test_t5x_goes_on_from_either_format(start, form, run_t5x, tmp_path):
-    """The step begins at 0, and so do the optimiser and the relative steps."""
+def test_t5x_starts_from_either_format(start, form, run_t5x, tmp_path):
+    """The step, the optimizer and the relative steps start from 0."""
     path = tmp_path / "checkpoint_700"
     convert.convert(str(start), str(path), form)
     last, state = run_t5x(
@@ -196,9 +205,9 @@ def test_t5x_goes_on_from_either_format(start, form, run_t5x, tmp_path):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        ({"NUM_ENCODER_LAYERS": 2}, "student encoder/layers_1/.* and 8 more"),
-        ({"LOGITS_VIA_EMBEDDING": True}, "has decoder/logits_dense/kernel, only"),
-        ({"extra_files": ["t5x/scalable.gin"]}, "student decoder/decoder/.* more"),
+        ({"NUM_ENCODER_LAYERS": 2}, "student: encoder/layers_1/.* and 8 more"),
+        ({"LOGITS_VIA_EMBEDDING": True}, "checkpoint: decoder/logits_dense/kernel; "),
+        ({"extra_files": ["t5x/scalable.gin"]}, "student: decoder/decoder/.* more"),
     ],
     ids=["layers", "output", "scanned"],
 )
@@ -207,7 +216,7 @@ def test_a_checkpoint_of_another_network_is_an_error(
 ):
     path = tmp_path / "checkpoint_700"
     convert.convert(str(start), str(path), form)
-    with pytest.raises(UserError, match=f"of another network .* {message}"):
+    with pytest.raises(UserError, match=f"holds another network .* {message}"):
         run_t5x(
             MODEL_DIR=str(tmp_path / "pod"),
             INITIAL_CHECKPOINT_PATH=str(path),
@@ -227,7 +236,7 @@ def test_a_checkpoint_of_another_width_is_an_error(start, form, run_t5x, tmp_pat
         )
 
 
-def test_a_checkpoint_that_is_not_there_is_an_error(run_t5x, tmp_path):
+def test_a_missing_checkpoint_is_an_error(run_t5x, tmp_path):
     with pytest.raises(AssertionError, match="checkpoint_5"):
         run_t5x(
             MODEL_DIR=str(tmp_path / "pod"),
@@ -235,27 +244,28 @@ def test_a_checkpoint_that_is_not_there_is_an_error(run_t5x, tmp_path):
         )
 
 
-def test_a_table_with_too_few_rows_is_an_error(run_t5x, tmp_path):
+def test_too_few_embedding_rows_are_an_error(run_t5x, tmp_path):
     with pytest.raises(UserError, match="VOCAB_SIZE is 128, expected at least .* 204"):
         run_t5x(MODEL_DIR=str(tmp_path), VOCAB_SIZE=128)
 
 
 @pytest.mark.slow
-def test_a_run_that_goes_on_ends_as_one_that_never_stopped(run_t5x, scalars, tmp_path):
+def test_a_resumed_run_is_identical_to_an_uninterrupted_run(run_t5x, scalars, tmp_path):
     macros = {"EVAL_PERIOD": 2, "TRAIN_STEPS": 4, "RANDOM_SEED": 5, "DROPOUT_RATE": 0.1}
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    _, expected = run_t5x(MODEL_DIR=str(whole), **macros)
-    for step in steps_of(whole)[:-1]:
-        shutil.copytree(whole / f"checkpoint_{step}", stopped / f"checkpoint_{step}")
+    uninterrupted, stopped = tmp_path / "uninterrupted", tmp_path / "stopped"
+    _, expected = run_t5x(MODEL_DIR=str(uninterrupted), **macros)
+    for step in steps_of(uninterrupted)[:-1]:
+        name = f"checkpoint_{step}"
+        shutil.copytree(uninterrupted / name, stopped / name)
     assert steps_of(stopped)[-1] == 2
-    _, found = run_t5x(MODEL_DIR=str(stopped), **macros)
-    jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
-    losses = [scalars(folder / "train")["loss"] for folder in (whole, stopped)]
+    _, resumed = run_t5x(MODEL_DIR=str(stopped), **macros)
+    jax.tree.map(np.testing.assert_array_equal, resumed.params, expected.params)
+    losses = [scalars(folder / "train")["loss"] for folder in (uninterrupted, stopped)]
     assert list(losses[1]) == [3, 4]
     assert [losses[0][step] for step in (3, 4)] == list(losses[1].values())
 
 
-def test_the_best_and_the_last_checkpoint_stay(run_t5x, scalars, tmp_path):
+def test_the_best_and_the_last_checkpoint_are_kept(run_t5x, scalars, tmp_path):
     run_t5x(MODEL_DIR=str(tmp_path), TRAIN_STEPS=40, EVAL_PERIOD=5, LEARNING_RATE=0.02)
     accuracies = scalars(tmp_path / "inference_eval/tiny_predict")["eval/accuracy"]
     before = {step: value for step, value in accuracies.items() if step < 40}
@@ -266,7 +276,7 @@ def test_the_best_and_the_last_checkpoint_stay(run_t5x, scalars, tmp_path):
 
 
 def test_adafactor_and_a_method_without_rationales(run_t5x, scalars, tmp_path):
-    """The loss of a task that has no examples is logged as 0, never NaN."""
+    """The loss of a task without examples is logged as 0, never NaN."""
     run_t5x(
         method="finetune",
         raw=[

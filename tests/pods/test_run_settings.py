@@ -7,7 +7,7 @@ from dsbs_jax.errors import UserError  # noqa: E402
 from dsbs_jax.pods import run_settings  # noqa: E402
 
 
-def test_either_name_of_the_steps_counts():
+def test_relative_steps_replace_steps():
     assert run_settings.total_steps(100) == 100
     assert run_settings.total_steps(100, 7) == 7
 
@@ -24,7 +24,7 @@ def test_a_relative_path_is_made_absolute(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("path", ["/runs/cqa", "gs://bucket/run", None])
-def test_other_paths_stay(path):
+def test_other_paths_stay_unchanged(path):
     assert run_settings.absolute_path(path) == path
 
 
@@ -37,13 +37,13 @@ def test_other_paths_stay(path):
         ("single_task", "tiny_teacher_rationale_then_label"),
     ],
 )
-def test_the_best_checkpoint_is_chosen_by_the_label_task(tiny_jsonl, method, task):
+def test_the_label_task_selects_the_best_checkpoint(tiny_jsonl, method, task):
     mixture = registration.mixture_name("tiny", method, files=str(tiny_jsonl))
     name = run_settings.best_metric(mixture)
     assert name == f"inference_eval/{task}/eval/accuracy"
 
 
-def test_a_task_without_labels_has_no_best_checkpoint(tiny_jsonl):
+def test_a_task_without_labels_cannot_select_the_best_checkpoint(tiny_jsonl):
     registration.mixture_name("tiny", "step_by_step", files=str(tiny_jsonl))
-    with pytest.raises(UserError, match="no label task"):
+    with pytest.raises(UserError, match="expected a mixture with a label task"):
         run_settings.best_metric("tiny_teacher_rationale")

@@ -17,7 +17,7 @@ ROWS, SOURCE, TARGET = 8, 10, 6
 
 
 def uneven_batch(seed=0):
-    """A batch whose parts hold very different numbers of tokens of either task."""
+    """Returns a batch whose microbatches have very different token counts per task."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, TARGET + 1, ROWS)
     inside = np.arange(TARGET) < lengths[:, None]
@@ -38,7 +38,7 @@ def as_int32(batch):
 
 @pytest.fixture
 def make_trainer(make_pod_model, tmp_path):
-    """Makes a trainer and its state: (class, parts, schedule, optimizer)."""
+    """Creates a trainer and its state: (class, parts, schedule, optimizer)."""
 
     def make(
         cls=trainer.Trainer,
@@ -49,7 +49,7 @@ def make_trainer(make_pod_model, tmp_path):
         folder=None,
     ):
         model = make_pod_model(ALPHA=0.3)
-        # Plain gradient descent: what the parameters lose is the gradient.
+        # Gradient descent with rate 1: the change of the parameters is the gradient.
         model.optimizer_def = optimizer or optimizers.TrainerScheduled(optax.sgd(1.0))
         partitioner = partitioning.PjitPartitioner(num_partitions=1)
         batch = as_int32(uneven_batch())
@@ -77,7 +77,7 @@ def make_trainer(make_pod_model, tmp_path):
 
 
 def one_step(made, step=0):
-    """What a step took from the parameters, and its metrics."""
+    """Runs one step; returns what it subtracted from the parameters, and metrics."""
     before = jax.device_get(made.train_state.params)
     batch = as_int32(uneven_batch())
     summary = made.train(iter([batch]), 1, start_step=step).result()
@@ -97,29 +97,29 @@ OURS = ("loss", "label_loss", "rationale_loss", "label_tokens", "rationale_token
 
 
 @pytest.mark.parametrize("parts", [2, 4])
-def test_microbatches_leave_gradients_and_metrics_as_they_are(make_trainer, parts):
-    whole, metrics = one_step(make_trainer(parts=1))
+def test_microbatches_do_not_change_gradients_and_metrics(make_trainer, parts):
+    expected, metrics = one_step(make_trainer(parts=1))
     summed, summed_metrics = one_step(make_trainer(parts=parts))
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6),
         summed,
-        whole,
+        expected,
     )
     for name in (*OURS, "accuracy"):
         np.testing.assert_allclose(
             summed_metrics[name], metrics[name], rtol=1e-5, err_msg=name
         )
     assert metrics["label_tokens"] > 0 and metrics["rationale_tokens"] > 0
-    assert max(float(np.abs(g).max()) for g in jax.tree.leaves(whole)) > 1e-3
+    assert max(float(np.abs(g).max()) for g in jax.tree.leaves(expected)) > 1e-3
 
 
-def test_t5xs_own_trainer_would_add_up_the_parts_means(make_trainer):
-    whole, _ = one_step(make_trainer(t5x_trainer.Trainer, parts=1))
+def test_t5xs_own_trainer_adds_the_means_of_microbatches(make_trainer):
+    expected, _ = one_step(make_trainer(t5x_trainer.Trainer, parts=1))
     summed, _ = one_step(make_trainer(t5x_trainer.Trainer, parts=2))
-    assert largest_difference(whole, summed) > 1e-2
+    assert largest_difference(expected, summed) > 1e-2
 
 
-def test_counts_of_the_whole_batch_stand_in_every_row():
+def test_every_row_has_the_counts_of_the_global_batch():
     batch = as_int32(uneven_batch())
     counts = trainer.with_token_counts(batch)[trainer.TOKEN_COUNTS]
     assert counts.shape == (ROWS, 2)
@@ -136,13 +136,13 @@ def make_optimizer(name):
 
 
 @pytest.mark.parametrize("name", ["adamw", "adafactor"])
-def test_the_rate_that_is_logged_is_the_rate_that_is_used(make_trainer, name):
+def test_the_logged_learning_rate_is_the_one_that_is_used(make_trainer, name):
     def run(schedule):
         made = make_trainer(schedule=schedule, optimizer=make_optimizer(name), step=2)
-        made._caught_up = True
+        made._skipped_seen_batches = True
         return one_step(made, step=2)
 
-    # Half-way between 0.2 and 0.
+    # Step 2 of 4: halfway between 0.2 and 0.
     scheduled, metrics = run(schedules.linear_decay(0.2, 4))
     same, _ = run(lambda step: 0.1)
     half, _ = run(lambda step: 0.05)
@@ -156,7 +156,7 @@ def largest_norm(tree):
     return max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
 
 
-def test_a_restarted_run_reads_again_what_it_has_seen(make_trainer):
+def test_a_resumed_run_skips_the_batches_it_has_seen(make_trainer):
     made = make_trainer(step=3)
     seen = []
 
@@ -171,10 +171,12 @@ def test_a_restarted_run_reads_again_what_it_has_seen(make_trainer):
     made.train(source, 2, start_step=4).result()
     assert seen == [0, 1, 2, 3, 4, 5]
     made.close()
-    alone = make_trainer(step=3)
-    alone._caught_up = True
-    alone.train(
+    reference = make_trainer(step=3)
+    reference._skipped_seen_batches = True
+    reference.train(
         (as_int32(uneven_batch(n)) for n in (3, 4, 5)), 3, start_step=3
     ).result()
-    alone.close()
-    assert largest_difference(made.train_state.params, alone.train_state.params) == 0
+    reference.close()
+    assert (
+        largest_difference(made.train_state.params, reference.train_state.params) == 0
+    )

@@ -1,4 +1,4 @@
-"""launch/pod_in_small.sh: several processes of t5x.train, joined on this machine."""
+"""Tests of launch/local_pod.sh: connected processes of t5x.train on one machine."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 from dsbs_jax import cli  # noqa: E402
 
 pytestmark = pytest.mark.slow
-SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "launch/pod_in_small.sh"
+SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "launch/local_pod.sh"
 RUN = {"TRAIN_STEPS": 12, "EVAL_PERIOD": 3, "NUM_MICROBATCHES": 2, "RANDOM_SEED": 2}
 
 
@@ -60,7 +60,7 @@ def start_pod(pod_settings, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finish(start_pod):
-    """Runs the script to its end: the same arguments."""
+    """Runs the script until it ends; takes the arguments of `start_pod`."""
 
     def run(*arguments):
         pod, logs = start_pod(*arguments)
@@ -73,19 +73,19 @@ def finish(start_pod):
 
 
 @pytest.fixture(scope="module")
-def alone(finish, tmp_path_factory):
-    """One process with one device."""
-    folder = tmp_path_factory.mktemp("alone")
+def single_process(finish, tmp_path_factory):
+    """Runs one process with one device and returns its run folder."""
+    folder = tmp_path_factory.mktemp("single")
     finish(folder, 1, 1, (1, 1))
     return folder
 
 
 def assert_same_losses(scalars, folder, expected):
     for name in ("loss", "label_loss", "rationale_loss"):
-        found, wanted = (scalars(f / "train")[name] for f in (folder, expected))
-        assert found and found.keys() <= wanted.keys() == set(range(1, 13))
+        losses, wanted = (scalars(f / "train")[name] for f in (folder, expected))
+        assert losses and losses.keys() <= wanted.keys() == set(range(1, 13))
         np.testing.assert_allclose(
-            list(found.values()), [wanted[step] for step in found], atol=1e-4, rtol=0
+            list(losses.values()), [wanted[step] for step in losses], atol=1e-4, rtol=0
         )
 
 
@@ -100,16 +100,16 @@ def assert_same_losses(scalars, folder, expected):
     ],
     ids=["2x2-data", "2x2-both", "2x1-model", "4x1-data", "4x1-both"],
 )
-def test_losses_are_those_of_one_process(
-    finish, alone, scalars, tmp_path, processes, devices, submesh, mesh
+def test_losses_match_those_of_one_process(
+    finish, single_process, scalars, tmp_path, processes, devices, submesh, mesh
 ):
     logs = finish(tmp_path, processes, devices, submesh)
     outputs = [path.read_text() for path in logs.glob("*.log")]
     assert len(outputs) == processes
     assert all(f"global_mesh devices shape: {mesh}" in text for text in outputs)
-    assert_same_losses(scalars, tmp_path, alone)
+    assert_same_losses(scalars, tmp_path, single_process)
     metrics = "inference_eval/tiny_predict-metrics.jsonl"
-    assert (tmp_path / metrics).read_text() == (alone / metrics).read_text()
+    assert (tmp_path / metrics).read_text() == (single_process / metrics).read_text()
 
 
 def alive(pid):
@@ -120,11 +120,11 @@ def alive(pid):
     return True
 
 
-def test_a_killed_process_ends_the_job_and_it_goes_on(
-    start_pod, finish, alone, scalars, tmp_path
+def test_a_killed_process_stops_the_job_which_resumes_when_restarted(
+    start_pod, finish, single_process, scalars, tmp_path
 ):
     pod, _ = start_pod(tmp_path, 2, 1, (1, 1))
-    pids = [int(re.search(r"is (\d+),", pod.stdout.readline())[1]) for _ in range(2)]
+    pids = [int(re.search(r"pid (\d+),", pod.stdout.readline())[1]) for _ in range(2)]
     deadline = time.monotonic() + 300
     while not (tmp_path / "checkpoint_3").exists():
         assert pod.poll() is None and time.monotonic() < deadline
@@ -132,9 +132,9 @@ def test_a_killed_process_ends_the_job_and_it_goes_on(
     os.kill(pids[1], signal.SIGKILL)
     _, err = pod.communicate(timeout=30)
     assert pod.returncode == 1
-    assert "error: process" in err and "the others are ended too" in err
+    assert f"error: pid {pids[1]} failed" in err and "stopping all processes" in err
     assert not any(map(alive, pids))
     assert not (tmp_path / "checkpoint_12").exists()
     finish(tmp_path, 2, 1, (1, 1))
     assert (tmp_path / "checkpoint_12").exists()
-    assert_same_losses(scalars, tmp_path, alone)
+    assert_same_losses(scalars, tmp_path, single_process)
