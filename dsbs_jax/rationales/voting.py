@@ -16,7 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from dsbs_jax.data import completions as parsers
-from dsbs_jax.data import jsonl, metrics
+from dsbs_jax.data import dataset_spec, jsonl
+from dsbs_jax.data.completions import ParsedCompletion
+from dsbs_jax.data.metrics import Metric
 from dsbs_jax.data.records import Record, check_text
 from dsbs_jax.errors import UserError
 
@@ -80,12 +82,37 @@ def vote(
 
     Raises:
         ValueError: There is no completion.
-        KeyError: `dataset` has no rule.
+        UserError: `dataset` has no spec.
     """
-    if not completions:
+    spec = dataset_spec.get(dataset)
+    parsed = [spec.parse(text, teacher) for text in completions]
+    return vote_parsed(id, input, label, parsed, spec.metric, completions)
+
+
+def vote_parsed(
+    id: str,
+    input: str,
+    label: str | None,
+    parsed: Sequence[ParsedCompletion],
+    metric: Metric,
+    completions: Sequence[str] = (),
+) -> VotedExample:
+    """Counts the votes of samples that are already parsed.
+
+    Args:
+        id: The id of the input.
+        input: The text of the input.
+        label: The human label, or None. It has no vote.
+        parsed: The samples, at least one.
+        metric: Compares labels.
+        completions: The raw text of each sample, where it is known.
+
+    Raises:
+        ValueError: There is no sample.
+    """
+    if not parsed:
         raise ValueError(f"{id}: no completion to decide by")
-    parsed = tuple(parsers.parse(dataset, text, teacher) for text in completions)
-    ballots = count_votes(parsed, metrics.correct_fn(dataset))
+    ballots = count_votes(parsed, metric.is_correct)
     # Sorting is stable: of candidates with as many votes the first stays first.
     ranked = sorted(ballots, key=len, reverse=True)
     winners = ranked[0] if ranked else []
@@ -96,7 +123,7 @@ def vote(
         input=input,
         label=label,
         completions=tuple(completions),
-        parsed=parsed,
+        parsed=tuple(parsed),
         teacher_label=winners[0].label if winners else None,
         rationale=rationale,
         votes=len(winners),
