@@ -19,8 +19,8 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    # The folders that people and launch scripts open by hand stand at the top of the
-    # repository; installed, they are part of the package.
+    # gin/ and tasks/ are at the top of the repository, where users look for them. The
+    # installed package contains them as dsbs_jax.configs and dsbs_jax.tasks.
     packages=[
         "dsbs_jax",
         *(
@@ -33,6 +33,7 @@ setuptools.setup(
     ],
     package_dir={"dsbs_jax.tasks": "tasks", "dsbs_jax.configs": "gin"},
     package_data={
+        "dsbs_jax": ["py.typed"],
         "dsbs_jax.configs": ["*/*.gin"],
         "dsbs_jax.teacher": ["prompts/*.txt"],
     },
@@ -51,16 +52,17 @@ setuptools.setup(
         "tensorflow-text>=2.21.1",
         "sentencepiece>=0.2.3",
         "etils[epath]>=1.15.0",
-        # The teacher's client, and the transport whose errors it raises.
+        # The teacher's client, and the HTTP library whose errors it raises.
         "openai>=3.52.0",
         "httpx2>=2.12.0",
         # Settings and flags.
+        "msgspec>=0.19.0",
         "gin-config>=0.5.0",
         "absl-py>=2.5.1",
         # Published weights and vocabularies.
         "huggingface-hub>=2.4.0",
         "safetensors>=0.8.0",
-        # What people look at: TensorBoard, plots, progress.
+        # TensorBoard, plots and progress bars.
         "clu>=0.0.12",
         "tensorboard>=2.21.0",
         "matplotlib>=3.11.2",
@@ -69,9 +71,9 @@ setuptools.setup(
     extras_require={
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
-        # Reading pytorch_model.bin; the tests of parity and against a real server.
+        # To read pytorch_model.bin; for the tests of parity and with a real server.
         "hf": ["torch>=2.13.0", "transformers[serving]>=5.23.0"],
-        # What T5X imports; itself, airio and jestimator come from launch/t5x.txt.
+        # What T5X imports. launch/t5x.txt installs T5X, airio and jestimator.
         "t5x": [
             "cached-property>=2.0.1",
             "chex>=0.1.92",
@@ -80,6 +82,20 @@ setuptools.setup(
             "jaxtyping>=0.3.11",
             "ml-collections>=1.1.0",
         ],
-        "test": ["pytest>=9.2.0", "hypothesis>=6.170.15", "ruff>=0.17.5"],
+        "test": [
+            "pytest>=8.0.0",
+            "hypothesis>=6.100.0",
+            "pytest-cov>=6.0.0",
+            # The formatter's output depends on the version.
+            "ruff>=0.17.5",
+            "mypy>=2.0.0",
+            "import-linter>=2.6",
+            "build>=1.2.0",
+        ],
+        "docs": [
+            "mkdocs>=1.6.0",
+            "mkdocs-material>=9.6.0",
+            "mkdocstrings[python]>=1.0.0",
+        ],
     },
 )

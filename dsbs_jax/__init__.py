@@ -9,4 +9,4 @@ Axis letters used in every array docstring of this project:
     N  beams                     L  layers
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Runs the linter and every test: bash launch/test.sh [pytest arguments]
+# Runs the linter and the tests. Arguments go to pytest:
+#   bash launch/test.sh                  all tests, about ten minutes on two cores
+#   bash launch/test.sh -m "not slow"    the fast subset, under four minutes
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .

@@ -16,7 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/commands.sh
 : "${NAME:?}" "${ZONE:?}" "${TYPE:?}" "${RUN_DIR:?}"
 where=(--zone="$ZONE" ${PROJECT:+--project="$PROJECT"})
-# Text for the hosts' shells, which split it into words a second time: hence %q.
+# Text for the hosts' shells, which split it into words a second time: therefore %q.
 printf -v arguments ' %q' --gin_search_paths=gin "$@" "--gin.MODEL_DIR=$(literal "$RUN_DIR")"
 printf -v run_dir '%q/' "${RUN_DIR%/}"
 upload="gcloud storage cp - $run_dir"
