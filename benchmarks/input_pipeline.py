@@ -1,23 +1,25 @@
-"""How fast the input pipeline delivers batches: read, tokenized, mixed, cut and packed.
+"""Measures how fast the input pipeline delivers batches.
 
     python benchmarks/input_pipeline.py --release=datasets.zip --vocabulary=own.model
 
-CommonsenseQA's training rows with PaLM's rationales, as `dsbs_jax.train` reads them,
-without a student. Compare with the pairs a second of `throughput.py`.
+It reads, tokenizes, mixes, trims and packs CommonsenseQA's training rows with PaLM's
+rationales, as `dsbs_jax.train` does, without a student. Compare the result with the
+pairs per second of `throughput.py`.
 """
 
 import argparse
 import time
 
 
-def parse() -> argparse.Namespace:
-    """The command's options."""
+def parse_options() -> argparse.Namespace:
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--release", required=True, help="the authors' data")
-    parser.add_argument("--vocabulary", required=True, help="a SentencePiece file")
-    parser.add_argument("--pairs", type=int, default=16, help="pairs a batch")
-    parser.add_argument("--batches", type=int, default=200, help="timed")
-    parser.add_argument("--width", type=int, default=512, help="of the student: D")
+    add = parser.add_argument
+    add("--release", required=True, help="the authors' data: datasets.zip or a folder")
+    add("--vocabulary", required=True, help="a SentencePiece file")
+    add("--pairs", type=int, default=16, help="pairs per batch")
+    add("--batches", type=int, default=200, help="timed batches")
+    add("--width", type=int, default=512, help="width D of the student")
     return parser.parse_args()
 
 
@@ -27,10 +29,10 @@ def main(options: argparse.Namespace) -> None:
 
     from dsbs_jax.data import features, registration
     from dsbs_jax.local import datasets, packing
-    from dsbs_jax.released import reader as released
+    from dsbs_jax.released import reader
 
     gin.bind_parameter("student_vocabulary.path", options.vocabulary)
-    read = released.open_release(options.release).read("cqa", "palm", None)
+    read = reader.open_release(options.release).read("cqa", "palm", None)
     splits = {name: split.records for name, split in read.items()}
     registration.register_records("bench", splits)
     lengths = {"inputs": 1024, "targets": 256, "task_ids": 256}
@@ -38,13 +40,13 @@ def main(options: argparse.Namespace) -> None:
         "bench_teacher_step_by_step", lengths, 2 * options.pairs
     )
     batches = datasets.training_batches(config)
-    began = time.perf_counter()
+    start = time.perf_counter()
     next(batches)
-    first = time.perf_counter() - began
-    began = time.perf_counter()
+    first = time.perf_counter() - start
+    start = time.perf_counter()
     for _ in range(options.batches):
         packing.pack(next(batches), options.width // 2)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     ids = features.student_vocabulary().vocab_size
     print(
         f"{options.batches * options.pairs / seconds:,.0f} pairs/s, the first batch "
@@ -53,4 +55,4 @@ def main(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main(parse())
+    main(parse_options())

@@ -1,43 +1,71 @@
-"""What training needs of memory, as XLA's compiler plans it for virtual devices.
+"""Estimates the memory of training per device, from XLA's plan for virtual CPU devices.
 
     python benchmarks/memory.py --size=base --rows=128 --microbatches=8
     python benchmarks/memory.py --size=large --devices=8 --partitions=4
 
-Compiles the local engine's training step for that many CPU devices, without a weight
-being made, and prints what one device holds: parameters and optimiser state, and the
-most that a step needs besides. Another backend's plan differs, so it is an estimate.
+Compiles the local engine's training step for the given number of CPU devices, without
+creating weights, and prints a row of a table: memory per device for parameters and
+optimizer state, the temporary memory of a step, and their sum, in GiB. The plan of
+another backend differs, so the result is an estimate.
 """
 
 import argparse
 import os
 
+GIB = 2**30
 
-def parse() -> argparse.Namespace:
-    """The command's options."""
+
+def parse_options() -> argparse.Namespace:
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--size", default="base", help="a file of gin/sizes")
-    parser.add_argument("--rows", type=int, default=128, help="of a batch: B")
-    parser.add_argument("--source", type=int, default=128, help="tokens of a row: S")
-    parser.add_argument("--target", type=int, default=96, help="tokens of a row: T")
-    parser.add_argument("--microbatches", type=int, default=1)
-    parser.add_argument("--remat", action="store_true")
-    parser.add_argument("--scan", action="store_true", help="one layer for all")
-    parser.add_argument("--dtype", default="bfloat16", help="of activations")
-    parser.add_argument("--devices", type=int, default=1)
-    parser.add_argument("--partitions", type=int, default=1, help="devices a student")
+    add = parser.add_argument
+    add("--size", default="base", help="a file of gin/sizes")
+    add("--rows", type=int, default=128, help="rows of a batch: B")
+    add("--source", type=int, default=128, help="source tokens of a row: S")
+    add("--target", type=int, default=96, help="target tokens of a row: T")
+    add("--microbatches", type=int, default=1, help="parts of a batch")
+    add("--remat", action="store_true", help="recompute layers in the backward pass")
+    add("--scan", action="store_true", help="compile one layer for each stack")
+    add("--dtype", default="bfloat16", help="type of activations")
+    add("--devices", type=int, default=1, help="virtual devices")
+    add("--partitions", type=int, default=1, help="devices per copy of the student")
     return parser.parse_args()
 
 
 def main(options: argparse.Namespace) -> None:
-    """Compiles one step and prints a line of a table."""
-    import gin
+    """Compiles one step and prints a row of a table."""
     import jax
-    import numpy as np
+
+    from dsbs_jax.local import optimizers, partitioning, state, step
+
+    model = make_model(options)
+    partitioner = partitioning.Partitioner(options.partitions)
+    optimizer = optimizers.adamw(optimizers.linear_decay(5e-5, 10_000))
+    abstract = state.abstract_state(model, optimizer, partitioner)
+    train_step = step.make_train_step(
+        model, optimizer, partitioner, 0.5, options.microbatches
+    )
+    batch = abstract_batch(options, partitioner.batch)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    plan = train_step.lower(abstract, batch, key).compile().memory_analysis()
+    weights = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
+    held = plan.argument_size_in_bytes / GIB
+    temporary = plan.temp_size_in_bytes / GIB
+    print(
+        f"| {options.size} | {weights / 1e6:,.0f} M | {options.devices} x "
+        f"{options.partitions} | {options.rows} x ({options.source} + "
+        f"{options.target}) | {options.microbatches} | {options.dtype} | {held:.1f} | "
+        f"{temporary:.1f} | {held + temporary:.1f} |"
+    )
+
+
+def make_model(options: argparse.Namespace) -> object:
+    """Creates the network of a size."""
+    import gin
 
     from dsbs_jax import cli
-    from dsbs_jax.local import optimizers, partitioning, state, step
     from dsbs_jax.student.network import Transformer
-    from dsbs_jax.weights import loading as weights
+    from dsbs_jax.weights import loading
 
     cli.configure(
         [f"sizes/{options.size}.gin", "local/student.gin"],
@@ -47,41 +75,29 @@ def main(options: argparse.Namespace) -> None:
             f"SCAN_LAYERS = {options.scan}",
         ],
     )
-    model = Transformer(weights.student_config())
+    model = Transformer(loading.student_config())
     gin.clear_config()
-    partitioner = partitioning.Partitioner(options.partitions)
-    optimizer = optimizers.adamw(optimizers.linear_decay(5e-5, 10_000))
-    abstract = state.abstract_state(model, optimizer, partitioner)
-    batch = {
-        name: jax.ShapeDtypeStruct(
-            (options.rows, length), np.int32, sharding=partitioner.batch
-        )
-        for side, length in (("encoder", options.source), ("decoder", options.target))
-        for name in (
-            ["encoder_input_tokens"]
-            if side == "encoder"
-            else ["decoder_input_tokens", "decoder_target_tokens", "decoder_task_ids"]
-        )
+    return model
+
+
+def abstract_batch(options: argparse.Namespace, sharding: object) -> dict:
+    """Describes a batch: int32 features, encoder [B, S] and decoder [B, T]."""
+    import jax
+
+    lengths = {
+        "encoder_input_tokens": options.source,
+        "decoder_input_tokens": options.target,
+        "decoder_target_tokens": options.target,
+        "decoder_task_ids": options.target,
     }
-    train_step = step.make_train_step(
-        model, optimizer, partitioner, 0.5, options.microbatches
-    )
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    planned = train_step.lower(abstract, batch, key).compile().memory_analysis()
-    count = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
-    gib = 2**30
-    held = planned.argument_size_in_bytes / gib
-    more = planned.temp_size_in_bytes / gib
-    print(
-        f"| {options.size} | {count / 1e6:,.0f} M | {options.devices} x "
-        f"{options.partitions} | {options.rows} x ({options.source} + "
-        f"{options.target}) | {options.microbatches} | {options.dtype} | {held:.1f} | "
-        f"{more:.1f} | {held + more:.1f} |"
-    )
+    return {
+        name: jax.ShapeDtypeStruct((options.rows, length), "int32", sharding=sharding)
+        for name, length in lengths.items()
+    }
 
 
 if __name__ == "__main__":
-    chosen = parse()
+    chosen = parse_options()
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["XLA_FLAGS"] = (
         f"{os.environ.get('XLA_FLAGS', '')} "

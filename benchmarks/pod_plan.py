@@ -1,63 +1,77 @@
-"""What a run on T5X needs of a pod: memory of a device, operations, time.
+"""Estimates what a run on T5X needs of a pod: memory per device, operations and time.
 
     python benchmarks/pod_plan.py --size=base --devices=4 --microbatches=4
     python benchmarks/pod_plan.py --size=xxl --devices=32 --partitions=8 --scalable \
       --parameter_dims=2 --rows=64 --steps=4000
 
-Compiles the training step that `t5x.train` runs, for that many virtual CPU devices,
-with activations in bfloat16 and without a weight being made, and prints a line of a
-table. Memory is what XLA plans for a CPU device, so an estimate for others. Operations
-are counted from shapes: 6 for each weight that a token meets (2 forward, 4 backward;
-embeddings look up and count nothing), 12 for each pair of positions, head and head
-width that attention compares; with layers computed again (`--scalable`), a third more
-is executed and not counted. Time is operations / (devices x --peak x --utilisation), an
-estimate: nothing was measured on a pod.
+Compiles the training step of `t5x.train` for the given number of virtual CPU devices,
+with activations in bfloat16 and without creating weights, and prints a row of a table.
+
+- Memory is XLA's plan for a CPU device, so it is an estimate for other devices.
+- Operations are counted from shapes: 6 for each weight that a token is multiplied with
+  (2 forward, 4 backward; embedding lookups count nothing), and 12 for each pair of
+  positions that attention compares, times heads and head width. The recomputed layers
+  of `--scalable` execute a third more, which is not counted.
+- Time is operations / (devices x --peak x --utilisation), in hours. Nothing was
+  measured on a pod.
 """
 
 import argparse
 import os
 
+GIB = 2**30
 
-def parse() -> argparse.Namespace:
-    """The command's options."""
+
+def parse_options() -> argparse.Namespace:
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--size", default="base", help="a file of gin/sizes")
-    parser.add_argument("--rows", type=int, default=128, help="of a batch: B")
-    parser.add_argument("--source", type=int, default=128, help="tokens of a row: S")
-    parser.add_argument("--target", type=int, default=96, help="tokens of a row: T")
-    parser.add_argument("--microbatches", type=int, default=1)
-    parser.add_argument("--devices", type=int, default=4)
-    parser.add_argument("--partitions", type=int, default=1, help="devices a student")
-    parser.add_argument("--parameter_dims", type=int, default=1, choices=(1, 2))
-    parser.add_argument("--scalable", action="store_true", help="the scanned network")
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--peak", type=float, default=275.0, help="TFLOP/s; v4: 275")
-    parser.add_argument("--utilisation", type=float, default=0.4)
+    add = parser.add_argument
+    add("--size", default="base", help="a file of gin/sizes")
+    add("--rows", type=int, default=128, help="rows of a batch: B")
+    add("--source", type=int, default=128, help="source tokens of a row: S")
+    add("--target", type=int, default=96, help="target tokens of a row: T")
+    add("--microbatches", type=int, default=1, help="parts of a batch")
+    add("--devices", type=int, default=4, help="virtual devices")
+    add("--partitions", type=int, default=1, help="devices per copy of the student")
+    add(
+        "--parameter_dims",
+        type=int,
+        default=1,
+        choices=(1, 2),
+        help="2 shards parameters over the copies too",
+    )
+    add("--scalable", action="store_true", help="T5X's scanned network")
+    add("--steps", type=int, default=10_000, help="steps of the run")
+    add("--peak", type=float, default=275.0, help="TFLOP/s of a device; TPU v4: 275")
+    add("--utilisation", type=float, default=0.4, help="share of --peak, 0 to 1")
     return parser.parse_args()
 
 
-def operations(config: object, rows: int, source: int, target: int) -> float:
-    """Operations of one training step, from the student's shape.
+def step_flops(config: object, rows: int, source: int, target: int) -> float:
+    """Counts the operations of one training step.
 
     Args:
-        config: T5X's `T5Config`.
-        rows: B.
-        source: S.
-        target: T.
+        config: The dimensions, T5X's `T5Config`.
+        rows: Rows of the batch, B.
+        source: Source tokens of a row, S.
+        target: Target tokens of a row, T.
     """
-    attention = 4 * config.emb_dim * config.num_heads * config.head_dim
-    mlp = (1 + len(config.mlp_activations)) * config.emb_dim * config.mlp_dim
-    head = config.emb_dim * config.vocab_size
     encoder, decoder = config.num_encoder_layers, config.num_decoder_layers
-    # Keys and values of the decoder's second attention are made of source tokens.
-    weights = source * (encoder * (attention + mlp) + decoder * attention // 2)
-    weights += target * (decoder * (attention * 3 // 2 + mlp) + head)
+    joined = config.num_heads * config.head_dim
+    # Weights of one layer's self-attention, of its MLP, and of the output.
+    attention = 4 * config.emb_dim * joined
+    mlp = (1 + len(config.mlp_activations)) * config.emb_dim * config.mlp_dim
+    output = config.emb_dim * config.vocab_size
+    # Cross-attention has the weights of self-attention: queries and output for target
+    # tokens (half of them), keys and values for source tokens (the other half).
+    products = source * (encoder * (attention + mlp) + decoder * attention // 2)
+    products += target * (decoder * (attention + attention // 2 + mlp) + output)
     pairs = encoder * source**2 + decoder * (target**2 + target * source)
-    return rows * (6 * weights + 12 * pairs * config.num_heads * config.head_dim)
+    return rows * (6 * products + 12 * pairs * joined)
 
 
 def make_model(options: argparse.Namespace) -> object:
-    """The model as gin binds it."""
+    """Creates the model from the gin files."""
     import gin
 
     from dsbs_jax import cli
@@ -70,24 +84,30 @@ def make_model(options: argparse.Namespace) -> object:
     return gin.get_configurable(models.DistillationModel)()
 
 
-def make_trainer(model: object, options: argparse.Namespace) -> tuple:
-    """The trainer, the abstract state and the abstract batch of a run."""
+def abstract_batch(options: argparse.Namespace) -> dict:
+    """Describes a batch: int32 features, encoder [B, S] and decoder [B, T]."""
+    import jax
+
+    names = ("input_tokens", "target_tokens", "loss_weights", "task_ids")
+    lengths = {f"decoder_{name}": options.target for name in names}
+    lengths["encoder_input_tokens"] = options.source
+    return {
+        name: jax.ShapeDtypeStruct((options.rows, length), "int32")
+        for name, length in lengths.items()
+    }
+
+
+def make_trainer(model: object, options: argparse.Namespace, batch: dict) -> tuple:
+    """Creates the trainer and the abstract train state of a run."""
     import jax
     from t5x import partitioning, utils
 
     from dsbs_jax.local import optimizers as schedules
     from dsbs_jax.pods import trainer
 
-    names = ("input_tokens", "target_tokens", "loss_weights", "task_ids")
-    lengths = {f"decoder_{name}": options.target for name in names}
-    lengths["encoder_input_tokens"] = options.source
-    batch = {
-        name: jax.ShapeDtypeStruct((options.rows, length), "int32")
-        for name, length in lengths.items()
-    }
     partitioner = partitioning.PjitPartitioner(
         num_partitions=None,
-        # Of virtual devices, as of all CPUs: processes x devices of each.
+        # T5X arranges CPU devices as processes x devices of each process.
         model_parallel_submesh=(1, options.partitions),
         logical_axis_rules=partitioning.standard_logical_axis_rules(
             parameter_partitioning_dims=options.parameter_dims
@@ -100,7 +120,7 @@ def make_trainer(model: object, options: argparse.Namespace) -> tuple:
         partitioner,
     )
     state = initializer.global_train_state_shape
-    made = trainer.Trainer(
+    created = trainer.Trainer(
         model=model,
         train_state=state,
         partitioner=partitioner,
@@ -111,39 +131,40 @@ def make_trainer(model: object, options: argparse.Namespace) -> tuple:
         learning_rate_fn=schedules.linear_decay(5e-5, options.steps),
         num_microbatches=options.microbatches,
     )
-    return made, state, batch
+    return created, state
 
 
 def main(options: argparse.Namespace) -> None:
-    """Compiles one step and prints a line of a table."""
+    """Compiles one step and prints a row of a table."""
     import jax
 
     model = make_model(options)
-    made, state, batch = make_trainer(model, options)
-    compiled = made._partitioner.compile(made._partitioned_train_step, state, batch)
-    planned = compiled.memory_analysis()
-    made.close()
-    gib = 2**30
-    held = planned.argument_size_in_bytes / gib
-    more = planned.temp_size_in_bytes / gib
-    count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    flops = operations(
+    batch = abstract_batch(options)
+    trainer, state = make_trainer(model, options, batch)
+    partitioner = trainer._partitioner
+    compiled = partitioner.compile(trainer._partitioned_train_step, state, batch)
+    trainer.close()
+    plan, mesh = compiled.memory_analysis(), partitioner.mesh.shape
+    held = plan.argument_size_in_bytes / GIB
+    temporary = plan.temp_size_in_bytes / GIB
+    weights = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    flops = step_flops(
         model.module.config, options.rows, options.source, options.target
     )
     rate = options.devices * options.peak * 1e12 * options.utilisation
-    mesh = made._partitioner.mesh.shape
+    sharding = ", parameters over both" if options.parameter_dims == 2 else ""
     print(
-        f"| {options.size} | {count / 1e6:,.0f} M | {mesh['data']} x {mesh['model']}"
-        f"{', parameters over both' if options.parameter_dims == 2 else ''} | "
+        f"| {options.size} | {weights / 1e6:,.0f} M | "
+        f"{mesh['data']} x {mesh['model']}{sharding} | "
         f"{options.rows} x ({options.source} + {options.target}) | "
-        f"{options.microbatches} | {held:.1f} | {more:.1f} | {held + more:.1f} | "
-        f"{flops / 1e12:,.1f} | {options.steps:,} | "
+        f"{options.microbatches} | {held:.1f} | {temporary:.1f} | "
+        f"{held + temporary:.1f} | {flops / 1e12:,.1f} | {options.steps:,} | "
         f"{options.steps * flops / rate / 3600:.2f} |"
     )
 
 
 if __name__ == "__main__":
-    chosen = parse()
+    chosen = parse_options()
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["XLA_FLAGS"] = (
         f"{os.environ.get('XLA_FLAGS', '')} "

@@ -26,7 +26,7 @@ archive=${TMPDIR:-/tmp}/dsbs_jax-$commit.tar.gz
 queue() { run gcloud compute tpus queued-resources "$1" "$NAME" "${where[@]}" "${@:2}"; }
 on_worker() { run gcloud compute tpus tpu-vm ssh "$NAME" "${where[@]}" --worker="$1" --command="$2"; }
 
-# Prints the state of the request, or nothing if there is no request. `run` prints the
+# Prints the state of the request, or nothing without a request. `run` prints the
 # command in the first line, which is removed.
 state() { [ -n "$dry" ] || queue describe --format='value(state.state)' 2>/dev/null | sed 1d; }
 

@@ -1,0 +1,132 @@
+"""This project's local engine."""
+
+import argparse
+import time
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from dsbs_jax.local import (
+    datasets,
+    evaluation,
+    optimizers,
+    packing,
+    partitioning,
+    state,
+    step,
+)
+from dsbs_jax.student import decoding
+from dsbs_jax.student.config import T5Config
+from dsbs_jax.student.network import Transformer
+from dsbs_jax.weights import loading
+from systems import workload
+from systems.workload import Batch
+
+# More than any width that `datasets.trim` rounds up to.
+_SPARE_COLUMNS = 32
+
+
+def make_student(size: str) -> Transformer:
+    """Creates the network of a size."""
+    shape = workload.SHAPES[size]
+    return Transformer(
+        T5Config(
+            vocab_size=workload.VOCAB_SIZE,
+            emb_dim=shape.width,
+            num_heads=shape.heads,
+            head_dim=shape.head_width,
+            num_encoder_layers=shape.layers,
+            num_decoder_layers=shape.layers,
+            mlp_dim=shape.mlp_width,
+            dropout_rate=workload.DROPOUT,
+        )
+    )
+
+
+def load_weights(options: argparse.Namespace) -> Any:
+    """Loads the parameters of `--weights`; T5X's network has the same names."""
+    model, partitioner = make_student(options.size), partitioning.Partitioner()
+    abstract = state.abstract_params(model, partitioner)
+    return loading.load(loading.open_weights(options.weights), abstract)
+
+
+def training_rows(batch: Batch, width: int, pack: bool) -> dict[str, np.ndarray]:
+    """Makes a training batch as the engine does: trimmed and, by default, packed.
+
+    Args:
+        batch: Token ids of pairs.
+        width: Width of the student; packed rows are at most half as long.
+        pack: Whether several examples share a row.
+    """
+    features = workload.features_of_both_tasks(batch)
+    padded = {
+        name: np.pad(value, ((0, 0), (0, _SPARE_COLUMNS)))
+        for name, value in features.items()
+    }
+    rows = datasets.trim(padded)
+    return packing.pack(rows, width // 2) if pack else rows
+
+
+def train(options: argparse.Namespace, batches: list[Batch]) -> dict:
+    """Measures training steps; `--run "dsbs_jax unpacked"` does not pack rows."""
+    start = time.perf_counter()
+    model, partitioner = make_student(options.size), partitioning.Partitioner()
+    key = jax.random.key(0)
+    schedule = optimizers.linear_decay(workload.LEARNING_RATE, 10_000)
+    optimizer = optimizers.adamw(schedule)
+    abstract = state.abstract_state(model, optimizer, partitioner)
+    current = state.init_state(model, optimizer, abstract, key)
+    train_step = step.make_train_step(model, optimizer, partitioner, workload.ALPHA)
+
+    def run_step(batch: dict) -> None:
+        nonlocal current
+        current, metrics = train_step(current, partitioner.put_batch(batch), key)
+        metrics["loss"].block_until_ready()
+
+    pack = "unpacked" not in options.run
+    prepared = [training_rows(batch, model.config.emb_dim, pack) for batch in batches]
+    run_step(prepared[0])
+    first = time.perf_counter() - start
+    _, seconds = workload.time_twice(run_step, prepared)
+    shape = workload.SHAPES[options.size]
+    return {
+        "rate": options.pairs * len(batches) / seconds,
+        "first": first,
+        "flops": sum(workload.training_flops(shape, b) for b in batches) / seconds,
+        "matrix_product": workload.matrix_product_rate(),
+    }
+
+
+def label(options: argparse.Namespace, batches: list[Batch]) -> dict:
+    """Measures greedy decoding of the label task."""
+    model, partitioner = make_student(options.size), partitioning.Partitioner()
+    if options.weights:
+        params = load_weights(options)
+    else:
+        tokens = np.ones((1, 2), np.int32)
+        params = jax.jit(model.init)(jax.random.key(0), tokens, tokens)
+        params = nn.unbox(params)["params"]
+    inputs = [np.asarray(row) for row in workload.rows_to_label(batches)]
+
+    class Decoder(evaluation.Decoder):
+        def __call__(self, *args: Any) -> Any:
+            return decoding.greedy(*args, workload.NEW_TOKENS, not options.forced)
+
+    predictor = evaluation.Predictor(model, Decoder(), partitioner, workload.ROWS)
+    lengths: list[int] = []
+
+    def decode_all(rows: list) -> None:
+        predictions, _ = predictor(params, rows)
+        lengths[:] = [len(np.trim_zeros(tokens)) for tokens in predictions]
+
+    first, seconds = workload.time_twice(decode_all, [inputs])
+    shape, mean_length = workload.SHAPES[options.size], float(np.mean(lengths))
+    return {
+        "rate": len(inputs) / seconds,
+        "first": first,
+        "tokens": mean_length,
+        "flops": workload.labelling_flops(shape, batches, mean_length) / seconds,
+        "matrix_product": workload.matrix_product_rate(),
+    }
