@@ -61,23 +61,18 @@ def main(options: argparse.Namespace) -> None:
 
 def make_model(options: argparse.Namespace) -> object:
     """Creates the network of a size."""
-    import gin
-
-    from dsbs_jax import cli
+    from dsbs_jax import cli, weights
+    from dsbs_jax.student.config import T5Config
     from dsbs_jax.student.network import Transformer
-    from dsbs_jax.weights import loading
 
-    cli.configure(
-        [f"sizes/{options.size}.gin", "local/student.gin"],
-        [
-            f"ACTIVATION_DTYPE = {options.dtype!r}",
-            f"REMAT = {options.remat}",
-            f"SCAN_LAYERS = {options.scan}",
-        ],
-    )
-    model = Transformer(loading.student_config())
-    gin.clear_config()
-    return model
+    cli.configure([f"sizes/{options.size}.gin"])
+    values = {
+        **cli.given(T5Config),
+        "ACTIVATION_DTYPE": options.dtype,
+        "REMAT": options.remat,
+        "SCAN_LAYERS": options.scan,
+    }
+    return Transformer(weights.student_config(values))
 
 
 def abstract_batch(options: argparse.Namespace, sharding: object) -> dict:

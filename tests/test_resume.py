@@ -19,10 +19,9 @@ import jax
 import numpy as np
 import pytest
 
-from dsbs_jax import cli
+from dsbs_jax import cli, weights
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import checkpoints, datasets, evaluation, loop, stopping
-from dsbs_jax.weights import loading as weights
 from dsbs_jax.weights.huggingface_names import EMBEDDING
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -138,7 +137,7 @@ def test_run_without_a_whole_checkpoint_begins_as_it_began(train, whole, tmp_pat
     assert {**again, "seconds": 0} == {**first, "seconds": 0}
     assert (tmp_path / "run/checkpoints/damaged_checkpoint_4").is_dir()
     start, end = (
-        weights.open_weights(str(path)).read(EMBEDDING)
+        weights.open_checkpoint(str(path)).read(EMBEDDING)
         for path in (whole[0], tmp_path / "run")
     )
     # Four steps from there, not from random weights.

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from dsbs_jax import weights
 from dsbs_jax.local import (
     datasets,
     evaluation,
@@ -20,7 +21,6 @@ from dsbs_jax.local import (
 from dsbs_jax.student import decoding
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import Transformer
-from dsbs_jax.weights import loading
 from systems import workload
 from systems.workload import Batch
 
@@ -40,6 +40,8 @@ def make_student(size: str) -> Transformer:
             num_encoder_layers=shape.layers,
             num_decoder_layers=shape.layers,
             mlp_dim=shape.mlp_width,
+            mlp_activations=("gelu", "linear"),
+            logits_via_embedding=False,
             dropout_rate=workload.DROPOUT,
         )
     )
@@ -49,7 +51,7 @@ def load_weights(options: argparse.Namespace) -> Any:
     """Loads the parameters of `--weights`; T5X's network has the same names."""
     model, partitioner = make_student(options.size), partitioning.Partitioner()
     abstract = state.abstract_params(model, partitioner)
-    return loading.load(loading.open_weights(options.weights), abstract)
+    return weights.load_params(weights.open_checkpoint(options.weights), abstract)
 
 
 def training_rows(batch: Batch, width: int, pack: bool) -> dict[str, np.ndarray]:

@@ -9,17 +9,15 @@ import re
 import string
 from collections.abc import Iterable, Iterator
 
-import huggingface_hub
 import sentencepiece
 import seqio
 from etils import epath
 from google.protobuf.message import DecodeError
 
-from dsbs_jax import files
+from dsbs_jax import files, hub
 from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
 from dsbs_jax.errors import UserError
 
-HUB = "hub:"
 HUB_FILE = "spiece.model"
 SENTINELS = 100
 ROWS_MULTIPLE = 128
@@ -39,17 +37,14 @@ def load(path_or_id: str, extra_ids: int = SENTINELS) -> seqio.SentencePieceVoca
         UserError: It cannot be read, or its pad, eos and unk are not 0, 1 and 2.
     """
     path = path_or_id
-    if path.startswith(HUB):
-        path = _from_hub(path.removeprefix(HUB))
+    if hub.is_address(path):
+        path = str(hub.download_file(path, HUB_FILE))
     try:
         exists = epath.Path(path).is_file()
     except OSError as error:
         raise UserError(f"vocabulary {path}: {error}") from error
     if not exists:
-        hint = ""
-        if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path):
-            hint = f" (of a Hugging Face repository, write {HUB}{path})"
-        raise UserError(f"vocabulary {path}: no such file{hint}")
+        raise UserError(f"vocabulary {path}: no such file{hub.hint(path)}")
     vocabulary = seqio.SentencePieceVocabulary(path, extra_ids=extra_ids)
     try:
         model = vocabulary.tokenizer
@@ -63,15 +58,6 @@ def load(path_or_id: str, extra_ids: int = SENTINELS) -> seqio.SentencePieceVoca
             f"vocabulary {path}: pad, eos and unk are {special}, expected (0, 1, 2)"
         )
     return vocabulary
-
-
-def _from_hub(repository: str) -> str:
-    try:
-        return huggingface_hub.hf_hub_download(repository, HUB_FILE)
-    # Network trouble or an unknown repository; a malformed id.
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"vocabulary {HUB}{repository}: {reason}") from error
 
 
 def rows(vocab_size: int) -> int:

@@ -17,12 +17,11 @@ import orbax.checkpoint as ocp
 from flax import traverse_util
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from dsbs_jax import files
+from dsbs_jax import files, weights
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.state import TrainState
-from dsbs_jax.weights import loading as weights
-from dsbs_jax.weights import t5x_checkpoints as checkpoint_files
-from dsbs_jax.weights.t5x_checkpoints import PREFIX, SCORE
+from dsbs_jax.weights import orbax_format
+from dsbs_jax.weights.checkpoint_folders import PREFIX, SCORE
 
 # Saved on the way to an evaluation.
 UNSCORED = -math.inf
@@ -237,10 +236,10 @@ class Checkpoints:
 
     def _check(self, step: int, expected: Any) -> None:
         checkpoint = self._manager.directory / f"{PREFIX}{step}"
-        source = checkpoint_files.open_orbax(checkpoint / "params", ())
+        reader = orbax_format.open_item(checkpoint / "params", prefix=())
         flat = traverse_util.flatten_dict(expected, sep="/")
         shapes = {path: leaf.shape for path, leaf in flat.items()}
-        weights.check_shapes(source.where, source.shapes(), shapes)
+        weights.check_shapes(reader.location, reader.shapes(), shapes)
 
     def close(self) -> None:
         """Waits for what is being written."""

@@ -8,7 +8,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from dsbs_jax import files
+from dsbs_jax import files, weights
 from dsbs_jax.data import jsonl, registration
 from dsbs_jax.data.features import VOCABULARY
 from dsbs_jax.data.preprocessors import encode_segments
@@ -18,7 +18,6 @@ from dsbs_jax.local.datasets import DatasetConfig
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.report import table
 from dsbs_jax.student.network import Transformer
-from dsbs_jax.weights import loading as weights
 
 
 @gin.configurable
@@ -144,7 +143,7 @@ def infer(
 
 def _load(path: str, model: Transformer, partitioner: Partitioner) -> Any:
     abstract = state.abstract_params(model, partitioner)
-    return weights.load(weights.open_weights(path), abstract)
+    return weights.load_params(weights.open_checkpoint(path), abstract)
 
 
 def _encode(texts: list[str], limit: int) -> list[np.ndarray]:

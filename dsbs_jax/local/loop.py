@@ -15,7 +15,7 @@ import optax
 import seqio
 from clu import metric_writers
 
-from dsbs_jax import files
+from dsbs_jax import files, weights
 from dsbs_jax.data.features import student_vocabulary
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import (
@@ -30,8 +30,9 @@ from dsbs_jax.local import (
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.report import print_task_sizes, results_table
 from dsbs_jax.progress import Progress, duration
+from dsbs_jax.student import objective
+from dsbs_jax.student.config import check_vocabulary_size
 from dsbs_jax.student.network import Transformer
-from dsbs_jax.weights import loading as weights
 
 
 @gin.configurable
@@ -76,7 +77,7 @@ def train(
         num_partitions: Devices that a copy of the student is spread over.
         seed: Of parameters, dropout and the order of examples.
         patience: Evaluations without a better score after which training stops early.
-        initial_checkpoint_path: Weights to begin with, see `weights.open_weights`.
+        initial_checkpoint_path: Weights to begin with, see `weights.open_checkpoint`.
 
     Returns:
         What `results.json` holds: scores of the best and the last checkpoint on
@@ -100,8 +101,8 @@ def train(
     newest = checkpoints.newest_whole(folder / "checkpoints")
     initial = None
     if newest is None and initial_checkpoint_path:
-        source = weights.open_weights(initial_checkpoint_path)
-        initial = weights.load(source, abstract.params)
+        source = weights.open_checkpoint(initial_checkpoint_path)
+        initial = weights.load_params(source, abstract.params)
     checkpoints.check_room(folder, abstract)
     saved = checkpoints.Checkpoints(folder / "checkpoints")
     key = jax.random.key(seed)
@@ -196,13 +197,8 @@ def _check_settings(
     num_microbatches: int,
     partitioner: Partitioner,
 ) -> None:
-    ids, table = student_vocabulary().vocab_size, model.config.vocab_size
-    if table < ids:
-        raise UserError(
-            f"VOCAB_SIZE is {table}, expected at least the vocabulary's {ids} ids"
-        )
-    if not 0 <= alpha <= 1:
-        raise UserError(f"ALPHA is {alpha}, expected 0 to 1")
+    check_vocabulary_size(model.config.vocab_size, student_vocabulary().vocab_size)
+    objective.check_alpha(alpha)
     parts = num_microbatches * partitioner.data_size
     if num_microbatches < 1 or dataset.batch_size % parts:
         raise UserError(

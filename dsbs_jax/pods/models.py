@@ -13,6 +13,7 @@ from t5x import models, utils
 from dsbs_jax.data.feature_converter import DistillationFeatureConverter
 from dsbs_jax.errors import UserError
 from dsbs_jax.student import objective
+from dsbs_jax.student.config import check_vocabulary_size
 
 # Feature of a microbatch that holds the global batch's token counts, float32 [B, 2].
 TOKEN_COUNTS = "task_token_counts"
@@ -47,12 +48,9 @@ def verify_vocabularies(
         ValueError: The vocabularies differ.
     """
     utils.verify_matching_vocabs(cfg, model)
-    ids = model.output_vocabulary.vocab_size
-    rows = model.module.config.vocab_size
-    if rows < ids:
-        raise UserError(
-            f"VOCAB_SIZE is {rows}, expected at least the vocabulary's {ids} ids"
-        )
+    check_vocabulary_size(
+        model.module.config.vocab_size, model.output_vocabulary.vocab_size
+    )
 
 
 class DistillationModel(models.EncoderDecoderModel):
@@ -76,8 +74,7 @@ class DistillationModel(models.EncoderDecoderModel):
             UserError: `alpha` is out of range, or a term is set that the objective does
                 not have.
         """
-        if not 0 <= alpha <= 1:
-            raise UserError(f"ALPHA is {alpha}, expected 0 to 1")
+        objective.check_alpha(alpha)
         super().__init__(*args, **kwargs)
         if self._label_smoothing or self._z_loss or self._loss_normalizing_factor:
             raise UserError(

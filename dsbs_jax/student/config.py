@@ -1,87 +1,115 @@
-"""The student's hyperparameters."""
+"""Settings of the student: its size and how it is computed."""
 
 import dataclasses
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from dsbs_jax.errors import UserError
+from dsbs_jax.settings import PositiveInt, Settings, setting
 
-_ACTIVATIONS = {("relu",), ("gelu", "linear")}
+# T5 v1.1's gated MLP, and T5 v1.0's.
+_ACTIVATIONS = {("gelu", "linear"), ("relu",)}
+# The fields that a checkpoint determines; the others are chosen for each run.
+SIZE_FIELDS = (
+    "vocab_size",
+    "emb_dim",
+    "num_heads",
+    "head_dim",
+    "num_encoder_layers",
+    "num_decoder_layers",
+    "mlp_dim",
+    "mlp_activations",
+    "logits_via_embedding",
+)
 
 
-@dataclasses.dataclass(frozen=True)
-class T5Config:
-    """A T5's shape; the fields are named as in T5X's `network.T5Config`.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class T5Config(Settings):
+    """Size and computation of a T5; fields are named as in T5X's `network.T5Config`.
+
+    Attributes:
+        relative_buckets: Buckets of the relative position bias.
+        relative_max_distance: Distance in tokens from which all positions share the
+            last bucket.
 
     Raises:
-        UserError: A field is out of its range.
+        UserError: A field has another type or is out of range.
     """
 
-    # Rows of the embedding, at least the vocabulary's size with its sentinels.
-    vocab_size: int
-    # Width D of the residual stream.
-    emb_dim: int
-    # Attention heads H, and the width K of each; H * K need not be D.
-    num_heads: int
-    head_dim: int
-    # Layers of either stack.
-    num_encoder_layers: int
-    num_decoder_layers: int
-    # Width F of the MLP.
-    mlp_dim: int
-    # ("gelu", "linear") is v1.1's gated MLP, ("relu",) is v1.0's.
-    mlp_activations: tuple[str, ...] = ("gelu", "linear")
-    # v1.0 ties the output to the embedding and scales logits by D ** -0.5.
-    logits_via_embedding: bool = False
-    # Share of activations dropped in training, 0 to 1.
-    dropout_rate: float = 0.1
-    # Of activations; parameters are float32 always.
-    dtype: str = "float32"
-    # Whether layers are computed again in the backward pass instead of being kept:
-    # less memory, about a third more work.
-    remat: bool = False
-    # Whether one layer is compiled for all of a stack: compiles in a fraction of the
-    # time, and needs a second copy of the layers' parameters during a step.
-    scan: bool = False
-    # Buckets of the relative position bias, and the distance from which on positions
-    # share the last one.
+    vocab_size: PositiveInt = setting(
+        help="V, rows of the embedding: at least the vocabulary's ids with sentinels."
+    )
+    emb_dim: PositiveInt = setting(help="D, width of the model.")
+    num_heads: PositiveInt = setting(help="H, attention heads.")
+    head_dim: PositiveInt = setting(
+        help="K, width of a head; NUM_HEADS * HEAD_DIM may differ from EMB_DIM."
+    )
+    num_encoder_layers: PositiveInt = setting(help="Layers of the encoder.")
+    num_decoder_layers: PositiveInt = setting(help="Layers of the decoder.")
+    mlp_dim: PositiveInt = setting(help="F, width of the MLP.")
+    mlp_activations: tuple[str, ...] = setting(
+        help="('gelu', 'linear') for the gated MLP of T5 v1.1, ('relu',) for T5 v1.0."
+    )
+    logits_via_embedding: bool = setting(
+        help="Whether the output layer is the embedding, scaled by EMB_DIM ** -0.5 "
+        "(T5 v1.0), instead of weights of its own (T5 v1.1)."
+    )
+    dropout_rate: Annotated[float, Meta(ge=0, lt=1)] = setting(
+        0.1, help="Proportion of activations that training drops."
+    )
+    dtype: Literal["float32", "bfloat16"] = setting(
+        "float32",
+        macro="ACTIVATION_DTYPE",
+        help="Type of the activations; parameters are always float32.",
+    )
+    remat: bool = setting(
+        False,
+        help="Whether the backward pass computes layers again instead of storing their "
+        "activations: less memory, about a third more computation.",
+    )
+    scan: bool = setting(
+        False,
+        macro="SCAN_LAYERS",
+        help="Whether one layer is compiled for all layers of a stack: compilation is "
+        "shorter, and a step holds a second copy of the layers' parameters.",
+    )
     relative_buckets: int = 32
     relative_max_distance: int = 128
 
     def __post_init__(self) -> None:
         """Checks every field."""
-        object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
-        for name in (
-            "vocab_size",
-            "emb_dim",
-            "num_heads",
-            "head_dim",
-            "num_encoder_layers",
-            "num_decoder_layers",
-            "mlp_dim",
-        ):
-            self._check(name, isinstance(getattr(self, name), int), "an integer")
-            self._check(name, getattr(self, name) >= 1, "1 or more")
-        self._check(
-            "mlp_activations",
-            self.mlp_activations in _ACTIVATIONS,
-            "('gelu', 'linear') or ('relu',)",
-        )
-        self._check("dropout_rate", 0 <= self.dropout_rate < 1, "0 <= rate < 1")
-        self._check(
-            "dtype", self.dtype in ("float32", "bfloat16"), "'float32' or 'bfloat16'"
-        )
-        self._check(
-            "relative_buckets",
-            self.relative_buckets >= 4 and self.relative_buckets % 4 == 0,
-            "a multiple of 4",
-        )
-        self._check(
-            "relative_max_distance",
-            self.relative_max_distance > self.relative_buckets,
-            f"more than relative_buckets, {self.relative_buckets}",
-        )
-
-    def _check(self, name: str, good: bool, expected: str) -> None:
-        if not good:
+        super().__post_init__()
+        if self.mlp_activations not in _ACTIVATIONS:
             raise UserError(
-                f"T5Config.{name} is {getattr(self, name)!r}, expected {expected}"
+                f"MLP_ACTIVATIONS is {self.mlp_activations}, expected "
+                "('gelu', 'linear') or ('relu',)"
             )
+        # Half of the buckets are for each direction in the encoder, and half of those
+        # hold one distance each.
+        if self.relative_buckets < 4 or self.relative_buckets % 4:
+            raise UserError(
+                f"relative_buckets is {self.relative_buckets}, expected a positive "
+                "multiple of 4"
+            )
+        if self.relative_max_distance <= self.relative_buckets:
+            raise UserError(
+                f"relative_max_distance is {self.relative_max_distance}, expected more "
+                f"than relative_buckets, {self.relative_buckets}"
+            )
+
+
+def check_vocabulary_size(rows: int, ids: int) -> None:
+    """Checks that the embedding has a row for every id of the vocabulary.
+
+    Args:
+        rows: V, rows of the embedding.
+        ids: The vocabulary's ids, sentinels included.
+
+    Raises:
+        UserError: There are more ids than rows.
+    """
+    if rows < ids:
+        raise UserError(
+            f"VOCAB_SIZE is {rows}, expected at least the vocabulary's {ids} ids"
+        )

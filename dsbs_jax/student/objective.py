@@ -11,7 +11,18 @@ tokens than labels.
 import jax
 import jax.numpy as jnp
 
+from dsbs_jax.errors import UserError
 from dsbs_jax.task_ids import LABEL, RATIONALE
+
+
+def check_alpha(alpha: float) -> None:
+    """Checks the weight of the label task.
+
+    Raises:
+        UserError: The weight is outside 0 to 1.
+    """
+    if not 0 <= alpha <= 1:
+        raise UserError(f"ALPHA is {alpha}, expected 0 to 1")
 
 
 def token_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:

@@ -1,29 +1,30 @@
-r"""Turns a student's weights into a folder that others read.
+r"""Converts a checkpoint to another format.
 
-    python -m dsbs_jax.weights.convert --input=runs/own --output=runs/own_hf \
-      --vocabulary=runs/own.model
-    python -m dsbs_jax.weights.convert --input=hub:google/t5-v1_1-base \
-      --output=t5_v1_1_base/checkpoint_0 --format=t5x
+    python -m dsbs_jax.weights.convert --checkpoint_path=runs/own --output_dir=own_hf \
+      --vocabulary_path=runs/own.model
+    python -m dsbs_jax.weights.convert --checkpoint_path=hub:google/t5-v1_1-base \
+      --output_dir=t5_v1_1_base/checkpoint_0 --format=t5x
 
-`--input` is a run of this project (its best checkpoint) or one checkpoint of it, a T5X
-checkpoint, a Hugging Face folder, or "hub:" and a repository's id. `--format`:
-  huggingface  config, generation config, safetensors and tokenizer, for `transformers`
-  t5x          T5X's native format
-  t5x_orbax    what T5X writes today
+Formats:
+
+    hf          Hugging Face model folder, for `transformers`: config, generation
+                config, safetensors and tokenizer
+    t5x         T5X's native format
+    t5x_orbax   T5X's Orbax format, which T5X writes today
 """
 
+import dataclasses
 import json
 import os
 import pathlib
 import tempfile
 from collections.abc import Mapping
-
-from absl import flags
+from typing import Literal
 
 from dsbs_jax import cli
 
 if __name__ == "__main__":
-    # Before anything else imports TensorFlow, which is talkative.
+    # Before another import loads TensorFlow, which prints warnings.
     cli.quiet_tensorflow()
 
 import numpy as np
@@ -32,104 +33,103 @@ from safetensors import SafetensorError
 
 from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
-from dsbs_jax.student.config import T5Config
-from dsbs_jax.weights import huggingface_reader as huggingface_weights
-from dsbs_jax.weights import loading as weights
-from dsbs_jax.weights import t5x_checkpoints as checkpoint_files
+from dsbs_jax.settings import Settings, Text, setting
+from dsbs_jax.student.config import T5Config, check_vocabulary_size
+from dsbs_jax.weights import arrays, huggingface_reader, orbax_format, t5x_native
+from dsbs_jax.weights.huggingface_files import SENTENCEPIECE
+from dsbs_jax.weights.opening import open_checkpoint
+from dsbs_jax.weights.student_size import config_of
 
-FORMATS = ("huggingface", "t5x", "t5x_orbax")
-_SPIECE = "spiece.model"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
 _TOKENIZER_FILES = (
-    _SPIECE,
+    SENTENCEPIECE,
     "tokenizer.json",
-    "tokenizer_config.json",
+    _TOKENIZER_CONFIG,
     "special_tokens_map.json",
 )
 
 
-def convert(
-    source: str, output: str, form: str = "huggingface", vocabulary_path: str = ""
-) -> T5Config:
-    """Reads weights and writes them in another format.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvertConfig(Settings):
+    """What to convert, and to what."""
 
-    Args:
-        source: What `weights.open_weights` takes.
-        output: A folder, which must not exist.
-        form: One of `FORMATS`.
-        vocabulary_path: The student's SentencePiece model, as `vocabulary.load` takes it,
-            for a Hugging Face folder; one that has a tokenizer already hands it on.
+    checkpoint_path: Text = setting(
+        help="The checkpoint to read: a run folder (its best checkpoint), a T5X "
+        "checkpoint, a Hugging Face model folder, or hub:<repository id>."
+    )
+    output_dir: Text = setting(help="The folder to write; it must not exist.")
+    format: Literal["hf", "t5x", "t5x_orbax"] = setting(
+        "hf", help="The format to write."
+    )
+    vocabulary_path: Text | None = setting(
+        None,
+        help="The student's SentencePiece model, a file or hub:<repository id>, for "
+        "format hf. By default the tokenizer of the folder that is read is copied.",
+    )
+
+
+def convert(config: ConvertConfig) -> T5Config:
+    """Reads a checkpoint and writes it in another format.
 
     Returns:
-        The student.
+        The student that the checkpoint holds.
 
     Raises:
-        UserError: The weights cannot be read or the folder cannot be written; then
-            nothing is.
+        UserError: The checkpoint cannot be read or the folder cannot be written; then
+            nothing is left in its place.
     """
-    if form not in FORMATS:
-        raise UserError(f"--format is {form!r}, expected one of {', '.join(FORMATS)}")
-    if os.path.lexists(output):
-        raise UserError(f"--output {output}: exists already")
-    opened = weights.open_weights(source)
-    config = weights.config_of(opened)
-    tokenizer = {}
-    if form == "huggingface":
-        tokenizer = _tokenizer(source, vocabulary_path, config)
-    params = {name: opened.read(name) for name in opened.shapes()}
-    target = pathlib.Path(output).absolute()
+    if os.path.lexists(config.output_dir):
+        raise UserError(f"OUTPUT_DIR {config.output_dir}: exists already")
+    reader = open_checkpoint(config.checkpoint_path)
+    student = config_of(reader)
+    tokenizer = _tokenizer(config, student) if config.format == "hf" else {}
+    params = {name: reader.read(name) for name in reader.shapes()}
+    target = pathlib.Path(config.output_dir).absolute()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        # Written under another name first, so that the folder is complete if it exists.
         with tempfile.TemporaryDirectory(
             dir=target.parent, prefix=f".{target.name}."
         ) as scratch:
             folder = pathlib.Path(scratch) / target.name
-            _write(folder, form, params, config, tokenizer)
+            _write(folder, config.format, params, student, tokenizer)
             folder.rename(target)
     except UserError:
         raise
-    # The disk is full or gone; which of these comes depends on who was writing.
+    # A full or missing disk; the type of the error depends on the library that writes.
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        cause = getattr(error, "strerror", None) or checkpoint_files.reason(error)
-        raise UserError(f"--output {output}: cannot be written: {cause}") from error
-    return config
+        cause = getattr(error, "strerror", None) or arrays.reason(error)
+        raise UserError(
+            f"OUTPUT_DIR {config.output_dir}: cannot be written: {cause}"
+        ) from error
+    return student
 
 
 def _write(
     folder: pathlib.Path,
-    form: str,
+    format_name: str,
     params: Mapping[str, np.ndarray],
-    config: T5Config,
+    student: T5Config,
     tokenizer: Mapping[str, bytes],
 ) -> None:
-    if form == "t5x":
-        checkpoint_files.write_native(epath.Path(folder), params)
-    elif form == "t5x_orbax":
-        checkpoint_files.write_orbax(epath.Path(folder), params)
+    if format_name == "t5x":
+        t5x_native.write_checkpoint(epath.Path(folder), params)
+    elif format_name == "t5x_orbax":
+        orbax_format.write_checkpoint(epath.Path(folder), params)
     else:
         folder.mkdir()
-        huggingface_weights.write(folder, params, config)
+        huggingface_reader.write_model(folder, params, student)
         for name, content in tokenizer.items():
             (folder / name).write_bytes(content)
 
 
-def _tokenizer(source: str, vocabulary_path: str, config: T5Config) -> dict[str, bytes]:
-    """The tokenizer's files by name."""
-    if not vocabulary_path:
-        folder = pathlib.Path(source)
-        there = [folder / n for n in _TOKENIZER_FILES if (folder / n).is_file()]
-        if not there:
-            raise UserError(
-                f"{source} has no tokenizer: give the student's SentencePiece model as "
-                "--vocabulary"
-            )
-        return {path.name: path.read_bytes() for path in there}
-    loaded = vocabulary.load(vocabulary_path)
-    if loaded.vocab_size > config.vocab_size:
-        raise UserError(
-            f"--vocabulary {vocabulary_path}: has {loaded.vocab_size} ids, expected at "
-            f"most the student's {config.vocab_size}"
-        )
-    settings_of = {
+def _tokenizer(config: ConvertConfig, student: T5Config) -> dict[str, bytes]:
+    """Returns the files of the tokenizer, by name."""
+    if config.vocabulary_path is None:
+        return _copied_tokenizer(config.checkpoint_path)
+    sentencepiece = vocabulary.load(config.vocabulary_path)
+    check_vocabulary_size(student.vocab_size, sentencepiece.vocab_size)
+    tokenizer_config = {
         "tokenizer_class": "T5Tokenizer",
         "extra_ids": vocabulary.SENTINELS,
         "eos_token": "</s>",
@@ -137,25 +137,28 @@ def _tokenizer(source: str, vocabulary_path: str, config: T5Config) -> dict[str,
         "pad_token": "<pad>",
     }
     return {
-        # Without the sentinels, which every tokenizer adds for itself.
-        _SPIECE: epath.Path(loaded.sentencepiece_model_file).read_bytes(),
-        "tokenizer_config.json": (json.dumps(settings_of, indent=2) + "\n").encode(),
+        # The file itself, which has no sentinels: T5Tokenizer adds its own.
+        SENTENCEPIECE: epath.Path(sentencepiece.sentencepiece_model_file).read_bytes(),
+        _TOKENIZER_CONFIG: (json.dumps(tokenizer_config, indent=2) + "\n").encode(),
     }
 
 
-def main(_: list[str]) -> None:
+def _copied_tokenizer(checkpoint_path: str) -> dict[str, bytes]:
+    paths = [pathlib.Path(checkpoint_path, name) for name in _TOKENIZER_FILES]
+    contents = {path.name: path.read_bytes() for path in paths if path.is_file()}
+    if not contents:
+        raise UserError(
+            f"{checkpoint_path} has no tokenizer: give the student's SentencePiece "
+            "model as --vocabulary_path"
+        )
+    return contents
+
+
+def main(config: ConvertConfig) -> None:
     """Runs the command."""
-    options = flags.FLAGS
-    config = convert(
-        options.input, options.output, options.format, options.vocabulary or ""
-    )
-    print(f"{options.output}: {config}")
+    student = convert(config)
+    print(f"{config.output_dir}: {student}")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("input", None, "Weights, by path or hub:ID.")
-    flags.DEFINE_string("output", None, "The folder to write; it must not exist.")
-    flags.DEFINE_enum("format", "huggingface", FORMATS, "What to write.")
-    flags.DEFINE_string("vocabulary", None, "SentencePiece model, by path or hub:ID.")
-    flags.mark_flags_as_required(["input", "output"])
-    cli.run(main)
+    cli.run_with_flags(main, ConvertConfig, __doc__)

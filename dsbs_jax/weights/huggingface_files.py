@@ -1,257 +1,301 @@
-"""Reading and writing the files of a Hugging Face model folder.
+"""The files of a Hugging Face model folder.
 
-Nothing in a file is ever executed: safetensors and msgpack hold data alone, and
-`pytorch_model.bin`, a pickle, is read by PyTorch's restricted unpickler.
+Reading a file never executes code from it: safetensors and msgpack files hold only
+data, and `pytorch_model.bin`, a pickle, is read by PyTorch's restricted unpickler,
+which refuses everything that is not a tensor or a plain container.
 """
 
+import abc
 import json
 import pathlib
 import pickle
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
-import huggingface_hub
 import msgpack
+import msgspec
 import numpy as np
 import safetensors
+from etils import epath
 from flax import serialization, traverse_util
 from safetensors.numpy import save_file
 
+from dsbs_jax import hub, json_input
 from dsbs_jax.errors import UserError
-from dsbs_jax.weights import huggingface_names as huggingface
+from dsbs_jax.json_input import JsonError
+from dsbs_jax.weights import huggingface_names
+from dsbs_jax.weights.reader import Index, Shape
 
-HUB = "hub:"
 CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
+SENTENCEPIECE = "spiece.model"
 _INDEX = ".index.json"
-Index = tuple[slice, ...]
+T = TypeVar("T")
 
 
-class Container(Protocol):
-    """The tensors of one or more files, by their names in the state dict."""
+class TensorFiles(abc.ABC):
+    """The tensors of a model in one format, in one or several files.
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of all tensors."""
+    Attributes:
+        file_name: Name of the file, where the model is in one.
+    """
 
-    def read(self, name: str, index: Index) -> np.ndarray:
-        """A part of a tensor, in the file's dtype."""
+    file_name: ClassVar[str]
 
-
-class Safetensors:
-    """`model.safetensors`: parts of tensors are read without the rest."""
-
-    name = "model.safetensors"
-
-    def __init__(self, paths: list[pathlib.Path]) -> None:
+    @abc.abstractmethod
+    def __init__(self, paths: Sequence[pathlib.Path]) -> None:
         """Opens the files.
 
         Raises:
-            UserError: One of them is cut short or damaged.
+            UserError: A file is damaged or incomplete.
         """
-        self._slices = {}
+
+    @abc.abstractmethod
+    def shapes(self) -> dict[str, Shape]:
+        """Returns the shapes of all tensors, by their keys in the state dict."""
+
+    @abc.abstractmethod
+    def read(self, name: str, index: Index) -> np.ndarray:
+        """Reads the part of a tensor at `index`, in the file's type."""
+
+
+class SafetensorsFiles(TensorFiles):
+    """`model.safetensors`: a part of a tensor is read without the rest of the file."""
+
+    file_name = "model.safetensors"
+
+    def __init__(self, paths: Sequence[pathlib.Path]) -> None:
+        """Opens the files."""
+        self._slices: dict[str, Any] = {}
+        # A slice reads from its file, which must stay open.
         self._files = []
         for path in paths:
             try:
                 file = safetensors.safe_open(path, framework="numpy")
             except (safetensors.SafetensorError, OSError) as error:
-                raise UserError(f"{path}: no whole safetensors file: {error}") from None
+                raise UserError(
+                    f"{path}: expected a complete safetensors file: {error}"
+                ) from None
             self._files.append(file)
-            self._slices.update({key: file.get_slice(key) for key in file.keys()})  # noqa: SIM118
+            for key in file.keys():  # noqa: SIM118 - the file is not iterable
+                self._slices[key] = file.get_slice(key)
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:  # noqa: D102
+    def shapes(self) -> dict[str, Shape]:
+        """Returns the shapes of all tensors."""
         return {key: tuple(part.get_shape()) for key, part in self._slices.items()}
 
-    def read(self, name: str, index: Index) -> np.ndarray:  # noqa: D102
+    def read(self, name: str, index: Index) -> np.ndarray:
+        """Reads the part of a tensor at `index`."""
         return self._slices[name][index or ...]
 
 
-class Msgpack:
-    """`flax_model.msgpack`, whose linear layers are the other way round."""
+class MsgpackFiles(TensorFiles):
+    """`flax_model.msgpack`: the file of Transformers' former Flax classes.
 
-    name = "flax_model.msgpack"
+    All tensors are read at once. Kernels are [in, out], and are transposed to the state
+    dict's [out, in].
+    """
 
-    def __init__(self, paths: list[pathlib.Path]) -> None:
-        """Reads the files.
+    file_name = "flax_model.msgpack"
 
-        Raises:
-            UserError: One of them is cut short or damaged.
-        """
-        self._arrays = {}
+    def __init__(self, paths: Sequence[pathlib.Path]) -> None:
+        """Reads the files."""
+        self._arrays: dict[str, np.ndarray] = {}
         for path in paths:
-            try:
-                tree = serialization.msgpack_restore(path.read_bytes())
-                flat = traverse_util.flatten_dict(tree)
-            except (msgpack.UnpackException, ValueError, TypeError, KeyError) as error:
-                raise UserError(f"{path}: no whole msgpack file: {error}") from error
-            for key, array in flat.items():
+            for key, array in _read_msgpack(path).items():
                 if not isinstance(array, np.ndarray):
                     raise UserError(
-                        f"{path}: {'.'.join(map(str, key))} is a "
-                        f"{type(array).__name__}, expected an array"
+                        f"{path}: {'.'.join(key)} is a {type(array).__name__}, "
+                        "expected an array"
                     )
-                name, transposed = huggingface.from_flax_name(tuple(map(str, key)))
-                self._arrays[name] = array.T if transposed else array
+                tensor = huggingface_names.from_flax_name(key)
+                self._arrays[tensor.name] = array.T if tensor.transposed else array
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:  # noqa: D102
+    def shapes(self) -> dict[str, Shape]:
+        """Returns the shapes of all tensors."""
         return {key: array.shape for key, array in self._arrays.items()}
 
-    def read(self, name: str, index: Index) -> np.ndarray:  # noqa: D102
+    def read(self, name: str, index: Index) -> np.ndarray:
+        """Reads the part of a tensor at `index`."""
         return self._arrays[name][index or ...]
 
 
-class Torch:
-    """`pytorch_model.bin`; needs the extra `hf`."""
+def _read_msgpack(path: pathlib.Path) -> dict[tuple[str, ...], Any]:
+    try:
+        tree = serialization.msgpack_restore(path.read_bytes())
+        leaves = traverse_util.flatten_dict(tree)
+    except (msgpack.UnpackException, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: expected a complete msgpack file: {error}") from error
+    return {tuple(map(str, key)): leaf for key, leaf in leaves.items()}
 
-    name = "pytorch_model.bin"
 
-    def __init__(self, paths: list[pathlib.Path]) -> None:
-        """Reads the files, weights only.
+class TorchFiles(TensorFiles):
+    """`pytorch_model.bin`, which needs PyTorch (the extra `hf`)."""
 
-        Raises:
-            UserError: One of them is damaged or holds more than weights, or PyTorch is
-                not installed.
-        """
+    file_name = "pytorch_model.bin"
+
+    def __init__(self, paths: Sequence[pathlib.Path]) -> None:
+        """Reads the files; tensors stay on disk until they are used, where possible."""
         try:
             import torch
         except ImportError as error:
             raise UserError(
-                f"{paths[0]}: reading it needs PyTorch: pip install 'dsbs-jax[hf]'"
+                f"{paths[0]}: PyTorch is needed to read it: pip install 'dsbs-jax[hf]'"
             ) from error
-        self._tensors = {}
+        self._tensors: dict[str, Any] = {}
         for path in paths:
-            try:
-                # Old files are no zip, and cannot be mapped.
-                mapped = path.read_bytes()[:2] == b"PK"
-                found = torch.load(
-                    path, map_location="cpu", weights_only=True, mmap=mapped
-                )
-            except (
-                pickle.UnpicklingError,
-                RuntimeError,
-                EOFError,
-                ValueError,
-                KeyError,
-                AttributeError,
-            ) as error:
-                reason = str(error).strip().partition("\n")[0]
-                raise UserError(
-                    f"{path}: expected a file of weights alone: {reason}"
-                ) from error
-            if not isinstance(found, dict):
-                raise UserError(
-                    f"{path}: holds a {type(found).__name__}, expected a state dict"
-                )
-            for key, tensor in found.items():
+            for key, tensor in _read_torch(path).items():
                 if not isinstance(tensor, torch.Tensor):
                     raise UserError(
                         f"{path}: {key} is a {type(tensor).__name__}, expected a tensor"
                     )
                 self._tensors[str(key)] = tensor
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:  # noqa: D102
+    def shapes(self) -> dict[str, Shape]:
+        """Returns the shapes of all tensors."""
         return {key: tuple(t.shape) for key, t in self._tensors.items()}
 
-    def read(self, name: str, index: Index) -> np.ndarray:  # noqa: D102
+    def read(self, name: str, index: Index) -> np.ndarray:
+        """Reads the part of a tensor at `index`."""
         part = self._tensors[name][index or ...]
+        # NumPy has no bfloat16 for PyTorch to convert to.
         return part.float().numpy() if part.is_floating_point() else part.numpy()
 
 
-# In the order of preference: what needs PyTorch comes last.
-CONTAINERS: tuple[Callable[[list[pathlib.Path]], Container], ...] = (
-    Safetensors,
-    Msgpack,
-    Torch,
-)
+def _read_torch(path: pathlib.Path) -> dict[Any, Any]:
+    """Reads a state dict with PyTorch's restricted unpickler."""
+    import torch
+
+    # Only files of PyTorch 1.6 and later, which are zip files, can be mapped to memory.
+    with path.open("rb") as file:
+        is_zip = file.read(2) == b"PK"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        AttributeError,
+    ) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"{path}: expected a complete file that holds only weights: {reason}"
+        ) from error
+    if not isinstance(state, dict):
+        raise UserError(
+            f"{path}: holds a {type(state).__name__}, expected a state dict"
+        )
+    return state
 
 
-def is_folder(path: pathlib.Path) -> bool:
+# In the order of preference. The first is read in parts, the last needs PyTorch.
+FORMATS: tuple[type[TensorFiles], ...] = (SafetensorsFiles, MsgpackFiles, TorchFiles)
+
+
+def is_model_folder(path: epath.Path | pathlib.Path) -> bool:
     """Whether a folder is a Hugging Face model."""
     return (path / CONFIG).is_file()
 
 
-def open_container(folder: pathlib.Path) -> Container:
-    """Opens a model folder's weights, sharded or not.
+def open_tensors(folder: pathlib.Path) -> TensorFiles:
+    """Opens a model folder's tensors, in one file or several.
 
     Raises:
-        UserError: There are none, or a file is missing, cut short or damaged.
+        UserError: The folder has no tensors, or a file is missing, damaged or
+            incomplete.
     """
-    for container in CONTAINERS:
-        paths = list(_paths(folder, container.name))
+    for tensor_format in FORMATS:
+        paths = _tensor_paths(folder, tensor_format.file_name)
         if paths:
-            return container(paths)
-    names = ", ".join(container.name for container in CONTAINERS)
+            return tensor_format(paths)
+    names = ", ".join(tensor_format.file_name for tensor_format in FORMATS)
     raise UserError(f"{folder}: expected {names} or an index of one, found none")
 
 
-def _paths(folder: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
-    if (folder / name).is_file():
-        yield folder / name
-        return
-    index = folder / (name + _INDEX)
+class _ShardIndex(msgspec.Struct):
+    """`<file>.index.json` of a model in several files: the file of each tensor."""
+
+    weight_map: dict[str, str]
+
+
+def _tensor_paths(folder: pathlib.Path, file_name: str) -> list[pathlib.Path]:
+    """Lists the files of one format; an empty list if there are none."""
+    if (folder / file_name).is_file():
+        return [folder / file_name]
+    index = folder / (file_name + _INDEX)
     if not index.is_file():
-        return
-    parts = read_json(index).get("weight_map")
-    if not isinstance(parts, dict) or not all(
-        isinstance(part, str) for part in parts.values()
-    ):
-        raise UserError(f"{index}: weight_map is no object of file names")
-    for part in sorted(set(parts.values())):
-        if pathlib.PurePath(part).name != part:
-            raise UserError(f"{index}: {part!r} is no name of a file in the folder")
-        if not (folder / part).is_file():
-            raise UserError(f"{index}: names {part!r}, which is missing")
-        yield folder / part
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """Reads a JSON object.
-
-    Raises:
-        UserError: It is missing or no JSON object.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: holds a {type(values).__name__}, expected an object")
-    return values
-
-
-def download(repository: str) -> pathlib.Path:
-    """Gets a model's configuration and weights from the hub, or from its cache.
-
-    Raises:
-        UserError: The repository is unknown or cannot be reached.
-    """
-    folder = None
-    for container in CONTAINERS:
-        stem = pathlib.PurePath(container.name)
-        patterns = ["*.json", "spiece.model", f"{stem.stem}*{stem.suffix}"]
-        try:
-            folder = huggingface_hub.snapshot_download(
-                repository, allow_patterns=patterns
+        return []
+    paths = []
+    for name in sorted(set(_read_json(index, _ShardIndex).weight_map.values())):
+        # The index comes with the model: its paths must not lead out of the folder.
+        if pathlib.PurePath(name).name != name:
+            raise UserError(
+                f"{index}: {name!r} is not the name of a file in the folder"
             )
-        # Network trouble or an unknown repository; a malformed id.
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise UserError(f"{HUB}{repository}: {reason}") from error
-        if list(_paths(pathlib.Path(folder), container.name)):
-            break
-    return pathlib.Path(folder)
+        if not (folder / name).is_file():
+            raise UserError(f"{index}: the file {name!r} is missing")
+        paths.append(folder / name)
+    return paths
 
 
-def write(folder: pathlib.Path, config: Mapping, tensors: Mapping) -> None:
-    """Writes configuration and weights into an empty folder.
+def read_config(folder: pathlib.Path) -> dict[str, Any]:
+    """Reads a model folder's `config.json`.
+
+    Raises:
+        UserError: The file is missing or is not a JSON object.
+    """
+    return _read_json(folder / CONFIG, dict[str, Any])
+
+
+def _read_json(path: pathlib.Path, expected: type[T]) -> T:
+    try:
+        return json_input.parse(path.read_bytes(), expected)
+    except (OSError, JsonError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+
+
+def download(address: str) -> pathlib.Path:
+    """Downloads a model's configuration and tensors, in the preferred format it has.
 
     Args:
-        folder: Where to.
-        config: Of `config.json`.
-        tensors: Float32 arrays by their names in the state dict.
+        address: `hub:<repository id>`.
+
+    Returns:
+        The model folder in the local cache.
+
+    Raises:
+        UserError: The repository does not exist or cannot be reached.
     """
-    for name, values in (
-        (CONFIG, config),
-        ("generation_config.json", huggingface.generation_config()),
-    ):
+    for tensor_format in FORMATS:
+        name = pathlib.PurePath(tensor_format.file_name)
+        shards = f"{name.stem}*{name.suffix}"
+        folder = hub.download_files(address, ["*.json", SENTENCEPIECE, shards])
+        if _tensor_paths(folder, tensor_format.file_name):
+            break
+    return folder
+
+
+def write(
+    folder: pathlib.Path,
+    config: Mapping[str, Any],
+    generation_config: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+) -> None:
+    """Writes configuration and tensors into an empty folder.
+
+    Args:
+        folder: The model folder.
+        config: Content of `config.json`.
+        generation_config: Content of `generation_config.json`.
+        tensors: Float32 arrays by their keys in the state dict.
+    """
+    for name, values in ((CONFIG, config), (GENERATION_CONFIG, generation_config)):
         (folder / name).write_text(json.dumps(values, indent=2) + "\n")
-    contiguous = {key: np.ascontiguousarray(t) for key, t in tensors.items()}
-    save_file(contiguous, folder / Safetensors.name, metadata={"format": "pt"})
+    # save_file writes an array's memory: it would store a transposed view wrongly.
+    contiguous = {key: np.ascontiguousarray(array) for key, array in tensors.items()}
+    # Transformers expects this entry.
+    save_file(
+        contiguous, folder / SafetensorsFiles.file_name, metadata={"format": "pt"}
+    )

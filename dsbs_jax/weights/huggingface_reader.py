@@ -1,143 +1,159 @@
-"""A student's parameters from and to Hugging Face's model folders."""
+"""A student's parameters from and to Hugging Face model folders."""
 
 import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-import jax.numpy as jnp
 import numpy as np
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import parameter_shapes
-from dsbs_jax.weights import huggingface_files
-from dsbs_jax.weights import huggingface_names as huggingface
-from dsbs_jax.weights.huggingface_files import Index
-from dsbs_jax.weights.huggingface_names import EMBEDDING, OUTPUT, Tensor
+from dsbs_jax.weights import huggingface_config, huggingface_files, huggingface_names
+from dsbs_jax.weights.huggingface_files import TensorFiles
+from dsbs_jax.weights.huggingface_names import (
+    EMBEDDING,
+    EMBEDDING_COPIES,
+    LM_HEAD,
+    OUTPUT,
+    SHARED,
+    UNUSED,
+    Tensor,
+)
+from dsbs_jax.weights.reader import Index, Shape, to_float32
 
-_SHARED = "shared.weight"
-_LM_HEAD = "lm_head.weight"
 
+class HuggingFaceReader:
+    """Reads the parameters of a Hugging Face model folder.
 
-class HuggingFaceSource:
-    """The weights in a Hugging Face folder.
+    The tensors decide whether the output layer is tied to the embedding, because
+    Transformers 5 writes `tie_word_embeddings: true` for both kinds. The config decides
+    whether the logits are scaled by D ** -0.5. The student is scaled exactly if it is
+    tied, so the two other combinations become untied students:
 
-    Whether the output embedding is the input's is decided by the tensors: Transformers
-    5 writes the same configuration for both. A tied output whose logits are not scaled
-    has no counterpart in T5X, and becomes an untied one of the same values.
+        tensors   logits      student
+        tied      scaled      tied
+        untied    not scaled  untied
+        tied      not scaled  untied, the output kernel is the embedding's transpose
+        untied    scaled      untied, the output kernel includes the factor
 
     Attributes:
-        where: The folder, for errors.
+        location: The folder, for error messages.
         config: The student.
     """
 
-    def __init__(self, folder: pathlib.Path, where: str | None = None) -> None:
-        """Reads the configuration and all names and shapes.
+    def __init__(self, folder: pathlib.Path, location: str | None = None) -> None:
+        """Reads the configuration, and names and shapes of the tensors.
 
         Args:
-            folder: With `config.json` and weights.
-            where: What to call it in errors, where that is not the folder.
+            folder: The model folder.
+            location: The name for error messages, if it is not the folder.
 
         Raises:
-            UserError: The folder is of another architecture, or a tensor is missing, of
-                a wrong shape or none of the student's.
+            UserError: The model has another architecture, or a tensor is missing, has a
+                wrong shape or does not belong to a T5 of this configuration.
         """
-        self.where = where or str(folder)
-        path = folder / huggingface_files.CONFIG
-        config, scaled = huggingface.read_config(
-            huggingface_files.read_json(path), str(path)
+        self.location = location or str(folder)
+        config, scaled = huggingface_config.read_config(
+            huggingface_files.read_config(folder),
+            str(folder / huggingface_files.CONFIG),
         )
-        self._container = huggingface_files.open_container(folder)
-        found = self._container.shapes()
-        self._embedding = next(
-            (n for n in (_SHARED, *huggingface.EMBEDDING_COPIES) if n in found), _SHARED
-        )
-        tied = _LM_HEAD not in found or self._same(_LM_HEAD, self._embedding, found)
+        self._files = huggingface_files.open_tensors(folder)
+        shapes = self._files.shapes()
+        # Some files hold the embedding only under another name.
+        names = [name for name in (SHARED, *EMBEDDING_COPIES) if name in shapes]
+        self._embedding = names[0] if names else SHARED
+        tied = LM_HEAD not in shapes or _equal(self._files, LM_HEAD, self._embedding)
         self.config = dataclasses.replace(config, logits_via_embedding=tied and scaled)
-        self._tensors = huggingface.tensors(self.config)
-        self._tensors[EMBEDDING] = Tensor(self._embedding, False)
+        self._tensors = huggingface_names.tensors(self.config)
+        self._tensors[EMBEDDING] = Tensor(self._embedding, transposed=False)
         if tied and not scaled:
-            self._tensors[OUTPUT] = Tensor(self._embedding, True)
-        # Where an untied output is scaled, its kernel takes the factor in.
-        self._factor = config.emb_dim**-0.5 if scaled and not tied else 1.0
-        self._check(found)
+            self._tensors[OUTPUT] = Tensor(self._embedding, transposed=True)
+        self._output_factor = config.emb_dim**-0.5 if scaled and not tied else 1.0
+        self._check_expected(shapes)
+        self._check_others(shapes)
 
-    def _same(self, left: str, right: str, found: Mapping) -> bool:
-        return (
-            right in found
-            and found[left] == found[right]
-            and np.array_equal(
-                self._container.read(left, ()), self._container.read(right, ())
-            )
-        )
-
-    def _check(self, found: Mapping[str, tuple[int, ...]]) -> None:
+    def _expected_shapes(self) -> dict[str, Shape]:
         expected = {}
-        for name, shape in parameter_shapes(self.config).items():
+        for name, shape in self.shapes().items():
             tensor = self._tensors[name]
             expected[tensor.name] = shape[::-1] if tensor.transposed else shape
-        for name, shape in expected.items():
-            if name not in found:
+        return expected
+
+    def _check_expected(self, shapes: Mapping[str, Shape]) -> None:
+        for name, shape in self._expected_shapes().items():
+            if name not in shapes:
                 raise UserError(
-                    f"{self.where}: tensor {name} is missing, expected shape {shape}"
+                    f"{self.location}: tensor {name} is missing, expected shape {shape}"
                 )
-            if found[name] != shape:
+            if shapes[name] != shape:
                 raise UserError(
-                    f"{self.where}: tensor {name} has shape {found[name]}, expected "
-                    f"{shape}"
-                )
-        extra = found.keys() - expected.keys() - {_LM_HEAD, *huggingface.UNUSED}
-        for name in sorted(extra):
-            copy = name in huggingface.EMBEDDING_COPIES
-            if not (copy and self._same(name, self._embedding, found)):
-                raise UserError(
-                    f"{self.where}: tensor {name} {found[name]} is not expected: a T5 "
-                    f"of this config.json has none{' of its own' if copy else ''}"
+                    f"{self.location}: tensor {name} has shape {shapes[name]}, "
+                    f"expected {shape}"
                 )
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of all parameters; no array is read."""
+    def _check_others(self, shapes: Mapping[str, Shape]) -> None:
+        """Refuses tensors that the student does not have, such as an adapter's."""
+        known = self._expected_shapes().keys() | {LM_HEAD, *UNUSED}
+        for name in sorted(shapes.keys() - known):
+            if name not in EMBEDDING_COPIES:
+                raise UserError(
+                    f"{self.location}: tensor {name} {shapes[name]} is not expected: a "
+                    "T5 of this config.json does not have it"
+                )
+            if not _equal(self._files, name, self._embedding):
+                raise UserError(
+                    f"{self.location}: tensor {name} {shapes[name]} differs from "
+                    f"{self._embedding}, expected a copy of it"
+                )
+
+    def shapes(self) -> dict[str, Shape]:
+        """Returns the shapes of all parameters; reads no array."""
         return parameter_shapes(self.config)
 
     def read(self, name: str, index: Index = ()) -> np.ndarray:
-        """A parameter or a part of it, float32.
+        """Reads a parameter, or the part of it at `index`, as float32.
 
         Raises:
-            UserError: It holds no floating point numbers.
+            UserError: The tensor does not hold floating point numbers.
         """
         tensor = self._tensors[name]
+        # The part of a transposed tensor is at the transposed index.
         index = tuple(index)[::-1] if tensor.transposed else tuple(index)
-        part = self._container.read(tensor.name, index)
-        if not jnp.issubdtype(part.dtype, jnp.floating):
-            raise UserError(
-                f"{self.where}: tensor {tensor.name} is of {part.dtype}, expected "
-                "floating point numbers"
-            )
-        part = part.astype(np.float32)
+        part = to_float32(
+            self._files.read(tensor.name, index),
+            f"{self.location}: tensor {tensor.name}",
+        )
         if name == OUTPUT:
-            part = part * np.float32(self._factor)
+            part = part * np.float32(self._output_factor)
         return part.T if tensor.transposed else part
 
 
-def tensors_of(
-    params: Mapping[str, np.ndarray], config: T5Config
-) -> dict[str, np.ndarray]:
-    """The state dict of a student.
-
-    Args:
-        params: By path parted by "/".
-        config: The student.
-    """
-    return {
-        tensor.name: params[name].T if tensor.transposed else params[name]
-        for name, tensor in huggingface.tensors(config).items()
-    }
+def _equal(files: TensorFiles, left: str, right: str) -> bool:
+    """Whether two tensors exist and have the same values."""
+    shapes = files.shapes()
+    if right not in shapes or shapes[left] != shapes[right]:
+        return False
+    return np.array_equal(files.read(left, ()), files.read(right, ()))
 
 
-def write(
+def write_model(
     folder: pathlib.Path, params: Mapping[str, np.ndarray], config: T5Config
 ) -> None:
-    """Writes a student's configuration and weights into an empty folder."""
+    """Writes a student into an empty folder, as a Hugging Face model.
+
+    Args:
+        folder: The model folder.
+        params: Float32 arrays by parameter name.
+        config: The student.
+    """
+    tensors = {
+        tensor.name: params[name].T if tensor.transposed else params[name]
+        for name, tensor in huggingface_names.tensors(config).items()
+    }
     huggingface_files.write(
-        folder, huggingface.write_config(config), tensors_of(params, config)
+        folder,
+        huggingface_config.write_config(config),
+        huggingface_config.generation_config(),
+        tensors,
     )

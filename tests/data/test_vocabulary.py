@@ -78,7 +78,7 @@ def test_what_cannot_be_loaded(tmp_path):
     broken.write_text("no model")
     with pytest.raises(UserError, match="broken.model: no SentencePiece model"):
         vocabulary.load(str(broken))
-    with pytest.raises(UserError, match="vocabulary hub:not//an id: "):
+    with pytest.raises(UserError, match="hub:not//an id: cannot be downloaded"):
         vocabulary.load("hub:not//an id")
 
 

@@ -18,6 +18,8 @@ def make_model():
             "num_encoder_layers": 1,
             "num_decoder_layers": 1,
             "mlp_dim": 32,
+            "mlp_activations": ("gelu", "linear"),
+            "logits_via_embedding": False,
             "dropout_rate": 0.0,
         }
         return Transformer(T5Config(**{**shape, **fields}))

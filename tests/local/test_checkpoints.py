@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from jax.sharding import SingleDeviceSharding
 
+from dsbs_jax import weights
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import checkpoints
 from dsbs_jax.local.state import TrainState
-from dsbs_jax.weights import loading as weights
 
 
 def make_state(step, width=4):
@@ -158,7 +158,9 @@ def test_checkpoint_of_another_size_is_refused(tmp_path):
     with pytest.raises(UserError, match=message):
         saved.restore(1, abstract(8))
     with pytest.raises(UserError, match=message):
-        weights.load(weights.open_weights(str(tmp_path / "c")), abstract(8).params)
+        weights.load_params(
+            weights.open_checkpoint(str(tmp_path / "c")), abstract(8).params
+        )
 
 
 def test_paths_of_a_run(tmp_path):
@@ -170,15 +172,15 @@ def test_paths_of_a_run(tmp_path):
         "run/checkpoints/checkpoint_1": 1,
     }
     for path, step in expected.items():
-        source = weights.open_weights(str(tmp_path / path))
-        params = weights.load(source, abstract().params)
+        source = weights.open_checkpoint(str(tmp_path / path))
+        params = weights.load_params(source, abstract().params)
         assert_equal(params, make_state(step).params)
 
 
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nowhere", "expected a run, .* found nothing"),
+        ("nowhere", "expected a run folder, .* found nothing"),
         ("empty", "found none of them"),
         ("run/checkpoints/checkpoint_5", "found nothing"),
     ],
@@ -187,7 +189,7 @@ def test_missing_checkpoint_is_named(tmp_path, path, message):
     (tmp_path / "empty").mkdir()
     save_all(tmp_path / "run/checkpoints", {1: 9.0}).close()
     with pytest.raises(UserError, match=message):
-        weights.open_weights(str(tmp_path / path))
+        weights.open_checkpoint(str(tmp_path / path))
     # Looking for a checkpoint leaves nothing behind.
     assert not (tmp_path / "nowhere").exists()
     assert not list((tmp_path / "empty").iterdir())

@@ -28,7 +28,18 @@ found = {"devices": jax.device_count()}
 for dropout in (0.0, 0.1):
     for data, model_parallel in ((1, 1), (4, 1), (2, 2), (1, 4)):
         model = Transformer(
-            T5Config(32, 16, 4, 4, 1, 1, 32, dropout_rate=dropout)
+            T5Config(
+                vocab_size=32,
+                emb_dim=16,
+                num_heads=4,
+                head_dim=4,
+                num_encoder_layers=1,
+                num_decoder_layers=1,
+                mlp_dim=32,
+                mlp_activations=("gelu", "linear"),
+                logits_via_embedding=False,
+                dropout_rate=dropout,
+            )
         )
         devices = jax.devices()[: data * model_parallel]
         partitioner = Partitioner(model_parallel, devices)

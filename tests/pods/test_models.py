@@ -22,16 +22,16 @@ def local_student(model):
     config = model.module.config
     return Transformer(
         T5Config(
-            config.vocab_size,
-            config.emb_dim,
-            config.num_heads,
-            config.head_dim,
-            config.num_encoder_layers,
-            config.num_decoder_layers,
-            config.mlp_dim,
-            config.mlp_activations,
-            config.logits_via_embedding,
-            config.dropout_rate,
+            vocab_size=config.vocab_size,
+            emb_dim=config.emb_dim,
+            num_heads=config.num_heads,
+            head_dim=config.head_dim,
+            num_encoder_layers=config.num_encoder_layers,
+            num_decoder_layers=config.num_decoder_layers,
+            mlp_dim=config.mlp_dim,
+            mlp_activations=config.mlp_activations,
+            logits_via_embedding=config.logits_via_embedding,
+            dropout_rate=config.dropout_rate,
         )
     )
 

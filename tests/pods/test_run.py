@@ -11,13 +11,23 @@ from flax.errors import ScopeParamShapeError
 
 pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 
-from dsbs_jax import cli  # noqa: E402
+from dsbs_jax import (
+    cli,  # noqa: E402
+    weights,  # noqa: E402
+)
 from dsbs_jax.errors import UserError  # noqa: E402
 from dsbs_jax.local import inference, loop  # noqa: E402
 from dsbs_jax.weights import convert  # noqa: E402
-from dsbs_jax.weights import loading as weights  # noqa: E402
 
 CURVES = ("loss", "label_loss", "rationale_loss", "learning_rate")
+
+
+def _convert(checkpoint, path, form):
+    convert.convert(
+        convert.ConvertConfig(
+            checkpoint_path=str(checkpoint), output_dir=str(path), format=form
+        )
+    )
 
 
 @pytest.fixture
@@ -34,7 +44,7 @@ def run_local(tiny_settings):
 
 
 def parameters(path):
-    source = weights.open_weights(str(path))
+    source = weights.open_checkpoint(str(path))
     return {name: source.read(name) for name in source.shapes()}
 
 
@@ -60,7 +70,7 @@ def start(tiny_settings, tmp_path_factory):
     gin.clear_config()
     # Named like public checkpoints, after the last step of a long pretraining.
     path = folder / "checkpoint_1000000"
-    convert.convert(str(folder / "local"), str(path), "t5x")
+    _convert(folder / "local", path, "t5x")
     return path
 
 
@@ -188,7 +198,7 @@ def test_a_local_run_starts_from_a_t5x_checkpoint(start, run_t5x, run_local, tmp
 def test_t5x_starts_from_either_format(start, form, run_t5x, tmp_path):
     """The step, the optimizer and the relative steps start from 0."""
     path = tmp_path / "checkpoint_700"
-    convert.convert(str(start), str(path), form)
+    _convert(start, path, form)
     last, state = run_t5x(
         MODEL_DIR=str(tmp_path / "pod"),
         INITIAL_CHECKPOINT_PATH=str(path),
@@ -215,7 +225,7 @@ def test_a_checkpoint_of_another_network_is_an_error(
     start, form, network, message, run_t5x, tmp_path
 ):
     path = tmp_path / "checkpoint_700"
-    convert.convert(str(start), str(path), form)
+    _convert(start, path, form)
     with pytest.raises(UserError, match=f"holds another network .* {message}"):
         run_t5x(
             MODEL_DIR=str(tmp_path / "pod"),
@@ -227,7 +237,7 @@ def test_a_checkpoint_of_another_network_is_an_error(
 @pytest.mark.parametrize("form", ["t5x", "t5x_orbax"])
 def test_a_checkpoint_of_another_width_is_an_error(start, form, run_t5x, tmp_path):
     path = tmp_path / "checkpoint_700"
-    convert.convert(str(start), str(path), form)
+    _convert(start, path, form)
     with pytest.raises((ValueError, ScopeParamShapeError), match="16, (32|48)"):
         run_t5x(
             MODEL_DIR=str(tmp_path / "pod"),

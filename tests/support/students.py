@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from dsbs_jax import weights
 from dsbs_jax.local import step
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import Transformer
-from dsbs_jax.weights import loading as weights
 
 forward = jax.jit(step.forward, static_argnums=0)
 gradients = jax.jit(step.gradients, static_argnames=("model", "num_microbatches"))
@@ -72,7 +72,7 @@ def t5x(request, tmp_path_factory):
         shutil.unpack_archive(archive, folder)
     else:
         folder = request.getfixturevalue("t5x_reference_dir") / version
-    source = weights.open_weights(str(folder / "native"))
+    source = weights.open_checkpoint(str(folder / "native"))
     config = dataclasses.replace(weights.config_of(source), dropout_rate=0.0)
     params = {name: source.read(name) for name in source.shapes()}
     return T5XStudent(

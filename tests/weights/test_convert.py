@@ -1,16 +1,17 @@
 import json
 import resource
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 from flax import traverse_util
 
+from dsbs_jax import weights
 from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
-from dsbs_jax.weights import convert
-from dsbs_jax.weights import huggingface_reader as huggingface_weights
-from dsbs_jax.weights import loading as weights
+from dsbs_jax.weights import convert, huggingface_reader
 from support.students import VERSIONS, forward, make_student
 
 NEEDS = "needs the extra hf"
@@ -32,22 +33,32 @@ def exported(request, model_file, tmp_path):
     params = jax.device_get(params)
     flat = traverse_util.flatten_dict(params, sep="/")
     (tmp_path / "hf0").mkdir()
-    huggingface_weights.write(tmp_path / "hf0", flat, model.config)
-    convert.convert(str(tmp_path / "hf0"), str(tmp_path / "native"), "t5x")
+    huggingface_reader.write_model(tmp_path / "hf0", flat, model.config)
+    convert_to(tmp_path / "native", tmp_path / "hf0", "t5x")
     out = tmp_path / "hf"
-    convert.convert(str(tmp_path / "native"), str(out), vocabulary_path=str(model_file))
+    convert_to(out, tmp_path / "native", vocabulary_path=str(model_file))
     return model, params, out
 
 
+def convert_to(output, checkpoint, format="hf", **settings):
+    config = convert.ConvertConfig(
+        checkpoint_path=str(checkpoint),
+        output_dir=str(output),
+        format=format,
+        **settings,
+    )
+    return convert.convert(config)
+
+
 def read_all(path):
-    source = weights.open_weights(str(path))
+    source = weights.open_checkpoint(str(path))
     return {name: source.read(name) for name in source.shapes()}
 
 
 def test_every_round_trip_is_bitwise(exported, tmp_path):
     """Hugging Face to T5X to Hugging Face to T5X's Orbax."""
     _, params, folder = exported
-    convert.convert(str(folder), str(tmp_path / "orbax"), "t5x_orbax")
+    convert_to(tmp_path / "orbax", folder, "t5x_orbax")
     expected = traverse_util.flatten_dict(params, sep="/")
     for path in (folder, tmp_path / "native", tmp_path / "orbax"):
         found = read_all(path)
@@ -106,7 +117,7 @@ def test_tokenizer_goes_along(exported, model_file):
 
 def test_tokenizer_of_a_hugging_face_folder_is_handed_on(exported, tmp_path):
     _, _, folder = exported
-    convert.convert(str(folder), str(tmp_path / "copy"))
+    convert_to(tmp_path / "copy", folder)
     for name in ("spiece.model", "tokenizer_config.json"):
         assert (tmp_path / "copy" / name).read_bytes() == (folder / name).read_bytes()
 
@@ -114,54 +125,62 @@ def test_tokenizer_of_a_hugging_face_folder_is_handed_on(exported, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"form": "onnx"}, "--format is 'onnx', expected one of huggingface"),
-        ({"source": "native"}, "has no tokenizer: give .* --vocabulary"),
-        ({"source": "nowhere"}, "expected a run, .* found nothing"),
+        ({"format": "onnx"}, "FORMAT is 'onnx', expected 'hf' or 't5x' or 't5x_orbax'"),
+        ({"checkpoint": "native"}, "has no tokenizer: give .* --vocabulary_path"),
+        ({"checkpoint": "nowhere"}, "expected a run folder, .* found nothing"),
         ({"output": "native"}, "native: exists already"),
         ({"output": "hf/config.json/deep"}, "cannot be written"),
-        ({"source": "native", "vocabulary_path": "absent"}, "absent: no such file"),
+        ({"checkpoint": "native", "vocabulary_path": "no"}, "no: no such file"),
     ],
 )
-def test_bad_conversion_writes_nothing(exported, tmp_path, changes, message):
+def test_failed_conversion_leaves_no_files(exported, tmp_path, changes, message):
     before = sorted(tmp_path.rglob("*"))
-    arguments = {"source": "hf", "output": "new", **changes}
-    for name in ("source", "output"):
-        arguments[name] = str(tmp_path / arguments[name])
+    arguments = {"checkpoint": "hf", "output": "new", **changes}
+    for name in ("checkpoint", "output"):
+        arguments[name] = tmp_path / arguments[name]
     with pytest.raises(UserError, match=message):
-        convert.convert(**arguments)
+        convert_to(**arguments)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_damaged_weights_write_nothing(exported, tmp_path):
+def test_damaged_checkpoint_leaves_no_files(exported, tmp_path):
     (tmp_path / "native/target.encoder.encoder_norm.scale/0").unlink()
     with pytest.raises(UserError, match="encoder/encoder_norm/scale cannot be read"):
-        convert.convert(str(tmp_path / "native"), str(tmp_path / "new"), "t5x_orbax")
+        convert_to(tmp_path / "new", tmp_path / "native", "t5x_orbax")
     assert not (tmp_path / "new").exists()
     assert not list(tmp_path.glob(".new*"))
 
 
-@pytest.mark.parametrize("form", convert.FORMATS)
-def test_disk_that_fills_ends_in_one_error(exported, tmp_path, form):
+@pytest.mark.parametrize("format", ["hf", "t5x", "t5x_orbax"])
+def test_full_disk_gives_one_error_and_leaves_no_files(exported, tmp_path, format):
     before = sorted(tmp_path.rglob("*"))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
     try:
         with pytest.raises(UserError, match="new: cannot be written"):
-            convert.convert(str(tmp_path / "hf"), str(tmp_path / "new"), form)
+            convert_to(tmp_path / "new", tmp_path / "hf", format)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_vocabulary_that_is_too_large(exported, tmp_path):
+def test_vocabulary_with_more_ids_than_rows_is_an_error(exported, tmp_path):
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 200)))
     vocabulary.train([text], tmp_path / "large.model", 298)
-    with pytest.raises(UserError, match="has 398 ids, expected at most .* 256"):
-        convert.convert(
-            str(tmp_path / "native"),
-            str(tmp_path / "new"),
+    with pytest.raises(UserError, match="VOCAB_SIZE is 256, expected .* 398 ids"):
+        convert_to(
+            tmp_path / "new",
+            tmp_path / "native",
             vocabulary_path=str(tmp_path / "large.model"),
         )
+
+
+def test_help_lists_the_settings_and_succeeds():
+    command = [sys.executable, "-m", "dsbs_jax.weights.convert", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0
+    for flag in ("--checkpoint_path", "--output_dir", "--format", "--vocabulary_path"):
+        assert f"  {flag}  (" in result.stdout
 
 
 def test_config_is_one_that_both_transformers_understand(exported):

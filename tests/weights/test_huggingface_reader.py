@@ -9,11 +9,10 @@ import pytest
 from flax import serialization, traverse_util
 from safetensors.numpy import load_file, save_file
 
+from dsbs_jax import weights
 from dsbs_jax.errors import UserError
-from dsbs_jax.weights import huggingface_names as huggingface
-from dsbs_jax.weights import huggingface_reader as huggingface_weights
-from dsbs_jax.weights import loading as weights
-from dsbs_jax.weights.huggingface_reader import HuggingFaceSource
+from dsbs_jax.weights import huggingface_names, huggingface_reader
+from dsbs_jax.weights.huggingface_reader import HuggingFaceReader
 from support.students import VERSIONS, make_student
 
 SHARED, LM_HEAD = "shared.weight", "lm_head.weight"
@@ -42,7 +41,7 @@ def written(request, tmp_path):
     model, params = make_student(request.param, num_decoder_layers=3, dropout_rate=0.1)
     folder = tmp_path / "model"
     folder.mkdir()
-    huggingface_weights.write(folder, flat(params), model.config)
+    huggingface_reader.write_model(folder, flat(params), model.config)
     return model.config, flat(params), folder
 
 
@@ -51,7 +50,7 @@ def v1_1(tmp_path):
     model, params = make_student("t5_1_1")
     folder = tmp_path / "model"
     folder.mkdir()
-    huggingface_weights.write(folder, flat(params), model.config)
+    huggingface_reader.write_model(folder, flat(params), model.config)
     return folder
 
 
@@ -103,7 +102,7 @@ def save_torch(tensors, path):
 
 def test_round_trip_is_bitwise(written):
     config, params, folder = written
-    source = HuggingFaceSource(folder)
+    source = HuggingFaceReader(folder)
     assert source.config == config
     assert source.shapes() == {name: leaf.shape for name, leaf in params.items()}
     assert_same(read_all(source), params)
@@ -126,7 +125,7 @@ def test_every_container_holds_the_same(written, name, save, sharded):
         tensors = load_file(folder / "model.safetensors")
         (folder / "model.safetensors").unlink()
         save(tensors, folder / name)
-    source = HuggingFaceSource(folder)
+    source = HuggingFaceReader(folder)
     assert source.config == config
     assert_same(read_all(source), params)
     kernel = "encoder/layers_1/mlp/wo/kernel"
@@ -136,17 +135,17 @@ def test_every_container_holds_the_same(written, name, save, sharded):
 
 def test_half_precision_becomes_float32(v1_1):
     torch = pytest.importorskip("torch", reason="needs the extra hf")
-    exact = read_all(HuggingFaceSource(v1_1))
+    exact = read_all(HuggingFaceReader(v1_1))
     tensors = load_file(v1_1 / "model.safetensors")
     (v1_1 / "model.safetensors").unlink()
     halves = {n: torch.from_numpy(a).bfloat16() for n, a in tensors.items()}
     torch.save(halves, v1_1 / "pytorch_model.bin")
-    found = read_all(HuggingFaceSource(v1_1))
+    found = read_all(HuggingFaceReader(v1_1))
     from safetensors.torch import save_file as save_halves
 
     (v1_1 / "pytorch_model.bin").unlink()
     save_halves(halves, v1_1 / "model.safetensors")
-    assert_same(read_all(HuggingFaceSource(v1_1)), found)
+    assert_same(read_all(HuggingFaceReader(v1_1)), found)
     for name, array in exact.items():
         np.testing.assert_allclose(found[name], array, rtol=2**-8)
 
@@ -154,12 +153,14 @@ def test_half_precision_becomes_float32(v1_1):
 def test_each_device_reads_its_own_part(v1_1):
     mesh = jax.make_mesh((1,), ("model",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("model"))
-    source = HuggingFaceSource(v1_1)
+    source = HuggingFaceReader(v1_1)
     abstract = {
         name: jax.ShapeDtypeStruct(shape, np.float32, sharding=sharding)
         for name, shape in source.shapes().items()
     }
-    loaded = weights.load(source, traverse_util.unflatten_dict(abstract, sep="/"))
+    loaded = weights.load_params(
+        source, traverse_util.unflatten_dict(abstract, sep="/")
+    )
     assert_same(flat(loaded), read_all(source))
 
 
@@ -169,43 +170,45 @@ def test_tied_and_scaled_are_told_apart(written):
     if not config.logits_via_embedding:
         # Transformers 5 says "tied" of every T5.
         change_config(folder, tie_word_embeddings=True, scale_decoder_outputs=False)
-        assert HuggingFaceSource(folder).config == config
+        assert HuggingFaceReader(folder).config == config
         # A tied output without scaling becomes an untied one with the same values.
         change(folder, lambda tensors: tensors.pop(LM_HEAD))
-        source = HuggingFaceSource(folder)
+        source = HuggingFaceReader(folder)
         assert source.config == config
         expected = params["token_embedder/embedding"].T
-        np.testing.assert_array_equal(source.read(huggingface.OUTPUT), expected)
-        part = source.read(huggingface.OUTPUT, (slice(2, 5), slice(1, 9)))
+        np.testing.assert_array_equal(source.read(huggingface_names.OUTPUT), expected)
+        part = source.read(huggingface_names.OUTPUT, (slice(2, 5), slice(1, 9)))
         np.testing.assert_array_equal(part, expected[2:5, 1:9])
         return
     # Without Transformers 5's key, the tie says whether logits are scaled.
     values = json.loads((folder / "config.json").read_text())
     del values["scale_decoder_outputs"]
     (folder / "config.json").write_text(json.dumps(values))
-    assert HuggingFaceSource(folder).config == config
+    assert HuggingFaceReader(folder).config == config
     change(folder, lambda t: t.update({LM_HEAD: t[SHARED].copy()}))
-    assert HuggingFaceSource(folder).config == config
+    assert HuggingFaceReader(folder).config == config
     # Scaled and yet untied: the kernel takes the factor in.
     change(folder, lambda t: t.update({LM_HEAD: t[SHARED] + 1}))
-    source = HuggingFaceSource(folder)
+    source = HuggingFaceReader(folder)
     assert source.config == dataclasses.replace(config, logits_via_embedding=False)
     expected = (params["token_embedder/embedding"].T + 1) * config.emb_dim**-0.5
-    np.testing.assert_allclose(source.read(huggingface.OUTPUT), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        source.read(huggingface_names.OUTPUT), expected, rtol=1e-6
+    )
 
 
 def test_harmless_extras_are_left_aside(v1_1):
-    before = read_all(HuggingFaceSource(v1_1))
+    before = read_all(HuggingFaceReader(v1_1))
 
     def add(tensors):
         tensors[BIAS] = np.ones((32, 2), np.float32)
-        for name in huggingface.EMBEDDING_COPIES:
+        for name in huggingface_names.EMBEDDING_COPIES:
             tensors[name] = tensors[SHARED].copy()
 
     change(v1_1, add)
-    assert_same(read_all(HuggingFaceSource(v1_1)), before)
+    assert_same(read_all(HuggingFaceReader(v1_1)), before)
     change(v1_1, lambda tensors: tensors.pop(SHARED))
-    assert_same(read_all(HuggingFaceSource(v1_1)), before)
+    assert_same(read_all(HuggingFaceReader(v1_1)), before)
 
 
 QUERY = "encoder.block.1.layer.0.SelfAttention.q.weight"
@@ -225,7 +228,7 @@ QUERY = "encoder.block.1.layer.0.SelfAttention.q.weight"
         ),
         (
             lambda t: t.update({"encoder.embed_tokens.weight": t[SHARED] + 1}),
-            "encoder.embed_tokens.weight .* has none of its own",
+            "encoder.embed_tokens.weight .* differs from shared.weight",
         ),
         (lambda t: t.pop(SHARED), rf"{SHARED} is missing, expected shape \(48, 16\)"),
         (
@@ -237,13 +240,13 @@ QUERY = "encoder.block.1.layer.0.SelfAttention.q.weight"
 def test_wrong_tensor_is_named(v1_1, edit, message):
     change(v1_1, edit)
     with pytest.raises(UserError, match=message):
-        HuggingFaceSource(v1_1)
+        HuggingFaceReader(v1_1)
 
 
 def test_integers_are_no_weights(v1_1):
     change(v1_1, lambda t: t.update({QUERY: np.ones((16, 16), np.int32)}))
-    source = HuggingFaceSource(v1_1)
-    with pytest.raises(UserError, match=f"{QUERY} is of int32, expected floating"):
+    source = HuggingFaceReader(v1_1)
+    with pytest.raises(UserError, match=f"{QUERY} has type int32, expected floating"):
         source.read("encoder/layers_1/attention/query/kernel")
 
 
@@ -259,16 +262,20 @@ def test_integers_are_no_weights(v1_1):
 def test_config_of_another_student(v1_1, values, message):
     change_config(v1_1, **values)
     with pytest.raises(UserError, match=message):
-        HuggingFaceSource(v1_1)
+        HuggingFaceReader(v1_1)
 
 
 @pytest.mark.parametrize("kept", [0, 7, 4000])
 @pytest.mark.parametrize(
     ("name", "save", "message"),
     [
-        ("model.safetensors", save_file, "no whole safetensors file"),
-        ("flax_model.msgpack", save_msgpack, "no whole msgpack file"),
-        ("pytorch_model.bin", save_torch, "expected a file of weights alone"),
+        ("model.safetensors", save_file, "expected a complete safetensors file"),
+        ("flax_model.msgpack", save_msgpack, "expected a complete msgpack file"),
+        (
+            "pytorch_model.bin",
+            save_torch,
+            "expected a complete file",
+        ),
     ],
 )
 def test_cut_file_is_named(v1_1, name, save, message, kept):
@@ -278,7 +285,7 @@ def test_cut_file_is_named(v1_1, name, save, message, kept):
     content = (v1_1 / name).read_bytes()
     (v1_1 / name).write_bytes(content[:kept])
     with pytest.raises(UserError, match=f"{name}: {message}"):
-        HuggingFaceSource(v1_1)
+        HuggingFaceReader(v1_1)
 
 
 class Malice:
@@ -300,8 +307,8 @@ def test_pickle_that_is_more_than_weights_is_not_executed(v1_1, tmp_path, zipped
         torch.save({"a": Malice(mark)}, v1_1 / "pytorch_model.bin")
     else:
         (v1_1 / "pytorch_model.bin").write_bytes(pickle.dumps({"a": Malice(mark)}))
-    with pytest.raises(UserError, match="model.bin: expected a file of weights"):
-        HuggingFaceSource(v1_1)
+    with pytest.raises(UserError, match="model.bin: expected a complete file"):
+        HuggingFaceReader(v1_1)
     assert not mark.exists()
 
 
@@ -311,10 +318,10 @@ def test_torch_file_that_is_no_state_dict(v1_1):
     path = v1_1 / "pytorch_model.bin"
     torch.save([torch.ones(3)], path)
     with pytest.raises(UserError, match="holds a list, expected a state dict"):
-        HuggingFaceSource(v1_1)
+        HuggingFaceReader(v1_1)
     torch.save({"shared.weight": {"a": torch.ones(3)}}, path)
     with pytest.raises(UserError, match="shared.weight is a dict, expected a tensor"):
-        HuggingFaceSource(v1_1)
+        HuggingFaceReader(v1_1)
 
 
 def test_msgpack_that_holds_no_arrays(v1_1):
@@ -322,16 +329,16 @@ def test_msgpack_that_holds_no_arrays(v1_1):
     content = serialization.msgpack_serialize({"shared": {"embedding": "text"}})
     (v1_1 / "flax_model.msgpack").write_bytes(content)
     with pytest.raises(UserError, match="shared.embedding is a str, expected an array"):
-        HuggingFaceSource(v1_1)
+        HuggingFaceReader(v1_1)
 
 
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ("../outside.safetensors", "is no name of a file in the folder"),
-        ("/etc/passwd", "is no name of a file in the folder"),
-        ("absent.safetensors", "names 'absent.safetensors', which is missing"),
-        (7, "weight_map is no object of file names"),
+        ("../outside.safetensors", "is not the name of a file in the folder"),
+        ("/etc/passwd", "is not the name of a file in the folder"),
+        ("absent.safetensors", "the file 'absent.safetensors' is missing"),
+        (7, "weight_map.* must be text, found integer"),
     ],
 )
 def test_index_stays_in_its_folder(v1_1, part, message):
@@ -339,20 +346,20 @@ def test_index_stays_in_its_folder(v1_1, part, message):
     index = v1_1 / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {SHARED: part}}))
     with pytest.raises(UserError, match=message):
-        HuggingFaceSource(v1_1)
+        HuggingFaceReader(v1_1)
 
 
 @pytest.mark.parametrize("content", ["[]", "{", "\xff"])
 def test_config_that_is_no_json_object(v1_1, content):
     (v1_1 / "config.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match="config.json: "):
-        HuggingFaceSource(v1_1)
+        HuggingFaceReader(v1_1)
 
 
 def test_folder_without_weights(v1_1):
     (v1_1 / "model.safetensors").unlink()
     with pytest.raises(UserError, match="expected model.safetensors, .*found none"):
-        HuggingFaceSource(v1_1)
+        HuggingFaceReader(v1_1)
 
 
 @pytest.fixture
@@ -372,14 +379,14 @@ def hub_cache(v1_1, tmp_path, monkeypatch):
 
 
 def test_model_from_the_hubs_cache(hub_cache):
-    expected = read_all(HuggingFaceSource(hub_cache))
-    source = weights.open_weights("hub:someone/model")
-    assert source.where == "hub:someone/model"
+    expected = read_all(HuggingFaceReader(hub_cache))
+    source = weights.open_checkpoint("hub:someone/model")
+    assert source.location == "hub:someone/model"
     assert_same(read_all(source), expected)
 
 
 def test_model_that_the_hub_does_not_have(hub_cache):
     with pytest.raises(UserError, match="hub:someone/other: "):
-        weights.open_weights("hub:someone/other")
+        weights.open_checkpoint("hub:someone/other")
     with pytest.raises(UserError, match="hub:no/such/id: "):
-        weights.open_weights("hub:no/such/id")
+        weights.open_checkpoint("hub:no/such/id")

@@ -1,22 +1,18 @@
-import gin
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 from etils import epath
 from flax import traverse_util
 
-from dsbs_jax import cli
+from dsbs_jax import cli, weights
 from dsbs_jax.errors import UserError
+from dsbs_jax.settings import settings_of
 from dsbs_jax.student.config import T5Config
-from dsbs_jax.weights import huggingface_reader as huggingface_weights
-from dsbs_jax.weights import loading as weights
-from dsbs_jax.weights import t5x_checkpoints as checkpoint_files
+from dsbs_jax.weights import huggingface_reader, orbax_format, t5x_native
 
-
-@pytest.fixture(autouse=True)
-def clean():
-    yield
-    gin.clear_config()
+SETTINGS = settings_of(T5Config)
 
 
 def flat(params):
@@ -30,13 +26,13 @@ def stored(student, tmp_path):
     model, params = student
     params = flat(params)
     (tmp_path / "hf").mkdir()
-    huggingface_weights.write(tmp_path / "hf", params, model.config)
+    huggingface_reader.write_model(tmp_path / "hf", params, model.config)
     (tmp_path / "native").mkdir()
     native = tmp_path / "native/checkpoint_0"
-    checkpoint_files.write_native(epath.Path(native), params)
+    t5x_native.write_checkpoint(epath.Path(native), params)
     (tmp_path / "orbax").mkdir()
     orbax = tmp_path / "orbax/checkpoint_0"
-    checkpoint_files.write_orbax(epath.Path(orbax), params)
+    orbax_format.write_checkpoint(epath.Path(orbax), params)
     return model, params, tmp_path
 
 
@@ -45,7 +41,7 @@ def stored(student, tmp_path):
 )
 def test_every_format_gives_the_student_and_its_parameters(stored, path):
     model, params, folder = stored
-    source = weights.open_weights(str(folder / path))
+    source = weights.open_checkpoint(str(folder / path))
     found = weights.config_of(source)
     ours = T5Config(**{**vars(model.config), "dropout_rate": found.dropout_rate})
     assert found == ours
@@ -57,7 +53,7 @@ def test_every_format_gives_the_student_and_its_parameters(stored, path):
         ),
         traverse_util.unflatten_dict(params, sep="/"),
     )
-    loaded = flat(weights.load(source, abstract))
+    loaded = flat(weights.load_params(source, abstract))
     assert loaded.keys() == params.keys()
     for name, array in params.items():
         np.testing.assert_array_equal(loaded[name], array, err_msg=name)
@@ -78,7 +74,7 @@ def test_parameter_that_differs_is_named(found, expected, message):
 
 
 class Shapes:
-    where = "somewhere"
+    location = "somewhere"
 
     def __init__(self, shapes):
         self._shapes = shapes
@@ -90,10 +86,10 @@ class Shapes:
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ({}, "rel_embedding is missing, expected one of 2 axes"),
+        ({}, "rel_embedding is missing, expected the matrix of a T5"),
         (
             {"encoder/relpos_bias/rel_embedding": (4,)},
-            r"rel_embedding has shape \(4,\), expected one of 2 axes",
+            r"rel_embedding has shape \(4,\), expected the matrix of a T5",
         ),
     ],
 )
@@ -111,42 +107,67 @@ def test_what_is_no_t5_is_named(shapes, message):
 )
 def test_what_is_not_there(path, message):
     with pytest.raises(UserError, match=message):
-        weights.open_weights(path)
+        weights.open_checkpoint(path)
 
 
-def configure(path, **macros):
-    changed = [f"{name} = {value!r}" for name, value in macros.items()]
-    cli.configure(
-        ["sizes/pretrained.gin", "local/student.gin"],
-        [f"STUDENT_CHECKPOINT = {str(path)!r}", *changed],
-    )
-
-
-def test_size_is_read_from_the_checkpoint_and_kept(stored):
+def test_sizes_that_are_not_set_come_from_the_checkpoint(stored):
     model, _, folder = stored
-    configure(folder / "hf", DROPOUT_RATE=0.25)
-    found = weights.student_config()
-    assert found == T5Config(**{**vars(model.config), "dropout_rate": 0.25})
-    # What a run saves no longer needs the checkpoint.
-    (folder / "config.gin").write_text(gin.config_str())
-    cli.configure([str(folder / "config.gin")], ["STUDENT_CHECKPOINT = '/no/where'"])
-    assert weights.student_config() == found
+    values = {"DROPOUT_RATE": 0.25, "EMB_DIM": None, "NUM_HEADS": 2}
+    config = weights.student_config(values, str(folder / "hf"), vocabulary_size=128)
+    assert config == T5Config(**{**vars(model.config), "dropout_rate": 0.25})
 
 
-def test_size_that_differs_from_the_checkpoint_is_named(stored):
-    _, _, folder = stored
-    configure(folder / "native", EMB_DIM=32)
-    with pytest.raises(UserError, match="emb_dim is 16, the settings say 32"):
-        weights.student_config()
+def test_checkpoint_is_not_read_when_all_sizes_are_set(stored):
+    model, _, _ = stored
+    values = {info.macro: getattr(model.config, info.field) for info in SETTINGS}
+    assert weights.student_config(values, "/no/where") == model.config
 
 
-def test_size_that_nothing_says():
-    configure("x")
-    with pytest.raises(UserError, match="weights x: expected a run"):
-        weights.student_config()
-    cli.configure(["sizes/pretrained.gin", "local/student.gin"])
-    with pytest.raises(UserError, match="vocab_size is not set: give a gin file"):
-        weights.student_config()
+@pytest.mark.parametrize(
+    ("macro", "value", "expected"),
+    [
+        ("EMB_DIM", 32, "16"),
+        ("VOCAB_SIZE", 128, "48"),
+        ("MLP_ACTIVATIONS", ["relu"], r"\('gelu', 'linear'\)"),
+    ],
+)
+def test_size_that_differs_from_the_checkpoint_is_an_error(
+    stored, macro, value, expected
+):
+    model, _, folder = stored
+    if model.config.mlp_activations == ("relu",) and macro == "MLP_ACTIVATIONS":
+        value, expected = ["gelu", "linear"], r"\('relu',\)"
+    checkpoint = str(folder / "native")
+    with pytest.raises(
+        UserError, match=f"{macro} is .*, expected {expected} as in .*{checkpoint}"
+    ):
+        weights.student_config({macro: value}, checkpoint)
+
+
+def test_vocabulary_gives_the_rows_of_a_new_student(stored):
+    model, _, _ = stored
+    values = {info.macro: getattr(model.config, info.field) for info in SETTINGS}
+    del values["VOCAB_SIZE"]
+    config = weights.student_config(values, vocabulary_size=256)
+    assert config == T5Config(**{**vars(model.config), "vocab_size": 256})
+
+
+def test_position_bias_of_another_kind_is_an_error(stored):
+    model, params, folder = stored
+    config = dataclasses.replace(model.config, relative_max_distance=64)
+    (folder / "other").mkdir()
+    huggingface_reader.write_model(folder / "other", params, config)
+    with pytest.raises(UserError, match="relative_max_distance is 64, expected 128"):
+        weights.student_config({}, str(folder / "other"))
+
+
+def test_missing_size_is_an_error():
+    with pytest.raises(UserError, match="checkpoint x: expected a run"):
+        weights.student_config({}, "x")
+    with pytest.raises(UserError, match="VOCAB_SIZE is not set: add a gin file"):
+        weights.student_config({})
+    with pytest.raises(UserError, match="EMB_DIM is not set: add a gin file"):
+        weights.student_config({"VOCAB_SIZE": 128}, vocabulary_size=256)
 
 
 def test_pretrained_leaves_out_what_the_sizes_set():

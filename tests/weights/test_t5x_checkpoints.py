@@ -8,8 +8,9 @@ import tensorstore
 from etils import epath
 from flax import serialization
 
+from dsbs_jax import weights
 from dsbs_jax.errors import UserError
-from dsbs_jax.weights import t5x_checkpoints as checkpoint_files
+from dsbs_jax.weights import orbax_format, t5x_native
 
 NAME = "encoder/layers_0/attention/query/kernel"
 FOLDER = "target.encoder.layers_0.attention.query.kernel"
@@ -25,8 +26,8 @@ def make(seed=0):
 
 
 WRITERS = {
-    "native": checkpoint_files.write_native,
-    "orbax": checkpoint_files.write_orbax,
+    "native": t5x_native.write_checkpoint,
+    "orbax": orbax_format.write_checkpoint,
 }
 
 
@@ -39,8 +40,8 @@ def written(request, tmp_path):
 
 def test_round_trip_is_bitwise(written):
     params, folder = written
-    found = checkpoint_files.find(str(folder))
-    assert found.where == str(folder / "checkpoint_7")
+    found = weights.open_checkpoint(str(folder))
+    assert found.location == str(folder / "checkpoint_7")
     assert found.shapes() == {name: array.shape for name, array in params.items()}
     for name, array in params.items():
         np.testing.assert_array_equal(found.read(name), array)
@@ -53,21 +54,21 @@ def test_folders_of_any_name(tmp_path, form, name):
     (tmp_path / name).mkdir()
     WRITERS[form](epath.Path(tmp_path / name / "checkpoint_0"), make())
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
-    found = checkpoint_files.find(str(tmp_path / name))
+    found = weights.open_checkpoint(str(tmp_path / name))
     for parameter, array in make().items():
         np.testing.assert_array_equal(found.read(parameter), array)
 
 
 def test_part_of_an_array(written):
     params, folder = written
-    found = checkpoint_files.find(str(folder))
+    found = weights.open_checkpoint(str(folder))
     index = (slice(2, 5), slice(None))
     np.testing.assert_array_equal(found.read(NAME, index), params[NAME][index])
 
 
 def test_both_formats_of_t5x_hold_the_same(t5x):
-    native = checkpoint_files.find(str(t5x.folder / "native"))
-    orbax = checkpoint_files.find(str(t5x.folder / "orbax"))
+    native = weights.open_checkpoint(str(t5x.folder / "native"))
+    orbax = weights.open_checkpoint(str(t5x.folder / "orbax"))
     assert native.shapes() == orbax.shapes()
     for name in native.shapes():
         np.testing.assert_array_equal(native.read(name), orbax.read(name))
@@ -75,22 +76,22 @@ def test_both_formats_of_t5x_hold_the_same(t5x):
 
 def test_newest_checkpoint_where_none_has_a_score(tmp_path):
     for step in (9, 10):
-        checkpoint_files.write_native(
+        t5x_native.write_checkpoint(
             epath.Path(tmp_path / f"checkpoint_{step}"), make(step)
         )
     (tmp_path / "checkpoint_11.orbax-checkpoint-tmp").mkdir()
-    found = checkpoint_files.find(str(tmp_path))
-    assert found.where.endswith("checkpoint_10")
+    found = weights.open_checkpoint(str(tmp_path))
+    assert found.location.endswith("checkpoint_10")
 
 
 def test_array_in_the_index_itself(tmp_path):
     path = tmp_path / "checkpoint_0"
-    checkpoint_files.write_native(epath.Path(path), make())
+    t5x_native.write_checkpoint(epath.Path(path), make())
     index = serialization.msgpack_restore((path / "checkpoint").read_bytes())
     scale = np.arange(6, dtype=np.float32)
     index["optimizer"]["target"]["encoder"]["encoder_norm"]["scale"] = scale
     (path / "checkpoint").write_bytes(serialization.msgpack_serialize(index))
-    found = checkpoint_files.find(str(path))
+    found = weights.open_checkpoint(str(path))
     np.testing.assert_array_equal(found.read("encoder/encoder_norm/scale"), scale)
     part = found.read("encoder/encoder_norm/scale", (slice(1, 3),))
     np.testing.assert_array_equal(part, scale[1:3])
@@ -98,26 +99,26 @@ def test_array_in_the_index_itself(tmp_path):
 
 def test_bfloat16_becomes_float32(tmp_path):
     path = tmp_path / "checkpoint_0"
-    checkpoint_files.write_native(epath.Path(path), make())
+    t5x_native.write_checkpoint(epath.Path(path), make())
     shutil.rmtree(path / FOLDER)
     rough = make()[NAME].astype(jnp.bfloat16)
     spec = {"driver": "zarr", "kvstore": f"file://{path}/{FOLDER}/"}
     metadata = {"shape": [6, 4], "chunks": [4, 3], "dtype": "bfloat16"}
     array = tensorstore.open({**spec, "metadata": metadata}, create=True).result()
     array.write(rough).result()
-    found = checkpoint_files.find(str(path)).read(NAME, (slice(1, 6), slice(2, 4)))
+    found = weights.open_checkpoint(str(path)).read(NAME, (slice(1, 6), slice(2, 4)))
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, rough[1:6, 2:4].astype(np.float32))
 
 
 def test_where_the_index_points_is_not_followed(tmp_path):
     path = tmp_path / "checkpoint_0"
-    checkpoint_files.write_native(epath.Path(path), make())
+    t5x_native.write_checkpoint(epath.Path(path), make())
     index = serialization.msgpack_restore((path / "checkpoint").read_bytes())
     spec = index["optimizer"]["target"]["encoder"]["encoder_norm"]["scale"]
     spec["kvstore"]["path"] = "/etc/"
     (path / "checkpoint").write_bytes(serialization.msgpack_serialize(index))
-    found = checkpoint_files.find(str(path))
+    found = weights.open_checkpoint(str(path))
     np.testing.assert_array_equal(
         found.read("encoder/encoder_norm/scale"), make()["encoder/encoder_norm/scale"]
     )
@@ -126,49 +127,49 @@ def test_where_the_index_points_is_not_followed(tmp_path):
 @pytest.mark.parametrize("name", ["..", "a/../../b", ""])
 def test_names_stay_in_the_checkpoint(tmp_path, name):
     path = tmp_path / "checkpoint_0"
-    checkpoint_files.write_native(epath.Path(path), make())
+    t5x_native.write_checkpoint(epath.Path(path), make())
     index = serialization.msgpack_restore((path / "checkpoint").read_bytes())
     target = index["optimizer"]["target"]
     target[name] = target["encoder"]["encoder_norm"]["scale"]
     (path / "checkpoint").write_bytes(serialization.msgpack_serialize(index))
-    with pytest.raises(UserError, match="is no name of a parameter"):
-        checkpoint_files.find(str(path))
+    with pytest.raises(UserError, match="is not the name of a parameter"):
+        weights.open_checkpoint(str(path))
 
 
 def test_missing_and_cut_arrays_of_the_native_format(tmp_path):
     path = tmp_path / "checkpoint_0"
-    checkpoint_files.write_native(epath.Path(path), make())
+    t5x_native.write_checkpoint(epath.Path(path), make())
     chunk = path / FOLDER / "0.0"
     whole = chunk.read_bytes()
     chunk.write_bytes(whole[:-9])
     with pytest.raises(UserError, match=f"checkpoint_0: parameter {NAME} cannot be"):
-        checkpoint_files.find(str(path)).read(NAME)
+        weights.open_checkpoint(str(path)).read(NAME)
     chunk.unlink()
     with pytest.raises(UserError, match=f"parameter {NAME} cannot be read"):
-        checkpoint_files.find(str(path)).read(NAME)
+        weights.open_checkpoint(str(path)).read(NAME)
     shutil.rmtree(path / FOLDER)
     with pytest.raises(UserError, match=f"parameter {NAME} cannot be read"):
-        checkpoint_files.find(str(path))
+        weights.open_checkpoint(str(path))
 
 
 def test_array_of_another_shape_than_the_index_says(tmp_path):
     path = tmp_path / "checkpoint_0"
-    checkpoint_files.write_native(epath.Path(path), make())
+    t5x_native.write_checkpoint(epath.Path(path), make())
     metadata = json.loads((path / FOLDER / ".zarray").read_text())
     (path / FOLDER / ".zarray").write_text(json.dumps({**metadata, "shape": [3, 4]}))
     with pytest.raises(UserError, match=rf"{NAME} .* of \[6,4\] but .*: \[3,4\]$"):
-        checkpoint_files.find(str(path))
+        weights.open_checkpoint(str(path))
 
 
 def test_damaged_orbax_files(tmp_path):
     path = tmp_path / "checkpoint_0"
-    checkpoint_files.write_orbax(epath.Path(path), make())
+    orbax_format.write_checkpoint(epath.Path(path), make())
     for file in path.glob("state/**/d/*"):
         file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(
         UserError, match="checkpoint_0: parameter .* cannot be read"
     ) as raised:
-        found = checkpoint_files.find(str(path))
+        found = weights.open_checkpoint(str(path))
         [found.read(name) for name in found.shapes()]
     assert "tensorstore_spec" not in str(raised.value)
 
@@ -179,8 +180,8 @@ def test_damaged_orbax_files(tmp_path):
 def test_damaged_metadata(tmp_path, content):
     (tmp_path / "checkpoint_0/state").mkdir(parents=True)
     (tmp_path / "checkpoint_0/state/_METADATA").write_text(content)
-    with pytest.raises(UserError, match="_METADATA: no whole checkpoint metadata"):
-        checkpoint_files.find(str(tmp_path))
+    with pytest.raises(UserError, match="_METADATA: expected the metadata of an Orbax"):
+        weights.open_checkpoint(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -198,9 +199,9 @@ def test_damaged_metadata(tmp_path, content):
 def test_damaged_index(tmp_path, content):
     (tmp_path / "checkpoint_0").mkdir()
     (tmp_path / "checkpoint_0/checkpoint").write_bytes(content)
-    message = "checkpoint: no whole index of T5X's"
+    message = "checkpoint: expected the index of a T5X checkpoint"
     with pytest.raises(UserError, match=message) as raised:
-        checkpoint_files.find(str(tmp_path))
+        weights.open_checkpoint(str(tmp_path))
     assert len(str(raised.value)) < 300
 
 
@@ -213,35 +214,35 @@ def test_damaged_index(tmp_path, content):
 )
 def test_scalable_t5_is_refused(tmp_path, name, shape):
     params = {name: np.ones(shape, np.float32)}
-    checkpoint_files.write_native(epath.Path(tmp_path / "checkpoint_0"), params)
-    with pytest.raises(UserError, match=f"{name} is of T5X's scalable_t5"):
-        checkpoint_files.find(str(tmp_path))
+    t5x_native.write_checkpoint(epath.Path(tmp_path / "checkpoint_0"), params)
+    with pytest.raises(UserError, match=f"{name} is a parameter of T5X's scalable_t5"):
+        weights.open_checkpoint(str(tmp_path))
 
 
 def test_integers_are_no_parameters(tmp_path):
     path = tmp_path / "checkpoint_0"
-    checkpoint_files.write_orbax(epath.Path(path), {"a/b": np.ones((2, 2), np.int32)})
-    found = checkpoint_files.find(str(path))
-    with pytest.raises(UserError, match="parameter a/b is of int32"):
+    orbax_format.write_checkpoint(epath.Path(path), {"a/b": np.ones((2, 2), np.int32)})
+    found = weights.open_checkpoint(str(path))
+    with pytest.raises(UserError, match="parameter a/b has type int32"):
         found.read("a/b")
 
 
 def test_integers_in_the_index_are_no_parameters(tmp_path):
     path = tmp_path / "checkpoint_0"
-    checkpoint_files.write_native(epath.Path(path), make())
+    t5x_native.write_checkpoint(epath.Path(path), make())
     index = serialization.msgpack_restore((path / "checkpoint").read_bytes())
     scale = np.arange(6, dtype=np.int32)
     index["optimizer"]["target"]["encoder"]["encoder_norm"]["scale"] = scale
     (path / "checkpoint").write_bytes(serialization.msgpack_serialize(index))
-    with pytest.raises(UserError, match="encoder_norm/scale is of int32"):
-        checkpoint_files.find(str(path)).read("encoder/encoder_norm/scale")
+    with pytest.raises(UserError, match="encoder_norm/scale has type int32"):
+        weights.open_checkpoint(str(path)).read("encoder/encoder_norm/scale")
 
 
 def test_scores_of_runs(tmp_path):
     for step, score in {3: 0.5, 6: 0.75, 9: 0.75}.items():
         checkpoint = epath.Path(tmp_path / f"checkpoint_{step}")
-        checkpoint_files.write_orbax(checkpoint, make(step))
+        orbax_format.write_checkpoint(checkpoint, make(step))
         (checkpoint / "metrics").mkdir()
         (checkpoint / "metrics/metrics").write_text(json.dumps({"score": score}))
-    found = checkpoint_files.find(str(tmp_path))
-    assert found.where.endswith("checkpoint_6")
+    found = weights.open_checkpoint(str(tmp_path))
+    assert found.location.endswith("checkpoint_6")

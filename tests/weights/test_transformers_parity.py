@@ -19,7 +19,7 @@ from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.student import decoding
 from dsbs_jax.student.network import Transformer
 from dsbs_jax.task_ids import LABEL, RATIONALE
-from dsbs_jax.weights import huggingface_names as huggingface
+from dsbs_jax.weights import huggingface_config, huggingface_names
 
 REASON = "comes with the extra `hf`"
 torch = pytest.importorskip("torch", reason=REASON)
@@ -75,7 +75,7 @@ COMMON = {
 def kind(request):
     """A configuration in our words and in theirs."""
     values = {**COMMON, **KINDS[request.param]}
-    config, scaled = huggingface.read_config(values, "config.json")
+    config, scaled = huggingface_config.read_config(values, "config.json")
     # The student scales exactly where it is tied.
     assert scaled == config.logits_via_embedding == (request.param == "v1.0")
     return dataclasses.replace(config, dropout_rate=0.0), values
@@ -106,9 +106,9 @@ def lively_pair(kind):
         for ending, factor in factors.items():
             flat[name] *= np.float32(factor if name.endswith(ending) else 1)
     if config.logits_via_embedding:
-        flat[huggingface.EMBEDDING][decoding.EOS] *= 2
+        flat[huggingface_names.EMBEDDING][decoding.EOS] *= 2
     else:
-        flat[huggingface.OUTPUT][:, decoding.EOS] *= 2
+        flat[huggingface_names.OUTPUT][:, decoding.EOS] *= 2
     params = traverse_util.unflatten_dict(flat, sep="/")
     return Transformer(config), params, to_torch(config, params, values)
 
@@ -148,7 +148,7 @@ def to_torch(config, params, values):
         )
     own = dict(theirs.named_parameters())
     flat = traverse_util.flatten_dict(params, sep="/")
-    table = huggingface.tensors(config)
+    table = huggingface_names.tensors(config)
     assert {tensor.name for tensor in table.values()} == own.keys()
     assert flat.keys() == table.keys()
     for path, (name, transposed) in table.items():
@@ -250,7 +250,7 @@ SMALL = {
 def test_logits_of_the_published_small_size(version):
     common = {**COMMON, "vocab_size": 32128, "d_model": 512, "d_kv": 64}
     values = {**common, **SMALL[version]}
-    config, _ = huggingface.read_config(values, "config.json")
+    config, _ = huggingface_config.read_config(values, "config.json")
     params = random_params(config, seed=0)
     theirs = to_torch(config, params, values)
     inputs, targets = random_inputs(3, 60), random_inputs(3, 20, seed=1)
@@ -278,7 +278,7 @@ def test_loss_and_every_gradient(pair):
         zip(own, torch.autograd.grad(loss, list(own.values())), strict=True)
     )
     flat = traverse_util.flatten_dict(jax.device_get(grads), sep="/")
-    for path, (name, transposed) in huggingface.tensors(model.config).items():
+    for path, (name, transposed) in huggingface_names.tensors(model.config).items():
         gradient = expected.pop(name).numpy()
         gradient = gradient.T if transposed else gradient
         # Of each parameter's own largest entry: small gradients count as much.

@@ -1,0 +1,64 @@
+"""Opens a checkpoint of any format that the project reads."""
+
+import pathlib
+
+from etils import epath
+
+from dsbs_jax import hub
+from dsbs_jax.errors import UserError
+from dsbs_jax.weights import (
+    checkpoint_folders,
+    huggingface_files,
+    orbax_format,
+    t5x_native,
+)
+from dsbs_jax.weights.huggingface_reader import HuggingFaceReader
+from dsbs_jax.weights.reader import ParameterReader
+
+_EXPECTED = "expected a run folder, a T5X checkpoint or a Hugging Face model folder"
+
+
+def open_checkpoint(path: str) -> ParameterReader:
+    """Opens a checkpoint; only names and shapes are read yet.
+
+    Args:
+        path: One of
+            - a run folder of this project, or its `checkpoints/` (the best checkpoint),
+              or one checkpoint in it;
+            - a T5X checkpoint, native or Orbax, or a folder of them;
+            - a Hugging Face model folder;
+            - `hub:<repository id>`, a model of the Hugging Face hub.
+            All but the last two may be in a bucket (gs://...).
+
+    Raises:
+        UserError: The path holds no checkpoint of a known format, or the checkpoint is
+            damaged.
+    """
+    if hub.is_address(path):
+        return HuggingFaceReader(huggingface_files.download(path), path)
+    folder = epath.Path(path)
+    if huggingface_files.is_model_folder(folder):
+        return HuggingFaceReader(pathlib.Path(path))
+    for candidate in checkpoint_folders.candidates(folder):
+        reader = _open_candidate(candidate)
+        if reader is not None:
+            return reader
+    if folder.exists():
+        raise UserError(f"checkpoint {path}: {_EXPECTED}, found none of them")
+    raise UserError(f"checkpoint {path}: {_EXPECTED}, found nothing{hub.hint(path)}")
+
+
+def _open_candidate(folder: epath.Path) -> ParameterReader | None:
+    """Opens a checkpoint by the files that only its format has.
+
+    checkpoint_<step>/params/_METADATA    a run of this project (Orbax)
+    checkpoint_<step>/state/_METADATA     T5X's Orbax format: `target` in its tree
+    checkpoint_<step>/checkpoint          T5X's native format: a msgpack index
+    """
+    if (folder / "params" / orbax_format.METADATA).exists():
+        return orbax_format.open_item(folder / "params", prefix=())
+    if (folder / "state" / orbax_format.METADATA).exists():
+        return orbax_format.open_item(folder / "state", prefix=("target",))
+    if (folder / t5x_native.INDEX).exists():
+        return t5x_native.open_checkpoint(folder)
+    return None
