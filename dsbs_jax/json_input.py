@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WRONG_TYPE = re.compile(r"Expected `(.+?)`, got `(.+?)`(?: - at `(.+)`)?")
+_OUT_OF_RANGE = re.compile(r"Expected `(.+?)` ([<>]=? .+?)(?: - at `(.+)`)?")
 _MISSING = re.compile(r"Object missing required field `(.+?)`(?: - at `(.+)`)?")
 # msgspec's names of types, and ours.
 _TYPE_NAMES = {
@@ -117,6 +118,11 @@ def _message(message: str) -> str:
         if match[3] is None:
             return f"expected {expected}, found {found}"
         return f"field {_field(match[3])} must be {expected}, found {found}"
+    if match := _OUT_OF_RANGE.fullmatch(message):
+        expected = f"{_type_name(match[1])} {match[2]}"
+        if match[3] is None:
+            return f"expected {expected}"
+        return f"field {_field(match[3])} must be {expected}"
     return message
 
 

@@ -1,6 +1,6 @@
 """Tests of strict JSON reading."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -50,6 +50,14 @@ def test_true_and_fractions_are_not_integers():
     for value in (True, 1.5, "1"):
         with pytest.raises(JsonError, match="expected integer, found"):
             json_input.convert(value, int)
+
+
+def test_a_number_out_of_range_is_described():
+    votes = Annotated[int, msgspec.Meta(ge=0)]
+    with pytest.raises(JsonError, match="field 'votes' must be integer >= 0"):
+        json_input.convert({"votes": -1}, msgspec.defstruct("R", [("votes", votes)]))
+    with pytest.raises(JsonError, match="expected integer >= 0"):
+        json_input.convert(-1, votes)
 
 
 def test_half_a_surrogate_pair_is_parsed():
