@@ -35,6 +35,7 @@ setuptools.setup(
     package_data={
         "dsbs_jax": ["py.typed"],
         "dsbs_jax.configs": ["*/*.gin"],
+        "dsbs_jax.rationales.card": ["templates/*.jinja"],
         "dsbs_jax.teacher": ["prompts/*.txt"],
     },
     install_requires=[
@@ -62,6 +63,8 @@ setuptools.setup(
         # Published weights and vocabularies.
         "huggingface-hub>=2.4.0",
         "safetensors>=0.8.0",
+        # The templates of the quality card.
+        "jinja2>=3.1.0",
         # TensorBoard, plots and progress bars.
         "clu>=0.0.12",
         "tensorboard>=2.21.0",

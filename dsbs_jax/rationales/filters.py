@@ -1,27 +1,82 @@
-"""Which outcomes become training rows; what is dropped lies beside with its reason.
+"""Filters that decide which voted examples become training rows.
 
-Filters run in the order of `FilterConfig`, and the first that applies gives the reason.
-By default only those run that the method itself needs: without a label or a rationale a
-row does not train both tasks, and the same row twice trains them twice.
+The filters run in the order of `FilterConfig`, and the first one that applies gives the
+reason. Dropped rows are kept in a file of their own, with the reason. By default only
+rows that the method cannot use are dropped: without a label or a rationale a row does
+not train both tasks, and an exact duplicate would count twice.
 """
 
 import collections
 import dataclasses
+import math
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import gin
-
 from dsbs_jax import files
-from dsbs_jax.data import metrics
+from dsbs_jax.data import dataset_spec
+from dsbs_jax.data.dataset_spec import DatasetSpec
+from dsbs_jax.data.metrics import Metric
 from dsbs_jax.data.records import check_text
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import voting
 from dsbs_jax.rationales.voting import VotedExample
+from dsbs_jax.settings import Fraction, NonNegativeInt, Settings, setting
 
+T = TypeVar("T")
+_WORD = re.compile(r"\w+")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FilterConfig(Settings):
+    """Which rows are dropped; the filters run in this order."""
+
+    drop_unparsable: bool = setting(
+        True,
+        help="Drop rows without a label or a rationale to train on. Rows that have "
+        "neither of the labels and no rationale are always dropped.",
+    )
+    drop_disagreement: bool = setting(
+        False, help="Drop rows whose teacher label differs from the human label."
+    )
+    min_margin: Fraction = setting(
+        0.0,
+        help="Smallest vote margin that is kept, 0 to 1: votes of the winner minus "
+        "votes of the runner-up, divided by the samples of the input. 0 is off.",
+    )
+    min_words: NonNegativeInt = setting(
+        0, help="Fewest words of a rationale that is kept. 0 is off."
+    )
+    max_words: NonNegativeInt = setting(
+        0, help="Most words of a rationale that is kept. 0 is off."
+    )
+    leak_words: NonNegativeInt = setting(
+        0,
+        help="Drop rows whose rationale states the teacher label within its first "
+        "LEAK_WORDS words. 0 is off.",
+    )
+    drop_duplicate_inputs: bool = setting(
+        False, help="Drop rows whose input is also the input of an earlier kept row."
+    )
+    drop_duplicate_rows: bool = setting(
+        True,
+        help="Drop rows whose input and rationale are those of an earlier kept row.",
+    )
+
+    def __post_init__(self) -> None:
+        """Checks that the bounds on the words of a rationale do not cross."""
+        super().__post_init__()
+        if 0 < self.max_words < self.min_words:
+            raise UserError(
+                f"MAX_WORDS is {self.max_words}, expected at least MIN_WORDS, "
+                f"{self.min_words}"
+            )
+
+
+# Reasons, as they are written to files and reports. One for each field of
+# `FilterConfig`, in the same order.
 UNPARSABLE = "unparsable"
 DISAGREES = "disagrees with the human label"
 NARROW = "vote margin too small"
@@ -30,91 +85,41 @@ LONG = "rationale too long"
 LEAKS = "label in the rationale's first words"
 SAME_INPUT = "duplicate input"
 SAME_ROW = "duplicate input and rationale"
-# In the order in which they run.
-REASONS = (UNPARSABLE, DISAGREES, NARROW, SHORT, LONG, LEAKS, SAME_INPUT, SAME_ROW)
-
-T = TypeVar("T")
-_WORD = re.compile(r"\w+")
-
-
-@gin.configurable
-@dataclasses.dataclass(frozen=True)
-class FilterConfig:
-    """What is dropped.
-
-    Attributes:
-        dataset: Whose way of comparing labels counts; "default" compares text.
-        unparsable: Whether to drop what has a problem: no label or no rationale. What
-            has no label of either kind and no rationale is dropped in any case.
-        disagreement: Whether to drop what has a human label that the teacher's is not.
-        min_margin: The smallest vote margin that stays, 0 to 1; 0 is off.
-        min_words: The fewest words that a rationale may have; 0 is off.
-        max_words: The most words that a rationale may have; 0 is off.
-        leak_words: The label must not stand within this many first words; 0 is off.
-        duplicate_inputs: Whether to drop all but the first outcome of an input.
-        duplicate_rows: Whether to drop all but the first of input and rationale.
-
-    Raises:
-        UserError: A setting is out of its range.
-    """
-
-    dataset: str = "default"
-    unparsable: bool = True
-    disagreement: bool = False
-    min_margin: float = 0.0
-    min_words: int = 0
-    max_words: int = 0
-    leak_words: int = 0
-    duplicate_inputs: bool = False
-    duplicate_rows: bool = True
-
-    def __post_init__(self) -> None:
-        """Checks every setting."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            expected = {"min_margin": float | int}.get(field.name, field.type)
-            if not isinstance(value, expected) or (
-                isinstance(value, bool) and field.type is not bool
-            ):
-                raise UserError(
-                    f"filters.FilterConfig.{field.name} is {value!r}, expected "
-                    f"{field.type.__name__}"
-                )
-        if not 0 <= self.min_margin <= 1:
-            raise UserError(
-                f"filters.FilterConfig.min_margin is {self.min_margin}, expected 0 to 1"
-            )
-        for name in ("min_words", "max_words", "leak_words"):
-            if getattr(self, name) < 0:
-                raise UserError(
-                    f"filters.FilterConfig.{name} is {getattr(self, name)}, expected 0 "
-                    "(off) or more"
-                )
-        if 0 < self.max_words < self.min_words:
-            raise UserError(
-                f"filters.FilterConfig.max_words is {self.max_words}, expected at "
-                f"least min_words, {self.min_words}"
-            )
+REASON_OF_SETTING = {
+    "drop_unparsable": UNPARSABLE,
+    "drop_disagreement": DISAGREES,
+    "min_margin": NARROW,
+    "min_words": SHORT,
+    "max_words": LONG,
+    "leak_words": LEAKS,
+    "drop_duplicate_inputs": SAME_INPUT,
+    "drop_duplicate_rows": SAME_ROW,
+}
+REASONS = tuple(REASON_OF_SETTING.values())
 
 
 @dataclasses.dataclass(frozen=True)
 class FilterResult:
-    """What stays and what goes.
+    """The kept and the dropped examples.
 
     Attributes:
-        kept: Outcomes that become training rows, in their order.
-        dropped: The others with their reasons, in their order. Every reason begins with
-            one of `REASONS`.
-        settings: What was asked for; None where it is not known.
+        kept: Examples that become training rows, in their order.
+        dropped: The other examples with their reasons, in their order. Each reason
+            begins with one of `REASONS`.
+        config: The filters; None where they are not known.
     """
 
     kept: list[VotedExample]
     dropped: list[tuple[VotedExample, str]]
-    settings: FilterConfig | None = None
+    config: FilterConfig | None = None
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many were dropped for each reason, in the order of the filters."""
+        """Dropped rows by reason, in the order of the filters.
+
+        Reasons "unparsable: no answer marker", "unparsable: blank rationale"
+        -> {"unparsable": 2}
+        """
         counted = collections.Counter(
             reason.partition(":")[0] for _, reason in self.dropped
         )
@@ -122,127 +127,143 @@ class FilterResult:
         return {r: counted[r] for r in [*known, *sorted(counted.keys() - set(known))]}
 
 
-def apply(found: Sequence[VotedExample], settings: FilterConfig) -> FilterResult:
-    """Sorts outcomes into those that stay and those that go, with their reasons."""
-    result = FilterResult([], [], settings)
-    reason_for = _reasons(settings)
-    for outcome in found:
-        reason = next(reason_for(outcome), None)
-        if reason is None:
-            result.kept.append(outcome)
+def apply(
+    examples: Sequence[VotedExample],
+    config: FilterConfig,
+    spec: DatasetSpec = dataset_spec.DEFAULT,
+) -> FilterResult:
+    """Separates the examples that are kept from those that are dropped.
+
+    Args:
+        examples: The examples, in the order of the input file.
+        config: The filters.
+        spec: The dataset, whose metric compares labels.
+    """
+    result = FilterResult([], [], config)
+    kept_inputs: set[str] = set()
+    kept_rows: set[tuple[str, str | None]] = set()
+    for example in examples:
+        row = (example.input, example.rationale)
+        reason = _label_reason(example, config, spec.metric)
+        reason = reason or _rationale_reason(example, config)
+        # Only kept rows are remembered: a dropped row must not displace another one.
+        if reason is None and config.drop_duplicate_inputs and row[0] in kept_inputs:
+            reason = SAME_INPUT
+        if reason is None and config.drop_duplicate_rows and row in kept_rows:
+            reason = SAME_ROW
+        if reason is not None:
+            result.dropped.append((example, reason))
         else:
-            result.dropped.append((outcome, reason))
+            result.kept.append(example)
+            kept_inputs.add(example.input)
+            kept_rows.add(row)
     return result
 
 
-def _reasons(settings: FilterConfig) -> Callable[[VotedExample], Iterator[str]]:
-    """Makes the function that yields the reasons against an outcome."""
-    correct = metrics.correct_fn(settings.dataset)
-    inputs: set[str] = set()
-    rows: set[tuple[str, str | None]] = set()
-
-    def reasons(outcome: VotedExample) -> Iterator[str]:
-        label, teacher = outcome.label, outcome.teacher_label
-        nothing = label is teacher is outcome.rationale is None
-        if nothing or (settings.unparsable and outcome.problem):
-            yield f"{UNPARSABLE}: {outcome.problem}"
-        both = label is not None and teacher is not None
-        if settings.disagreement and both and not correct(label, teacher):
-            yield DISAGREES
-        if outcome.samples and outcome.margin < settings.min_margin:
-            yield NARROW
-        if outcome.rationale is not None:
-            words = len(outcome.rationale.split())
-            if words < settings.min_words:
-                yield SHORT
-            if 0 < settings.max_words < words:
-                yield LONG
-            if leaks_within(outcome) <= settings.leak_words:
-                yield LEAKS
-        if settings.duplicate_inputs and outcome.input in inputs:
-            yield SAME_INPUT
-        row = outcome.input, outcome.rationale
-        if settings.duplicate_rows and row in rows:
-            yield SAME_ROW
-        # Only reached by an outcome that stays: a dropped one must not displace others.
-        inputs.add(outcome.input)
-        rows.add(row)
-
-    return reasons
+def _label_reason(
+    example: VotedExample, config: FilterConfig, metric: Metric
+) -> str | None:
+    label, teacher_label = example.label, example.teacher_label
+    is_empty = label is teacher_label is example.rationale is None
+    if is_empty or (config.drop_unparsable and example.problem):
+        return f"{UNPARSABLE}: {example.problem}"
+    both = None if label is None or teacher_label is None else (label, teacher_label)
+    if config.drop_disagreement and both and not metric.is_correct(*both):
+        return DISAGREES
+    if example.samples and example.margin < config.min_margin:
+        return NARROW
+    return None
 
 
-def leaks_within(outcome: VotedExample) -> float:
-    """Within how many of the rationale's first words the whole teacher label stands.
+def _rationale_reason(example: VotedExample, config: FilterConfig) -> str | None:
+    if example.rationale is None:
+        return None
+    words = len(example.rationale.split())
+    if words < config.min_words:
+        return SHORT
+    if 0 < config.max_words < words:
+        return LONG
+    if config.leak_words and words_until_label(example) <= config.leak_words:
+        return LEAKS
+    return None
 
-    A word is a run of letters and digits; letter case and punctuation do not matter. In
-    "Socks go in a drawer." the label "a Drawer" stands within 5 words.
+
+def words_until_label(example: VotedExample) -> float:
+    """Counts the rationale's first words that contain the complete teacher label.
+
+    A word is a run of letters and digits. Letter case and punctuation are ignored.
+
+    Label "a Drawer", rationale "Socks go in a drawer." -> 5
 
     Returns:
-        A number of words from 1, or infinity when it stands nowhere.
+        A number of words from 1, or infinity if the rationale does not contain the
+        label.
     """
-    label = _words(outcome.teacher_label or "")
-    words = _words(outcome.rationale or "")
-    # Searched for as one text: word by word, long ones would take for ever.
-    found = f" {' '.join(words)} ".partition(f" {' '.join(label)} ")
-    if not label or not found[1]:
-        return float("inf")
-    return len(found[0].split()) + len(label)
+    label = _words(example.teacher_label or "")
+    words = _words(example.rationale or "")
+    # One search in the joined text, because comparing the label at every word takes
+    # quadratic time on long texts.
+    before, match, _ = f" {' '.join(words)} ".partition(f" {' '.join(label)} ")
+    if not label or not match:
+        return math.inf
+    return len(before.split()) + len(label)
 
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-def dropped_row(outcome: VotedExample, reason: str) -> dict[str, Any]:
-    r"""Makes a row of filtered.jsonl: that of a kept one, the reason, the raw texts.
+def dropped_row(example: VotedExample, reason: str) -> dict[str, Any]:
+    r"""Returns a row of `filtered.jsonl`: that of a kept row, reason and completions.
 
-    What UTF-8 cannot encode is spelled out: a lone surrogate becomes "\ud800".
+    Characters that UTF-8 cannot encode are escaped: a lone surrogate becomes "\ud800".
     """
     texts = [
         text.encode("utf-8", "backslashreplace").decode()
-        for text in outcome.completions
+        for text in example.completions
     ]
-    row = voting.to_row(outcome) | {"reason": reason, "completions": texts}
-    return row | ({"problem": outcome.problem} if outcome.problem else {})
+    row = example.to_row() | {"reason": reason, "completions": texts}
+    return row | ({"problem": example.problem} if example.problem else {})
 
 
 def write(
-    result: FilterResult, kept: str | os.PathLike[str], dropped: str | os.PathLike[str]
+    result: FilterResult,
+    kept_file: str | os.PathLike[str],
+    dropped_file: str | os.PathLike[str],
 ) -> None:
-    """Writes the training rows, and what was filtered beside them.
+    """Writes the kept and the dropped rows to two JSONL files.
 
     Raises:
-        OSError: As `files.write`.
+        OSError: A file cannot be written.
     """
-    files.write_jsonl(dropped, (dropped_row(*pair) for pair in result.dropped))
-    files.write_jsonl(kept, map(voting.to_row, result.kept))
+    files.write_jsonl(dropped_file, (dropped_row(*pair) for pair in result.dropped))
+    files.write_jsonl(kept_file, (example.to_row() for example in result.kept))
 
 
 def read(
-    kept: str | os.PathLike[str], dropped: str | os.PathLike[str] | None = None
+    kept_file: str | os.PathLike[str],
+    dropped_file: str | os.PathLike[str] | None = None,
 ) -> FilterResult:
-    """Reads what `write` wrote. Either file may be empty, though not both.
+    """Reads the files that `write` wrote. One of them may be empty, but not both.
 
     Raises:
-        UserError: A file cannot be read or has bad rows, or there are no rows at all.
+        UserError: A file cannot be read or has bad rows, or there is no row.
     """
-    result = FilterResult(
-        _read(kept, voting.from_row),
-        [] if dropped is None else _read(dropped, _dropped_pair),
-    )
-    if not (result.kept or result.dropped):
-        raise UserError(f"{kept}: holds no rows")
-    return result
+    kept = _read(kept_file, VotedExample.from_row)
+    dropped = [] if dropped_file is None else _read(dropped_file, _read_dropped)
+    if not (kept or dropped):
+        raise UserError(f"{kept_file}: holds no rows")
+    return FilterResult(kept, dropped)
 
 
 def _read(
     path: str | os.PathLike[str], read_row: Callable[[Mapping[str, Any]], T]
 ) -> list[T]:
     path = pathlib.Path(path)
-    empty = path.is_file() and not path.stat().st_size
-    return [] if empty else voting.read(path, read_row)
+    is_empty = path.is_file() and not path.stat().st_size
+    return [] if is_empty else voting.read_rows(path, read_row)
 
 
-def _dropped_pair(row: Mapping[str, Any]) -> tuple[VotedExample, str]:
+def _read_dropped(row: Mapping[str, Any]) -> tuple[VotedExample, str]:
     check_text("reason", row.get("reason"))
-    return voting.from_row(row), row["reason"]
+    return VotedExample.from_row(row), row["reason"]

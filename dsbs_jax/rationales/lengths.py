@@ -1,4 +1,4 @@
-"""How long texts are beside what the student can read and write."""
+"""Lengths of texts, compared with the longest input and target of a student."""
 
 import dataclasses
 import os
@@ -6,66 +6,66 @@ from collections.abc import Callable, Sequence
 
 import sentencepiece
 
+from dsbs_jax.data.dataset_spec import FeatureLengths
 from dsbs_jax.data.records import SEGMENT_SEPARATOR
 from dsbs_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Lengths:
-    """The student's feature lengths, and what they are counted in.
+class TokenLimits:
+    """The longest input and target of a student, and how to count a text's length.
 
     Attributes:
-        inputs: Tokens of an input that the student reads, end token included.
-        targets: Tokens of a target that it learns, end token included.
-        unit: "tokens" or "words". A word is a token or more, so words only bound.
-        count: Takes texts and returns how many units each has, without an end token.
-
-    Raises:
-        UserError: A length is not positive.
+        inputs: The longest input in tokens, end token included.
+        targets: The longest target in tokens, end token included.
+        unit: What `count` counts: "tokens" or "words".
+        count: Takes texts and returns the length of each, without an end token.
     """
 
-    inputs: int = 512
-    targets: int = 128
-    unit: str = "words"
-    count: Callable[[Sequence[str]], list[int]] = lambda texts: [
-        len(text.replace(SEGMENT_SEPARATOR, " ").split()) for text in texts
-    ]
-
-    def __post_init__(self) -> None:
-        """Checks both lengths."""
-        for name in ("inputs", "targets"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(
-                    f"{name} length is {value!r}, expected a whole number from 1"
-                )
+    inputs: int
+    targets: int
+    unit: str
+    count: Callable[[Sequence[str]], list[int]]
 
 
-def in_tokens(path: str | os.PathLike[str], inputs: int, targets: int) -> Lengths:
-    """Counts in a student's own tokens.
+def in_words(limits: FeatureLengths) -> TokenLimits:
+    """Counts in words, for use without a vocabulary.
+
+    Each word has at least one token, so a text has at least as many tokens as words.
+    """
+    return TokenLimits(limits.inputs, limits.targets, "words", _count_words)
+
+
+def _count_words(texts: Sequence[str]) -> list[int]:
+    return [len(text.replace(SEGMENT_SEPARATOR, " ").split()) for text in texts]
+
+
+def in_tokens(path: str | os.PathLike[str], limits: FeatureLengths) -> TokenLimits:
+    """Counts in the tokens of a student's vocabulary.
 
     Args:
         path: A SentencePiece model file.
-        inputs: As in `Lengths`.
-        targets: As in `Lengths`.
+        limits: The longest input and target.
 
     Raises:
-        UserError: It is no SentencePiece model.
+        UserError: The file is not a SentencePiece model.
     """
     model = sentencepiece.SentencePieceProcessor()
     try:
         model.Load(os.fspath(path))
     except (RuntimeError, OSError) as error:
         raise UserError(
-            f"vocabulary {path}: no SentencePiece model that can be read"
+            f"vocabulary {path}: cannot be read as a SentencePiece model"
         ) from error
 
     def count(texts: Sequence[str]) -> list[int]:
-        # The end token parts segments, and an encoder would split its name into pieces.
+        # "A man.</s>A dog." -> pieces of "A man." + 1 end token + pieces of "A dog.".
+        # The encoder would split the text "</s>" into several pieces, so each segment
+        # is encoded alone. All segments are encoded in one call, which is faster.
         segments = [text.split(SEGMENT_SEPARATOR) for text in texts]
         pieces = iter(model.encode([part for parts in segments for part in parts]))
         return [
             sum(len(next(pieces)) for _ in parts) + len(parts) - 1 for parts in segments
         ]
 
-    return Lengths(inputs, targets, "tokens", count)
+    return TokenLimits(limits.inputs, limits.targets, "tokens", count)

@@ -1,7 +1,7 @@
-"""The numbers behind a quality card: how good a set of rationales is.
+"""The figures of the quality card: counts, accuracy, lengths, leakage and margins.
 
-Everything is counted on outcomes; nothing here draws or writes. Samples are chosen by
-what they are and then by a hash of their id, so the same set shows the same ones.
+Nothing here draws or writes. The shown examples are chosen by what they are, then by a
+hash of their id, so the same set of rationales always shows the same examples.
 """
 
 import collections
@@ -9,354 +9,262 @@ import dataclasses
 import hashlib
 import heapq
 import math
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-from dsbs_jax.data import arithmetic, metrics
-from dsbs_jax.rationales import filters
-from dsbs_jax.rationales.lengths import Lengths
+from dsbs_jax.data import dataset_spec
+from dsbs_jax.data.dataset_spec import DatasetSpec
+from dsbs_jax.data.metrics import Metric
+from dsbs_jax.rationales import accuracy, filters, lengths
+from dsbs_jax.rationales.accuracy import ClassTable
+from dsbs_jax.rationales.lengths import TokenLimits
+from dsbs_jax.rationales.proportion import Proportion
 from dsbs_jax.rationales.voting import VotedExample
 
-MAX_CLASSES = 10  # with more different human labels they are free text
-SHOWN_ANSWERS = 3  # most frequent wrong answers named for a label
-SHOWN_SAMPLES = 4
+# Numbers of first words of a rationale that are searched for the label.
 LEAK_WORDS = (1, 3, 5, 10, 20)
-NO_LABEL = "(no label)"
-OTHER = "(other)"
-NO_ARITHMETIC = "(no arithmetic)"
-
-_Z = 1.959963984540054  # of the normal distribution's middle 95 %
-_PREFIX = "predict: "  # as long as "explain: "
+# Examples under each title of the card.
+SHOWN_EXAMPLES = 4
+MARGIN_BINS = 10
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Proportion:
-    """Some of a number of rows."""
-
-    count: int
-    total: int
-
-    @property
-    def value(self) -> float:
-        """The share, 0 to 1; not a number where there are no rows."""
-        return self.count / self.total if self.total else math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval (1927), as of independent rows."""
-        if not self.total:
-            return 0.0, 1.0
-        n, p = self.total, self.value
-        middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-        half = _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
-        return max(0.0, middle - half), min(1.0, middle + half)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ClassScore:
-    """How the teacher did on the rows of one human label.
+class TextLengths:
+    """Lengths of the texts of one field.
 
     Attributes:
-        name: The label, or the class that it was pooled into.
-        right: How many of its rows the teacher got right.
-        answers: How often the teacher gave each class, right ones included.
-        wrong: Its most frequent wrong labels.
-    """
-
-    name: str
-    right: Proportion
-    answers: dict[str, int]
-    wrong: list[tuple[str, int]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Measured:
-    """Lengths of one kind of text.
-
-    Attributes:
-        limit: The student's feature length in tokens, the end token included.
-        sizes: Units of each text without an end token, sorted.
+        limit: The student's limit in tokens, end token included.
+        lengths: Length of each text without an end token, in tokens or words, sorted.
     """
 
     limit: int
-    sizes: list[int]
+    lengths: list[int]
 
     @property
-    def cut(self) -> Proportion:
-        """Texts that lose something, for want of a place for the end token at least."""
-        return Proportion(
-            sum(size >= self.limit for size in self.sizes), len(self.sizes)
-        )
+    def truncated(self) -> Proportion:
+        """Texts of which the student does not read everything.
 
-    def quantile(self, share: float) -> int:
-        """The smallest size that at least `share` of the texts do not exceed."""
-        return self.sizes[max(0, math.ceil(share * len(self.sizes)) - 1)]
+        The end token needs a place, so a text of `limit` tokens loses its last token.
+        """
+        too_long = sum(length >= self.limit for length in self.lengths)
+        return Proportion(too_long, len(self.lengths))
+
+    def quantile(self, fraction: float) -> int:
+        """The smallest length that at least `fraction` of the texts do not exceed."""
+        return self.lengths[max(0, math.ceil(fraction * len(self.lengths)) - 1)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MarginBin:
-    """Outcomes of similar vote margin: from `low`, 0.0 to 0.9, to a tenth above."""
+    """Inputs with a similar vote margin.
+
+    Attributes:
+        low: Smallest margin of the bin, 0.0 to 0.9; the bin is 0.1 wide.
+        inputs: Number of inputs in the bin.
+        correct: Inputs whose teacher label is right.
+    """
 
     low: float
-    rows: int
-    right: Proportion
+    inputs: int
+    correct: Proportion
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Quality:
-    """What a quality card says.
+    """The figures of a set of rationales.
 
     Attributes:
-        stages: What is counted of inputs and how many there are of it, down to kept.
-        sampled: Completions with a label, of all; None with one an input, and where
-            rows were read back, which name the winner only.
-        problems: Why inputs have no label or rationale, and how many.
-        agreement: Teacher labels that are right, of all rows with a human label that a
-            teacher was asked about.
-        kept_agreement: The same of the rows that were kept.
-        classes: One a human label, frequent ones first.
-        columns: The classes of the confusion matrix; none for free text.
-        class_kind: What the classes are, in words.
-        lengths: Of "input", "rationale" and "label" of the kept rows.
-        unit: What lengths are counted in.
-        leakage: Kept rows whose rationale states the label within that many first
-            words; infinity is anywhere.
-        margins: Empty when every input has one sample.
-        samples: Under a title that says how they were chosen.
+        stages: Name and number of rows of each stage, from all inputs to kept rows.
+        samples_with_label: Samples with a label; None with one sample per input, and
+            for rows that were read from a file, which holds only the winning label.
+        problems: Inputs without a label or rationale, by reason.
+        accuracy: The teacher's accuracy over all comparable rows.
+        kept_accuracy: The teacher's accuracy over the kept rows.
+        classes: The teacher's answers by class of the human label.
+        lengths: Lengths of the kept rows, by field: "input", "rationale", "label".
+        unit: What lengths are counted in, "tokens" or "words".
+        leakage: Kept rows whose rationale states the teacher label within that many
+            first words; infinity means anywhere.
+        margins: Inputs by vote margin; empty when every input has one sample.
+        shown: Examples by title; the title says how they were chosen.
     """
 
     stages: list[tuple[str, int]]
-    sampled: Proportion | None
+    samples_with_label: Proportion | None
     problems: dict[str, int]
-    agreement: Proportion
-    kept_agreement: Proportion
-    classes: list[ClassScore]
-    columns: list[str]
-    class_kind: str
-    lengths: dict[str, Measured]
+    accuracy: Proportion
+    kept_accuracy: Proportion
+    classes: ClassTable
+    lengths: dict[str, TextLengths]
     unit: str
     leakage: dict[float, Proportion]
     margins: list[MarginBin]
-    samples: dict[str, list[VotedExample]]
+    shown: dict[str, list[VotedExample]]
 
 
 def measure(
-    found: Sequence[VotedExample],
+    examples: Sequence[VotedExample],
     result: filters.FilterResult,
-    dataset: str = "default",
-    lengths: Lengths | None = None,
+    spec: DatasetSpec = dataset_spec.DEFAULT,
+    limits: TokenLimits | None = None,
     failed: int = 0,
 ) -> Quality:
-    """Counts all that a card shows.
+    """Computes the figures of the card.
 
     Args:
-        found: Every outcome.
-        result: Which of them were kept.
-        dataset: Whose way of comparing labels counts.
-        lengths: The student's feature lengths; by default those of one's own data.
-        failed: Inputs that have no outcome, because no reply came.
+        examples: All voted examples.
+        result: The examples that the filters kept and dropped.
+        spec: The dataset, whose metric compares labels.
+        limits: The student's limits; by default those of the dataset, in words.
+        failed: Inputs without a voted example, because no reply came.
     """
-    lengths = lengths or Lengths()
-    correct = metrics.correct_fn(dataset)
-    classes, columns, kind = _classes(found, correct)
+    limits = limits or lengths.in_words(spec.feature_lengths)
+    metric = spec.metric
     return Quality(
-        stages=_stages(found, result, failed),
-        sampled=_sampled(found),
-        problems=_problems(found),
-        agreement=_agreement(found, correct),
-        kept_agreement=_agreement(result.kept, correct),
-        classes=classes,
-        columns=columns,
-        class_kind=kind,
-        lengths=_lengths(result.kept, lengths),
-        unit=lengths.unit,
+        stages=_stages(examples, result, failed),
+        samples_with_label=_samples_with_label(examples),
+        problems=_problems(examples),
+        accuracy=accuracy.accuracy(examples, metric),
+        kept_accuracy=accuracy.accuracy(result.kept, metric),
+        classes=accuracy.by_class(examples, metric),
+        lengths=_lengths(result.kept, limits, spec.predict_prefix),
+        unit=limits.unit,
         leakage=_leakage(result.kept),
-        margins=_margins(found, correct),
-        samples=_samples(result, correct),
+        margins=_margins(examples, metric),
+        shown=_shown_examples(result, metric),
     )
 
 
 def _stages(
-    found: Sequence[VotedExample], result: filters.FilterResult, failed: int
+    examples: Sequence[VotedExample], result: filters.FilterResult, failed: int
 ) -> list[tuple[str, int]]:
-    stages = [("inputs", len(found) + failed)]
+    stages = [("inputs", len(examples) + failed)]
     if failed:
-        stages.append(("with a reply", len(found)))
-    stages.append(("with a teacher label", _have(found, "teacher_label")))
-    stages.append(("with a rationale", _have(found, "rationale")))
+        stages.append(("with a reply", len(examples)))
+    with_label = sum(e.teacher_label is not None for e in examples)
+    with_rationale = sum(e.rationale is not None for e in examples)
+    stages.append(("with a teacher label", with_label))
+    stages.append(("with a rationale", with_rationale))
     stages.append(("kept", len(result.kept)))
     return stages
 
 
-def _sampled(found: Sequence[VotedExample]) -> Proportion | None:
-    voted = any(outcome.samples > 1 for outcome in found)
-    if not voted or any(len(o.parsed) != o.samples for o in found):
+def _samples_with_label(examples: Sequence[VotedExample]) -> Proportion | None:
+    if not _is_voted(examples) or any(len(e.parsed) != e.samples for e in examples):
         return None
-    labels = [sample.label is not None for o in found for sample in o.parsed]
+    labels = [sample.label is not None for e in examples for sample in e.parsed]
     return Proportion(sum(labels), len(labels))
 
 
-def _have(found: Iterable[VotedExample], field: str) -> int:
-    return sum(getattr(outcome, field) is not None for outcome in found)
-
-
-def _problems(found: Sequence[VotedExample]) -> dict[str, int]:
-    counted = collections.Counter(o.problem for o in found if o.problem)
-    return dict(counted.most_common())
-
-
-def _agreement(
-    found: Iterable[VotedExample], correct: Callable[[str, str], bool]
-) -> Proportion:
-    """Right rows of those judged; one without a teacher label is wrong."""
-    judged = [_right(outcome, correct) for outcome in _judged(found)]
-    return Proportion(sum(judged), len(judged))
-
-
-def _judged(found: Iterable[VotedExample]) -> list[VotedExample]:
-    return [o for o in found if o.label is not None and o.samples]
-
-
-def _right(outcome: VotedExample, correct: Callable[[str, str], bool]) -> bool:
-    return outcome.teacher_label is not None and correct(
-        outcome.label, outcome.teacher_label
+def _problems(examples: Sequence[VotedExample]) -> dict[str, int]:
+    return dict(
+        collections.Counter(e.problem for e in examples if e.problem).most_common()
     )
 
 
-def _classes(
-    found: Sequence[VotedExample], correct: Callable[[str, str], bool]
-) -> tuple[list[ClassScore], list[str], str]:
-    """Scores by human label: (scores, columns of the confusion matrix, their kind).
-
-    Equations are classed by their operators, since hardly any occurs twice. A few
-    different texts are classes. With more of them they are free text: the most frequent
-    ones are shown, the rest is pooled, and a confusion matrix would say nothing.
-    """
-    judged = _judged(found)
-    frequent = [
-        x for x, _ in collections.Counter(o.label for o in judged).most_common()
-    ]
-    if correct is metrics.same_value:
-        class_of, kind = operators, "operators of the equation"
-    else:
-        few = len(frequent) <= MAX_CLASSES
-        kind = "label" if few else "most frequent labels, the rest pooled"
-        shown = frozenset(frequent[:MAX_CLASSES])
-
-        def class_of(label: str) -> str:
-            return label if label in shown else OTHER
-
-    groups: dict[str, list[VotedExample]] = collections.defaultdict(list)
-    for outcome in judged:
-        groups[class_of(outcome.label)].append(outcome)
-    # Those that pool something stand last.
-    order = sorted(groups, key=lambda n: (n in (OTHER, NO_ARITHMETIC), -len(groups[n])))
-    scores = [_class_score(name, groups[name], class_of, correct) for name in order]
-    if kind.startswith("most frequent"):
-        return scores, [], kind
-    given = {answer for score in scores for answer in score.answers}
-    last = [x for x in (OTHER, NO_ARITHMETIC, NO_LABEL) if x in given - set(order)]
-    return scores, [*order, *sorted(given - {*order, *last}), *last], kind
-
-
-def _class_score(
-    name: str,
-    rows: Sequence[VotedExample],
-    class_of: Callable[[str], str],
-    correct: Callable[[str, str], bool],
-) -> ClassScore:
-    answers: collections.Counter[str] = collections.Counter()
-    wrong: collections.Counter[str] = collections.Counter()
-    for outcome in rows:
-        label = outcome.teacher_label
-        answers[NO_LABEL if label is None else class_of(label)] += 1
-        if label is not None and not correct(outcome.label, label):
-            wrong[label] += 1
-    return ClassScore(
-        name,
-        _agreement(rows, correct),
-        dict(answers.most_common()),
-        wrong.most_common(SHOWN_ANSWERS),
-    )
-
-
-def operators(equation: str) -> str:
-    """Names an equation's operator: "(8 - 2)" -> "-"; "3" -> "number"; or "several"."""
-    if arithmetic.value(equation) is None:
-        return NO_ARITHMETIC
-    # A minus is binary where a number or a bracket ends before it.
-    found = set(re.findall(r"(?<=[\d).])\s*([-+*/])", equation))
-    return "several" if len(found) > 1 else next(iter(found), "number")
-
-
-def _lengths(kept: Sequence[VotedExample], lengths: Lengths) -> dict[str, Measured]:
+def _lengths(
+    kept: Sequence[VotedExample], limits: TokenLimits, prefix: str
+) -> dict[str, TextLengths]:
     texts = {
-        "input": [_PREFIX + o.input for o in kept],
-        "rationale": [o.rationale for o in kept if o.rationale is not None],
-        "label": [x for o in kept if (x := o.label or o.teacher_label) is not None],
+        # The student reads the task's prefix too.
+        "input": [prefix + e.input for e in kept],
+        "rationale": [e.rationale for e in kept if e.rationale is not None],
+        "label": [x for e in kept if (x := e.label or e.teacher_label) is not None],
     }
-    limits = {"input": lengths.inputs}
     return {
-        name: Measured(limits.get(name, lengths.targets), sorted(lengths.count(some)))
-        for name, some in texts.items()
+        field: TextLengths(
+            limits.inputs if field == "input" else limits.targets,
+            sorted(limits.count(some)),
+        )
+        for field, some in texts.items()
         if some
     }
 
 
 def _leakage(kept: Sequence[VotedExample]) -> dict[float, Proportion]:
-    within = [
-        filters.leaks_within(outcome)
-        for outcome in kept
-        if outcome.rationale is not None and outcome.teacher_label is not None
+    """Counts rationales that state the teacher label early.
+
+    A rationale that begins with the answer hardly explains it, so the student may learn
+    to repeat the label. A label at the end of a rationale is normal.
+
+    The label ends at words 2, 4 and nowhere -> {1: 0/3, 3: 1/3, 5: 2/3, …, inf: 2/3}
+    """
+    words = [
+        filters.words_until_label(e)
+        for e in kept
+        if e.rationale is not None and e.teacher_label is not None
     ]
-    anywhere = Proportion(sum(n < math.inf for n in within), len(within))
-    first = {
-        n: Proportion(sum(w <= n for w in within), len(within)) for n in LEAK_WORDS
+    counts: dict[float, Proportion] = {
+        n: Proportion(sum(w <= n for w in words), len(words)) for n in LEAK_WORDS
     }
-    return {**first, math.inf: anywhere}
+    return counts | {math.inf: Proportion(sum(w < math.inf for w in words), len(words))}
 
 
-def _margins(
-    found: Sequence[VotedExample], correct: Callable[[str, str], bool]
-) -> list[MarginBin]:
-    if all(outcome.samples <= 1 for outcome in found):
+def _margins(examples: Sequence[VotedExample], metric: Metric) -> list[MarginBin]:
+    """Groups the inputs by vote margin.
+
+    If the teacher is more often right where the margin is wide, MIN_MARGIN is a useful
+    filter; the card shows the accuracy of each bin for that decision.
+    """
+    if not _is_voted(examples):
         return []
-    bins: list[list[VotedExample]] = [[] for _ in range(10)]
-    for outcome in found:
-        bins[min(9, math.floor(10 * outcome.margin))].append(outcome)
+    bins: list[list[VotedExample]] = [[] for _ in range(MARGIN_BINS)]
+    for example in examples:
+        # A margin of 1.0 belongs to the last bin.
+        index = min(MARGIN_BINS - 1, math.floor(MARGIN_BINS * example.margin))
+        bins[index].append(example)
     return [
-        MarginBin(n / 10, len(rows), _agreement(rows, correct))
-        for n, rows in enumerate(bins)
+        MarginBin(n / MARGIN_BINS, len(some), accuracy.accuracy(some, metric))
+        for n, some in enumerate(bins)
     ]
 
 
-def _samples(
-    result: filters.FilterResult, correct: Callable[[str, str], bool]
+def _shown_examples(
+    result: filters.FilterResult, metric: Metric
 ) -> dict[str, list[VotedExample]]:
-    """Some of the best kept, of the worst kept and of the dropped voting."""
+    """Chooses examples of right, wrong and dropped rows.
+
+    With human labels these are right and wrong rows. A wrong row with a wide margin is
+    the most instructive one: the teacher is sure and wrong. Without human labels they
+    are the rows with the widest and the narrowest margin.
+    """
     kept = result.kept
-    judged = _judged(kept)
-    voted = any(outcome.samples > 1 for outcome in kept)
-    how = "by the widest margin" if voted else "drawn by a hash of the id"
-    chosen = {}
-    if judged:
-        right = [outcome for outcome in judged if _right(outcome, correct)]
-        wrong = [outcome for outcome in judged if not _right(outcome, correct)]
-        chosen[f"Best: right, {how}"] = _first(right, -1)
-        chosen[f"Worst: wrong, {how}"] = _first(wrong, -1)
-    elif voted:
-        chosen["Best: kept by the widest margin"] = _first(kept, -1)
-        chosen["Worst: kept by the narrowest margin"] = _first(kept, 1)
+    dropped = [example for example, _ in result.dropped]
+    rows = accuracy.comparable(kept)
+    shown = {}
+    if rows:
+        right = [e for e in rows if accuracy.is_correct(e, metric)]
+        wrong = [e for e in rows if not accuracy.is_correct(e, metric)]
+        shown[f"Kept rows with a right teacher label, {_order(kept)}"] = _widest(right)
+        shown[f"Kept rows with a wrong teacher label, {_order(kept)}"] = _widest(wrong)
+    elif _is_voted(kept):
+        shown["Kept rows with the widest vote margin"] = _widest(kept)
+        shown["Kept rows with the narrowest vote margin"] = _widest(kept, narrow=True)
     else:
-        chosen[f"Kept, {how}"] = _first(kept, 1)
-    chosen["Dropped"] = _first([outcome for outcome, _ in result.dropped], -1)
-    return {title: some for title, some in chosen.items() if some}
+        shown[f"Kept rows, {_order(kept)}"] = _widest(kept)
+    shown[f"Dropped rows, {_order(dropped)}"] = _widest(dropped)
+    return {title: some for title, some in shown.items() if some}
 
 
-def _first(some: Iterable[VotedExample], sign: int) -> list[VotedExample]:
-    """The first few in the order of `sign` times the margin, then of a hash."""
+def _is_voted(examples: Iterable[VotedExample]) -> bool:
+    return any(e.samples > 1 for e in examples)
 
-    def key(outcome: VotedExample) -> tuple[float, bytes]:
-        return sign * outcome.margin, hashlib.sha256(outcome.id.encode()).digest()
 
-    return heapq.nsmallest(SHOWN_SAMPLES, some, key=key)
+def _order(examples: Iterable[VotedExample]) -> str:
+    return "widest vote margin first" if _is_voted(examples) else "drawn at random"
+
+
+def _widest(
+    examples: Iterable[VotedExample], narrow: bool = False
+) -> list[VotedExample]:
+    """Chooses the few examples with the widest (or narrowest) vote margin.
+
+    Examples with the same margin are ordered by the SHA-256 of their id. This is as
+    good as a random draw, and it depends neither on a seed nor on the order of the
+    rows.
+    """
+    sign = 1 if narrow else -1
+
+    def key(example: VotedExample) -> tuple[float, bytes]:
+        return sign * example.margin, hashlib.sha256(example.id.encode()).digest()
+
+    return heapq.nsmallest(SHOWN_EXAMPLES, examples, key=key)

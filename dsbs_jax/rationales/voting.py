@@ -1,8 +1,8 @@
-"""What a teacher's completions for one input come to: a vote, a label, a rationale.
+"""Majority vote over a teacher's samples for one input.
 
-Each completion is read by the dataset's parser and votes for the label it gives. Labels
-are compared as the dataset's metric compares them, so that "(4 + 3)" and "(3 + 4)" are
-one candidate of svamp. Of candidates with as many votes the one that came first wins.
+The dataset's parser reads each completion, and each label is one vote. The dataset's
+metric compares labels, so "(4 + 3)" and "(3 + 4)" are the same candidate in svamp. If
+several candidates have the most votes, the one that came first wins.
 
     "3 and 4. The answer is (3 + 4).", "4 * 3. The answer is (4 * 3).",
     "4 and 3. The answer is (4 + 3)."
@@ -10,19 +10,23 @@ one candidate of svamp. Of candidates with as many votes the one that came first
 """
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from dsbs_jax.data import completions as parsers
-from dsbs_jax.data import dataset_spec, jsonl
+import msgspec
+
+from dsbs_jax import json_input
+from dsbs_jax.data import completions, dataset_spec, jsonl
 from dsbs_jax.data.completions import ParsedCompletion
+from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.data.metrics import Metric
 from dsbs_jax.data.records import Record, check_text
 from dsbs_jax.errors import UserError
+from dsbs_jax.settings import Fraction, NonNegativeInt
 
-# Of rows that were no completions.
+# Problems of rows that were read from a file and have no completion to parse. The
+# problems of completions are in `dsbs_jax.data.completions`.
 MISSING_RATIONALE = "no rationale given"
 MISSING_LABEL = "no label given"
 
@@ -31,29 +35,31 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VotedExample:
-    """One input and what its completions come to.
+    """One input with the result of the vote over its samples.
 
     Attributes:
         id: Unique among the inputs.
         input: The text that the student reads.
-        label: The answer a person gave, or None.
-        completions: The teacher's raw texts, one a sample, as far as they are at hand.
-        parsed: What each of them says.
-        teacher_label: The label with the most votes, or None without any.
-        rationale: That of the first sample that voted for it and gives one, or None.
-        votes: How many samples voted for `teacher_label`.
-        samples: How many completions there were, those without a label included; 0 for
-            a row of one's own that no teacher answered.
-        margin: (votes - those of the runner-up) / samples, 0 to 1.
-        problem: None when there are both a label and a rationale to train on; else one
-            of the reasons in `dsbs_jax.data.completions` or of those above.
+        label: The human label, or None.
+        completions: The teacher's raw texts, one per sample, where they are known.
+        parsed: What the parser reads from each sample.
+        teacher_label: The label with the most votes, or None without any vote.
+        rationale: The first rationale among the samples that voted for
+            `teacher_label`, or None.
+        votes: Number of samples that voted for `teacher_label`.
+        samples: Number of samples, including those without a label; 0 for a row that no
+            teacher answered.
+        margin: (votes - votes of the runner-up) / samples, 0 to 1.
+        problem: None when there are both a label and a rationale to train on, otherwise
+            the reason: a problem of `dsbs_jax.data.completions`, `MISSING_RATIONALE` or
+            `MISSING_LABEL`.
     """
 
     id: str
     input: str
     label: str | None
     completions: tuple[str, ...]
-    parsed: tuple[parsers.Parsed, ...]
+    parsed: tuple[ParsedCompletion, ...]
     teacher_label: str | None
     rationale: str | None
     votes: int
@@ -61,30 +67,123 @@ class VotedExample:
     margin: float
     problem: str | None
 
+    @classmethod
+    def from_record(
+        cls, record: Record, problem: str | None = None, completion: str | None = None
+    ) -> Self:
+        """Makes the voted example of a record, as the vote of one sample.
+
+        A record without a teacher label has no sample, unless there is a problem: then
+        its one sample has no label.
+
+        Args:
+            record: A record whose completion is already parsed.
+            problem: The problem that the parser found, if any.
+            completion: The raw text, where it is known.
+        """
+        has_sample = problem is not None or record.teacher_label is not None
+        parsed = ParsedCompletion(record.rationale, record.teacher_label, problem)
+        if problem is None and record.rationale is None:
+            problem = MISSING_RATIONALE
+        elif problem is None and record.label is record.teacher_label is None:
+            problem = MISSING_LABEL
+        votes = int(record.teacher_label is not None)
+        return cls(
+            id=record.id,
+            input=record.input,
+            label=record.label,
+            completions=() if completion is None else (completion,),
+            parsed=(parsed,) if has_sample else (),
+            teacher_label=record.teacher_label,
+            rationale=record.rationale,
+            votes=votes,
+            samples=int(has_sample),
+            margin=float(votes),
+            problem=problem,
+        )
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """Makes the voted example of a JSONL row: one of `to_row`, or a user's.
+
+        A teacher label without `votes` counts as the vote of one sample.
+
+        {"id": "7", "input": "2 + 2", "teacher_label": "4", "rationale": "Count on."}
+        -> 1 vote of 1 sample, margin 1.0
+
+        Raises:
+            ValueError: A field has a wrong type or value; the message names the field.
+        """
+        fields: dict[str, Any] = {name: row.get(name) for name in jsonl.FIELDS}
+        given = json_input.convert(dict(row), _VoteFields)
+        if given.problem is not None:
+            check_text("problem", given.problem)
+        example = cls.from_record(Record(**fields), given.problem)
+        samples = example.samples if given.samples is None else given.samples
+        votes = example.votes if given.votes is None else given.votes
+        if votes > samples:
+            raise ValueError(f"votes is {votes}, expected at most samples, {samples}")
+        margin = given.margin
+        if margin is None:
+            margin = votes / samples if samples else 0.0
+        return dataclasses.replace(
+            example,
+            completions=tuple(given.completions),
+            votes=votes,
+            samples=samples,
+            margin=margin,
+        )
+
+    def to_row(self) -> dict[str, Any]:
+        """Returns a JSONL row that can be trained on; fields that are None are absent.
+
+        The completions are not in it.
+        """
+        row = {
+            "id": self.id,
+            "input": self.input,
+            "label": self.label,
+            "teacher_label": self.teacher_label,
+            "rationale": self.rationale,
+            "parser_version": completions.PARSER_VERSION,
+            "votes": self.votes,
+            "samples": self.samples,
+            "margin": round(self.margin, 6),
+        }
+        return {name: value for name, value in row.items() if value is not None}
+
+
+class _VoteFields(msgspec.Struct):
+    """The fields of a row that describe the vote. A field that is null is missing."""
+
+    votes: NonNegativeInt | None = None
+    samples: NonNegativeInt | None = None
+    margin: Fraction | None = None
+    completions: list[str] = []
+    problem: str | None = None
+
 
 def vote(
     id: str,
     input: str,
     label: str | None,
     completions: Sequence[str],
-    dataset: str = "default",
-    teacher: str = "palm",
+    spec: DatasetSpec = dataset_spec.DEFAULT,
+    teacher: str = dataset_spec.PALM,
 ) -> VotedExample:
-    """Parses every completion and lets them vote.
+    """Parses each completion and counts the votes.
 
     Args:
-        id: The input's.
-        input: Its text.
-        label: The human label, or None; it has no vote.
+        id: The id of the input.
+        input: The text of the input.
+        label: The human label, or None. It has no vote.
         completions: The teacher's raw texts, at least one.
-        dataset: A key of `dsbs_jax.data.completions.RULES`.
-        teacher: The teacher's short name, where one's completions read differently.
+        spec: The dataset, whose parser and metric are used.
+        teacher: Name of the teacher, for datasets with a parser for each teacher.
 
     Raises:
         ValueError: There is no completion.
-        UserError: `dataset` has no spec.
     """
-    spec = dataset_spec.get(dataset)
     parsed = [spec.parse(text, teacher) for text in completions]
     return vote_parsed(id, input, label, parsed, spec.metric, completions)
 
@@ -111,12 +210,11 @@ def vote_parsed(
         ValueError: There is no sample.
     """
     if not parsed:
-        raise ValueError(f"{id}: no completion to decide by")
-    ballots = count_votes(parsed, metric.is_correct)
-    # Sorting is stable: of candidates with as many votes the first stays first.
-    ranked = sorted(ballots, key=len, reverse=True)
+        raise ValueError(f"{id}: no completion, expected at least one")
+    # Sorting is stable: of candidates with equally many votes the first remains first.
+    ranked = sorted(group_by_label(parsed, metric), key=len, reverse=True)
     winners = ranked[0] if ranked else []
-    runner_up = len(ranked[1]) if len(ranked) > 1 else 0
+    runner_up_votes = len(ranked[1]) if len(ranked) > 1 else 0
     rationale = next((p.rationale for p in winners if p.rationale), None)
     return VotedExample(
         id=id,
@@ -128,142 +226,57 @@ def vote_parsed(
         rationale=rationale,
         votes=len(winners),
         samples=len(parsed),
-        margin=(len(winners) - runner_up) / len(parsed),
+        margin=(len(winners) - runner_up_votes) / len(parsed),
         problem=None if rationale else (winners or parsed)[0].problem,
     )
 
 
-def count_votes(
-    parsed: Sequence[parsers.Parsed], same: Callable[[str, str], bool]
-) -> list[list[parsers.Parsed]]:
-    """Groups samples by their label, in the order in which the labels come up.
+def group_by_label(
+    parsed: Sequence[ParsedCompletion], metric: Metric
+) -> list[list[ParsedCompletion]]:
+    """Groups samples by their label, in the order in which the labels first occur.
+
+    Labels "(3 + 4)", "(x)", None, "(4 + 3)", "(x)" of svamp
+    -> groups of 2 (value 7) and 2 ("(x)") samples
 
     Args:
-        parsed: The samples; those without a label have no vote.
-        same: Whether two labels mean the same. A label always equals itself, also one
-            that is no arithmetic and so has no value.
+        parsed: The samples. Those without a label are in no group.
+        metric: Compares labels. Equal texts are always one group, also those that the
+            metric never calls correct, such as an equation without a value.
     """
-    ballots: list[list[parsers.Parsed]] = []
+    groups: list[list[ParsedCompletion]] = []
     for sample in parsed:
         if sample.label is None:
             continue
-        for voters in ballots:
-            first = voters[0].label
-            if first == sample.label or same(first, sample.label):
-                voters.append(sample)
+        for group in groups:
+            first = group[0].label
+            assert first is not None
+            if first == sample.label or metric.is_correct(first, sample.label):
+                group.append(sample)
                 break
         else:
-            ballots.append([sample])
-    return ballots
+            groups.append([sample])
+    return groups
 
 
-def from_record(
-    record: Record, problem: str | None = None, completion: str | None = None
-) -> VotedExample:
-    """Takes an example that was read before as the outcome of one sample.
-
-    An example without a teacher label counts as no sample, unless there is a problem.
-
-    Args:
-        record: What it says.
-        problem: What its parser said.
-        completion: The raw text, where it is at hand.
-    """
-    asked = problem is not None or record.teacher_label is not None
-    parsed = parsers.Parsed(record.rationale, record.teacher_label, problem)
-    if problem is None and record.rationale is None:
-        problem = MISSING_RATIONALE
-    elif problem is None and record.label is record.teacher_label is None:
-        problem = MISSING_LABEL
-    votes = int(record.teacher_label is not None)
-    return VotedExample(
-        id=record.id,
-        input=record.input,
-        label=record.label,
-        completions=() if completion is None else (completion,),
-        parsed=(parsed,) if asked else (),
-        teacher_label=record.teacher_label,
-        rationale=record.rationale,
-        votes=votes,
-        samples=int(asked),
-        margin=float(votes),
-        problem=problem,
-    )
-
-
-def to_row(outcome: VotedExample) -> dict[str, Any]:
-    """Makes a JSONL row that `dsbs_jax.data.jsonl` reads; what is None is left out."""
-    row = {
-        "id": outcome.id,
-        "input": outcome.input,
-        "label": outcome.label,
-        "teacher_label": outcome.teacher_label,
-        "rationale": outcome.rationale,
-        "parser_version": parsers.PARSER_VERSION,
-        "votes": outcome.votes,
-        "samples": outcome.samples,
-        "margin": round(outcome.margin, 6),
-    }
-    return {name: value for name, value in row.items() if value is not None}
-
-
-def from_row(row: Mapping[str, Any]) -> VotedExample:
-    """Reads a row of `to_row` back, or one of anybody's own dataset.
-
-    A teacher label without votes counts as one sample's. Raw completions and the
-    parser's problem are read where they are there.
-
-    Raises:
-        ValueError: A field is not what it should be; the message names it.
-    """
-    fields = {name: row.get(name) for name in jsonl.FIELDS}
-    problem = row.get("problem")
-    if problem is not None:
-        check_text("problem", problem)
-    outcome = from_record(Record(**fields), problem)
-    samples = _whole("samples", row.get("samples", outcome.samples))
-    votes = _whole("votes", row.get("votes", outcome.votes))
-    if votes > samples:
-        raise ValueError(f"votes is {votes}, expected at most samples, {samples}")
-    margin = row.get("margin", votes / samples if samples else 0.0)
-    if isinstance(margin, bool) or not isinstance(margin, int | float):
-        raise ValueError(f"margin must be a number, found {type(margin).__name__}")
-    if not (math.isfinite(margin) and 0 <= margin <= 1):
-        raise ValueError(f"margin is {margin}, expected 0 to 1")
-    texts = row.get("completions", [])
-    if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
-        raise ValueError("completions must be a list of texts")
-    return dataclasses.replace(
-        outcome,
-        completions=tuple(texts),
-        votes=votes,
-        samples=samples,
-        margin=float(margin),
-    )
-
-
-def _whole(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name} must be a whole number from 0, found {value!r:.40}")
-    return value
-
-
-def read(
-    path: str | os.PathLike[str], read_row: Callable[[Mapping[str, Any]], T] = from_row
+def read_rows(
+    path: str | os.PathLike[str], read_row: Callable[[Mapping[str, Any]], T]
 ) -> list[T]:
-    """Reads a JSONL of rationales: rows of `to_row`, or anybody's own.
+    """Reads a JSONL file of rationales.
 
     Args:
         path: The file.
-        read_row: Takes a row; raises ValueError for what is wrong with it.
+        read_row: Converts a row, for example `VotedExample.from_row`; raises ValueError
+            for a bad row.
 
     Raises:
-        UserError: It cannot be read or has bad rows; the first one is named.
+        UserError: The file cannot be read, or it has bad rows; the message names the
+            first one.
     """
-    found = []
+    rows = []
     for row in jsonl.read_inputs(path):
         try:
-            found.append(read_row(row))
+            rows.append(read_row(row))
         except ValueError as error:
             raise UserError(f"{path}: row {row['id']!r}: {error}") from error
-    return found
+    return rows

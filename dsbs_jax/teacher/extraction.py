@@ -15,9 +15,10 @@ from typing import Any
 import gin
 
 from dsbs_jax import files
+from dsbs_jax.data import dataset_spec
 from dsbs_jax.data.completions import PARSER_VERSION
 from dsbs_jax.progress import duration
-from dsbs_jax.rationales import filters
+from dsbs_jax.rationales import filters, output_files
 from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.teacher import checks, folder, prompts, results
 from dsbs_jax.teacher.budget import Budget
@@ -149,8 +150,7 @@ def _finish(
     rule, sampling = task.prompt.rule, task.sampling
     found = results.decide(task.examples, store.replies, rule, sampling.structured)
     failed = results.failed_rows(task.examples, store.replies, ended.failed)
-    filtering = dataclasses.replace(filtering, dataset=rule)
-    result = filters.apply(found, filtering)
+    result = filters.apply(found, filtering, dataset_spec.get(rule))
     results.write(output, result, failed)
     report = _report(task, store, result, len(failed), budget)
     files.write(output / results.REPORT, json.dumps(report, indent=2) + "\n")
@@ -169,9 +169,10 @@ def _report(
     keys = {key for example in task.examples for key in example.keys}
     there = [store.replies[key] for key in keys if key in store.replies]
     ends = collections.Counter(str(stored.finish_reason) for stored in there)
+    assert result.config is not None
+    spec = dataset_spec.get(task.prompt.rule)
     return {
-        "made_from": task.facts(),
-        "filters": dataclasses.asdict(result.settings),
+        **output_files.report_fields(spec, result.config, task.facts()),
         "inputs": len(task.examples),
         "kept": len(result.kept),
         "filtered": result.counts,
@@ -194,13 +195,13 @@ def _write_card(
     task: Task,
 ) -> None:
     # Draws plots, and is slow to import.
-    from dsbs_jax.rationales.card import command as card
+    from dsbs_jax.rationales import card
 
     card.write(
         output,
         found,
         result,
-        dataset=task.prompt.rule,
+        spec=dataset_spec.get(task.prompt.rule),
         failed=failed,
         facts=task.facts(),
     )

@@ -10,16 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dsbs_jax import files
-from dsbs_jax.data import completions
+from dsbs_jax.data import completions, dataset_spec
 from dsbs_jax.rationales import filters, voting
+from dsbs_jax.rationales.output_files import FAILED, FILTERED, KEPT, REPORT  # noqa: F401
 from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.teacher import structured
 from dsbs_jax.teacher.store import Stored
-
-KEPT = "rationales.jsonl"
-FILTERED = "filtered.jsonl"
-FAILED = "failed.jsonl"
-REPORT = "report.json"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,13 +60,14 @@ def decide(
     is_structured: bool,
 ) -> list[VotedExample]:
     """Lets the replies of each example vote; examples without any are left out."""
+    spec = dataset_spec.get(rule)
     found = []
     for example in examples:
         stored = [replies[key] for key in example.keys if key in replies]
         if not stored:
             continue
         texts = [readable(s, rule, is_structured) for s in stored]
-        outcome = voting.vote(example.id, example.input, example.label, texts, rule)
+        outcome = voting.vote(example.id, example.input, example.label, texts, spec)
         raw = tuple(s.text for s in stored)
         found.append(dataclasses.replace(outcome, completions=raw))
     return found

@@ -5,83 +5,100 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsbs_jax.data import completions, jsonl
+from dsbs_jax.data import completions, dataset_spec, jsonl, metrics
 from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import voting
+from dsbs_jax.rationales.voting import VotedExample
 
 
-def say(label, why="Why."):
-    return f"{why} So the answer is {label}."
+def completion(label, rationale="Why."):
+    return f"{rationale} So the answer is {label}."
 
 
-def decide(*texts, dataset="default", label=None):
-    return voting.vote("1", "x", label, texts, dataset)
+def vote(*texts, dataset="default", label=None):
+    return voting.vote("1", "x", label, texts, dataset_spec.get(dataset))
 
 
-def test_majority_wins_and_its_first_voter_gives_the_rationale():
-    found = decide(say("a", "A1."), say("b", "B1."), say("b", "B2."), say("c"))
-    assert (found.teacher_label, found.rationale) == ("b", "B1.")
-    assert (found.votes, found.samples, found.margin) == (2, 4, 0.25)
-    assert found.problem is None
-    assert len(found.parsed) == len(found.completions) == 4
+def test_the_majority_wins_and_its_first_sample_gives_the_rationale():
+    example = vote(
+        completion("a", "A1."),
+        completion("b", "B1."),
+        completion("b", "B2."),
+        completion("c"),
+    )
+    assert (example.teacher_label, example.rationale) == ("b", "B1.")
+    assert (example.votes, example.samples, example.margin) == (2, 4, 0.25)
+    assert example.problem is None
+    assert len(example.parsed) == len(example.completions) == 4
 
 
-def test_ties_go_to_the_label_that_came_first():
-    found = decide(say("b"), say("a"), say("a"), say("b"))
-    assert (found.teacher_label, found.votes, found.margin) == ("b", 2, 0.0)
+def test_the_first_label_wins_a_tie():
+    example = vote(*map(completion, ["b", "a", "a", "b"]))
+    assert (example.teacher_label, example.votes, example.margin) == ("b", 2, 0.0)
 
 
 @pytest.mark.parametrize("dataset", ["svamp", "asdiv"])
 def test_equations_vote_by_value(dataset):
     texts = ["A. The answer is (4 * 3).", "B. The answer is (3 + 4)."]
     texts += ["C. The answer is (4 + 3).", "D. The answer is (some + 4)."]
-    found = decide(*texts, dataset=dataset)
-    assert (found.teacher_label, found.rationale) == ("(3 + 4)", "B.")
-    assert (found.votes, found.margin) == (2, 0.25)
+    example = vote(*texts, dataset=dataset)
+    assert (example.teacher_label, example.rationale) == ("(3 + 4)", "B.")
+    assert (example.votes, example.margin) == (2, 0.25)
 
 
-def test_labels_without_a_value_vote_as_text():
+def test_equations_without_a_value_vote_as_text():
     texts = ["A. The answer is (1 + 1)."] + ["B. The answer is (x + 4)."] * 2
-    assert decide(*texts, dataset="svamp").teacher_label == "(x + 4)"
+    assert vote(*texts, dataset="svamp").teacher_label == "(x + 4)"
 
 
-def test_text_is_compared_letter_by_letter():
-    found = decide(say("Yes"), say("yes"), say("yes"))
-    assert (found.teacher_label, found.votes) == ("yes", 2)
+def test_letter_case_counts_in_text_labels():
+    example = vote(*map(completion, ["Yes", "yes", "yes"]))
+    assert (example.teacher_label, example.votes) == ("yes", 2)
 
 
-def test_unparsable_samples_have_no_vote_but_count():
-    found = decide("nothing", say("a"), "nothing")
-    assert (found.teacher_label, found.votes, found.samples) == ("a", 1, 3)
-    assert found.margin == pytest.approx(1 / 3)
-    found = decide("nothing", "So the answer is .")
-    assert (found.teacher_label, found.rationale, found.votes) == (None, None, 0)
-    assert (found.margin, found.problem) == (0.0, completions.NO_MARKER)
+def test_a_users_metric_compares_the_labels():
+    same_letters = metrics.Metric("letters", lambda a, b: a.lower() == b.lower())
+    parsed = [dataset_spec.DEFAULT.parse(completion(x)) for x in ("a", "b", "B")]
+    example = voting.vote_parsed("1", "x", None, parsed, same_letters)
+    assert (example.teacher_label, example.votes) == ("b", 2)
 
 
-def test_blank_rationales_vote_and_are_passed_over():
-    found = decide(say("a", ""), say("a", "A2."))
-    assert (found.votes, found.rationale, found.problem) == (2, "A2.", None)
-    found = decide(say("a", ""), "nothing")
-    assert (found.teacher_label, found.rationale) == ("a", None)
-    assert found.problem == completions.BLANK_RATIONALE
+def test_samples_without_a_label_have_no_vote_but_count():
+    example = vote("nothing", completion("a"), "nothing")
+    assert (example.teacher_label, example.votes, example.samples) == ("a", 1, 3)
+    assert example.margin == pytest.approx(1 / 3)
+    example = vote("nothing", "So the answer is .")
+    assert (example.teacher_label, example.rationale, example.votes) == (None, None, 0)
+    assert (example.margin, example.problem) == (0.0, completions.NO_MARKER)
 
 
-def test_nothing_to_decide_by_is_an_error():
-    with pytest.raises(ValueError, match="1: no completion"):
-        decide()
+def test_a_sample_with_a_blank_rationale_votes_and_another_gives_the_rationale():
+    example = vote(completion("a", ""), completion("a", "A2."))
+    assert (example.votes, example.rationale, example.problem) == (2, "A2.", None)
+    example = vote(completion("a", ""), "nothing")
+    assert (example.teacher_label, example.rationale) == ("a", None)
+    assert example.problem == completions.BLANK_RATIONALE
 
 
-def test_teachers_may_read_differently():
+def test_a_vote_without_completions_is_an_error():
+    with pytest.raises(ValueError, match="1: no completion, expected at least one"):
+        vote()
+
+
+def test_the_parser_of_the_teacher_is_used():
     text = ["Why. The answer is neutral"]
-    assert voting.vote("1", "x", None, text, "anli1").teacher_label is None
-    found = voting.vote("1", "x", None, text, "anli1", "gpt_neox")
-    assert found.teacher_label == "neutral"
+    spec = dataset_spec.get("anli1")
+    assert voting.vote("1", "x", None, text, spec).teacher_label is None
+    example = voting.vote("1", "x", None, text, spec, "gpt_neox")
+    assert example.teacher_label == "neutral"
 
 
 TEXTS = st.lists(
-    st.one_of(st.sampled_from([say("a"), say("b"), say("a", "")]), st.text()),
+    st.one_of(
+        st.sampled_from([completion("a"), completion("b"), completion("a", "")]),
+        st.text(),
+    ),
     min_size=1,
     max_size=9,
 )
@@ -89,36 +106,36 @@ TEXTS = st.lists(
 
 @given(TEXTS)
 def test_votes_add_up(texts):
-    found = decide(*texts)
-    labels = [p.label for p in found.parsed if p.label is not None]
-    assert found.samples == len(texts)
-    assert found.votes == labels.count(found.teacher_label)
-    others = [labels.count(x) for x in set(labels) - {found.teacher_label}]
-    assert found.votes >= max(others, default=0)
-    assert found.margin == (found.votes - max(others, default=0)) / len(texts)
-    assert (found.problem is None) == (found.rationale is not None)
-    # The same bits every time.
-    assert decide(*texts) == found
+    example = vote(*texts)
+    labels = [p.label for p in example.parsed if p.label is not None]
+    assert example.samples == len(texts)
+    assert example.votes == labels.count(example.teacher_label)
+    others = [labels.count(x) for x in set(labels) - {example.teacher_label}]
+    assert example.votes >= max(others, default=0)
+    assert example.margin == (example.votes - max(others, default=0)) / len(texts)
+    assert (example.problem is None) == (example.rationale is not None)
+    # The same texts always give exactly the same example.
+    assert vote(*texts) == example
 
 
 @given(TEXTS)
-def test_adding_a_vote_for_the_winner_keeps_it(texts):
-    before = decide(*texts)
+def test_another_vote_for_the_winner_keeps_the_winner(texts):
+    before = vote(*texts)
     if before.teacher_label is not None:
         winning = next(
             text
             for text, p in zip(texts, before.parsed, strict=True)
             if p.label == before.teacher_label
         )
-        after = decide(*texts, winning)
+        after = vote(*texts, winning)
         assert after.teacher_label == before.teacher_label
         assert after.votes == before.votes + 1
 
 
-def test_rows_are_a_dataset_as_they_stand(tmp_path):
+def test_rows_are_a_dataset_to_train_on(tmp_path):
     rows = [
-        voting.to_row(decide(say("a"), say("a"), say("b"), label="a")),
-        voting.to_row(voting.vote("2", "y", None, [say("b")])),
+        vote(*map(completion, ["a", "a", "b"]), label="a").to_row(),
+        voting.vote("2", "y", None, [completion("b")]).to_row(),
     ]
     assert rows[0]["parser_version"] == completions.PARSER_VERSION
     assert (rows[0]["votes"], rows[0]["samples"]) == (2, 3)
@@ -130,18 +147,18 @@ def test_rows_are_a_dataset_as_they_stand(tmp_path):
         Record("1", "x", "a", "a", "Why."),
         Record("2", "y", None, "b", "Why."),
     ]
-    read = voting.read(path)
-    assert [voting.to_row(outcome) for outcome in read] == rows
-    assert [outcome.problem for outcome in read] == [None, None]
+    examples = voting.read_rows(path, VotedExample.from_row)
+    assert [example.to_row() for example in examples] == rows
+    assert [example.problem for example in examples] == [None, None]
 
 
-def test_anybodys_rows_count_as_one_sample(tmp_path):
+def test_a_users_row_counts_as_one_sample(tmp_path):
     path = tmp_path / "own.jsonl"
     path.write_text(
         '{"input": "x", "label": "a", "teacher_label": "a", "rationale": "R."}\n'
-        '{"input": "y", "label": "a"}\n'
+        '{"input": "y", "label": "a", "votes": null}\n'
     )
-    full, bare = voting.read(path)
+    full, bare = voting.read_rows(path, VotedExample.from_row)
     assert (full.id, full.votes, full.samples, full.margin) == ("own-1", 1, 1, 1.0)
     assert full.problem is None
     assert (bare.votes, bare.samples, bare.margin) == (0, 0, 0.0)
@@ -158,9 +175,9 @@ def test_anybodys_rows_count_as_one_sample(tmp_path):
         ({"label": "a", "problem": "no answer marker"}, 1, "no answer marker"),
     ],
 )
-def test_rows_that_no_teacher_answered_are_no_samples(fields, samples, problem):
-    found = voting.from_row({"id": "1", "input": "x", **fields})
-    assert (found.samples, len(found.parsed), found.problem) == (
+def test_a_row_without_a_teacher_label_has_no_sample(fields, samples, problem):
+    example = VotedExample.from_row({"id": "1", "input": "x", **fields})
+    assert (example.samples, len(example.parsed), example.problem) == (
         samples,
         samples,
         problem,
@@ -171,23 +188,24 @@ def test_rows_that_no_teacher_answered_are_no_samples(fields, samples, problem):
     ("fields", "message"),
     [
         ({"votes": 2}, "votes is 2, expected at most samples, 1"),
-        ({"votes": -1, "samples": 3}, "votes must be a whole number from 0, found -1"),
-        ({"votes": True}, "votes must be a whole number"),
-        ({"samples": "3"}, "samples must be a whole number from 0, found '3'"),
-        ({"margin": 2}, "margin is 2, expected 0 to 1"),
-        ({"margin": math.nan}, "margin is nan, expected 0 to 1"),
-        ({"margin": "1"}, "margin must be a number, found str"),
-        ({"completions": "text"}, "completions must be a list of texts"),
-        ({"completions": [1]}, "completions must be a list of texts"),
-        ({"problem": 3}, "problem must be text, found int"),
+        ({"votes": -1, "samples": 3}, "field 'votes' must be integer >= 0"),
+        ({"votes": True}, "field 'votes' must be integer or null, found true or false"),
+        ({"samples": "3"}, "field 'samples' must be integer or null, found text"),
+        ({"margin": 2}, "field 'margin' must be number <= 1"),
+        ({"margin": math.nan}, "field 'margin' must be number >= 0"),
+        ({"margin": "1"}, "field 'margin' must be number or null, found text"),
+        ({"completions": "text"}, "field 'completions' must be list, found text"),
+        ({"completions": [1]}, "field 'completions[0]' must be text, found integer"),
+        ({"problem": 3}, "field 'problem' must be text or null, found integer"),
+        ({"problem": " "}, "problem is blank"),
         ({"rationale": " "}, "rationale is blank"),
         ({"label": 3}, "label must be text, found int"),
     ],
 )
-def test_bad_rows_are_named(tmp_path, fields, message):
+def test_the_error_for_a_bad_row_names_the_field(tmp_path, fields, message):
     path = tmp_path / "own.jsonl"
     row = {"id": "7", "input": "x", "label": "a", "teacher_label": "a", **fields}
     path.write_text(json.dumps(row) + "\n")
     with pytest.raises(UserError) as caught:
-        voting.read(path)
+        voting.read_rows(path, VotedExample.from_row)
     assert str(caught.value).startswith(f"{path}: row '7': {message}")

@@ -13,7 +13,7 @@ from dsbs_jax import cli
 from dsbs_jax.data import jsonl
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import filters
-from dsbs_jax.rationales.card import command as card
+from dsbs_jax.rationales.card import inputs
 from dsbs_jax.teacher import extraction, prompts, sampling
 from dsbs_jax.teacher.sampling import Sampling
 
@@ -37,20 +37,22 @@ def test_output_is_a_dataset_of_ones_own(serve, extract, tmp_path):
     assert report["made_from"]["teacher"] == "scripted"
 
 
-def test_card_of_a_folder_says_what_its_report_says(serve, extract, tmp_path):
+def test_the_card_of_a_folder_uses_the_settings_of_its_report(serve, extract, tmp_path):
     server = serve(lambda asked, _: answer(asked))
     assert extract(server, labels=True, MIN_WORDS=3, PROMPT="svamp") == extraction.DONE
     rows = tmp_path / "out/rationales.jsonl"
-    read = card.of_jsonl(str(rows), None, None)
-    chosen = filters.FilterConfig(dataset="svamp", min_words=3)
-    assert (read.result.settings, read.dataset) == (chosen, "svamp")
-    assert (read.facts["teacher"], read.facts["prompt"]) == ("scripted", "svamp")
-    assert card.of_jsonl(str(rows), None, "cqa").dataset == "cqa"
-    # What is no report of this program's says nothing.
+    rationales = inputs.read_file(rows, filters.FilterConfig())
+    assert rationales.result.config == filters.FilterConfig(min_words=3)
+    assert rationales.spec.name == "svamp"
+    facts = rationales.facts
+    assert (facts["teacher"], facts["prompt"]) == ("scripted", "svamp")
+    other = inputs.read_file(rows, filters.FilterConfig(), dataset="cqa")
+    assert other.spec.name == "cqa"
+    # A file that is not a report is ignored.
     for text in ("{", "[]", "[" * 100_000, '{"filters": {"min_words": "x"}}'):
         (tmp_path / "out/report.json").write_text(text)
-        read = card.of_jsonl(str(rows), None, None)
-        assert (read.result.settings, read.dataset) == (None, "default")
+        rationales = inputs.read_file(rows, filters.FilterConfig())
+        assert (rationales.result.config, rationales.spec.name) == (None, "default")
 
 
 def test_samples_are_asked_for_one_by_one_and_vote(serve, extract, rows):
@@ -262,7 +264,7 @@ BAD = [
     ({"EXTRA_BODY": {"n": 5}}, "EXTRA_BODY sets 'n', expected no field that has"),
     ({"EXTRA_BODY": {"max_tokens": 9999}}, "EXTRA_BODY sets 'max_tokens'"),
     ({"MODEL": ""}, "MODEL is '', expected text"),
-    ({"MIN_MARGIN": 2.0}, "min_margin is 2.0"),
+    ({"MIN_MARGIN": 2.0}, "MIN_MARGIN is 2.0"),
 ]
 
 

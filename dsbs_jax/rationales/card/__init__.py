@@ -1,1 +1,64 @@
-"""The quality card of a set of rationales: a page with tables, plots and examples."""
+"""The quality card of a set of rationales: figures, plots and examples on one page."""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from dsbs_jax import files
+from dsbs_jax.data import completions, dataset_spec
+from dsbs_jax.data.dataset_spec import DatasetSpec
+from dsbs_jax.rationales import filters, quality
+from dsbs_jax.rationales.card import content, page, plots
+from dsbs_jax.rationales.lengths import TokenLimits
+from dsbs_jax.rationales.quality import Quality
+from dsbs_jax.rationales.voting import VotedExample
+
+MARKDOWN = "card.md"
+HTML = "card.html"
+PICTURE = "card.png"
+
+
+def write(
+    folder: str | os.PathLike[str],
+    examples: Sequence[VotedExample],
+    result: filters.FilterResult,
+    *,
+    title: str = "Quality card",
+    spec: DatasetSpec = dataset_spec.DEFAULT,
+    limits: TokenLimits | None = None,
+    failed: int = 0,
+    facts: Mapping[str, object] | None = None,
+) -> Quality:
+    """Writes `card.png`, `card.md` and `card.html`, replacing existing ones.
+
+    Args:
+        folder: The folder to write to; it is created if it does not exist.
+        examples: All voted examples.
+        result: The examples that the filters kept and dropped.
+        title: Title of the card.
+        spec: The dataset, whose metric compares labels.
+        limits: The student's limits; by default those of the dataset, in words.
+        failed: Inputs without a voted example, because no reply came.
+        facts: What else to state about the rationales, such as the teacher's name. A
+            "parser version" in it replaces the current one, for rows that were parsed
+            earlier.
+
+    Returns:
+        The figures of the card.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    figures = quality.measure(examples, result, spec, limits, failed)
+    picture = page.Picture(PICTURE, plots.draw(figures), "Plots of the figures below")
+    facts = {"parser version": completions.PARSER_VERSION, **(facts or {})}
+    blocks = [
+        page.Paragraph(content.headline(figures)),
+        picture,
+        *content.sections(figures, result, facts),
+    ]
+    folder = pathlib.Path(folder)
+    files.write(folder / PICTURE, picture.content)
+    files.write(folder / MARKDOWN, page.as_markdown(title, blocks))
+    files.write(folder / HTML, page.as_html(title, blocks))
+    return figures

@@ -4,17 +4,18 @@ import pytest
 from matplotlib import image
 
 from dsbs_jax.rationales import filters, quality, voting
-from dsbs_jax.rationales.card import plots as figures
+from dsbs_jax.rationales.card import plots
+from dsbs_jax.rationales.filters import FilterConfig
 
 
-def draw(found, dataset="default"):
-    result = filters.apply(found, filters.FilterConfig())
-    made = figures.draw(quality.measure(found, result, dataset))
-    assert made.startswith(b"\x89PNG")
-    return made
+def draw(examples):
+    result = filters.apply(examples, FilterConfig())
+    picture = plots.draw(quality.measure(examples, result))
+    assert picture.startswith(b"\x89PNG")
+    return picture
 
 
-def outcome(n, label, human, samples=1):
+def voted(n, label, human, samples=1):
     texts = [f"Because {n}. So the answer is {label}."] * samples
     return voting.vote(str(n), f"input {n}", human, texts)
 
@@ -25,19 +26,19 @@ def height(png):
 
 @pytest.mark.parametrize(
     ("human", "samples", "rows_of_panels"),
-    # Unlabelled: stages, lengths, leakage. Labels add accuracy and confusion, votes add
-    # margins.
+    # Without human labels: stages, lengths, leakage. Human labels add accuracy and
+    # confusion, several samples add margins.
     [(None, 1, 2), ("a", 1, 3), ("a", 3, 3)],
 )
-def test_there_are_panels_for_what_there_is(human, samples, rows_of_panels):
-    found = [outcome(n, "ab"[n % 2], human, samples) for n in range(9)]
+def test_there_is_a_panel_for_each_kind_of_figure(human, samples, rows_of_panels):
+    examples = [voted(n, "ab"[n % 2], human, samples) for n in range(9)]
     one_row = height(draw([voting.vote("1", "x", None, ["nothing"])]))
-    assert height(draw(found)) == rows_of_panels * one_row
+    assert height(draw(examples)) == rows_of_panels * one_row
 
 
-def test_the_same_numbers_draw_the_same_picture():
-    found = [outcome(n, "ab"[n % 3 % 2], "ab"[n % 2], 3) for n in range(9)]
-    assert draw(found) == draw(found)
+def test_the_same_figures_give_the_same_picture():
+    examples = [voted(n, "ab"[n % 3 % 2], "ab"[n % 2], 3) for n in range(9)]
+    assert draw(examples) == draw(examples)
 
 
 @pytest.mark.filterwarnings("error")
@@ -45,9 +46,8 @@ def test_the_same_numbers_draw_the_same_picture():
     "label", ["$x$ and $", "\\$a$", "\\frac{", "漢字", "\x1b[31m", "y" * 3000, "_^"]
 )
 def test_any_label_can_be_drawn(label):
-    draw([outcome(n, label, label) for n in range(3)])
+    draw([voted(n, label, label) for n in range(3)])
 
 
-def test_none_kept():
-    found = [voting.vote(str(n), "x", "a", ["nothing"]) for n in range(3)]
-    draw(found)
+def test_a_set_without_kept_rows_can_be_drawn():
+    draw([voting.vote(str(n), "x", "a", ["nothing"]) for n in range(3)])

@@ -1,0 +1,173 @@
+"""A page of text, tables and a picture, rendered as Markdown and as HTML.
+
+All text is untrusted: a completion may hold markup, links, scripts, control characters
+or characters that reverse the direction of writing. None of it has an effect, because
+the templates escape every value by default: HTML is escaped, in Markdown each character
+that could begin markup gets a backslash, and invisible characters are written as escape
+sequences.
+"""
+
+import base64
+import dataclasses
+import functools
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import jinja2
+import markupsafe
+
+# The longest text that is shown, in characters; longer ones are cut.
+MAX_TEXT = 700
+
+# Characters that begin markup or an address within a line of Markdown.
+_MARKUP = re.compile(r"[\\`*_\[\]<>#|~&@$!]|:(?=//)|(?<=www)\.")
+# Unicode categories of invisible characters: control and format characters, surrogates,
+# line and paragraph separators.
+_INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Heading:
+    """The title of a section."""
+
+    kind: ClassVar[str] = "heading"
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Paragraph:
+    """A paragraph that begins with a word, so that Markdown sees no list or title."""
+
+    kind: ClassVar[str] = "paragraph"
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        title: The header.
+        numeric: Whether the cells are numbers, which are aligned to the right.
+    """
+
+    title: str
+    numeric: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        columns: The columns.
+        rows: One cell per column in each row. Integers get thousands separators.
+    """
+
+    kind: ClassVar[str] = "table"
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str | int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A PNG image: a file next to the Markdown page, embedded in the HTML page.
+
+    Attributes:
+        file_name: Name of the file.
+        content: Content of the file.
+        description: Text for readers who cannot see the image.
+    """
+
+    kind: ClassVar[str] = "picture"
+
+    file_name: str
+    content: bytes
+    description: str
+
+    @property
+    def data(self) -> markupsafe.Markup:
+        """The content in base64, which needs no escaping."""
+        return markupsafe.Markup(base64.b64encode(self.content).decode())
+
+
+@dataclasses.dataclass(frozen=True)
+class TextFields:
+    """Named texts of one example, such as its input and its rationale."""
+
+    kind: ClassVar[str] = "fields"
+
+    fields: Sequence[tuple[str, str]]
+
+
+Block = Heading | Paragraph | Table | Picture | TextFields
+
+
+def as_markdown(title: str, blocks: Sequence[Block]) -> str:
+    """Renders a page as Markdown."""
+    template = _environment(escape_markdown).get_template("card.md.jinja")
+    return template.render(title=title, blocks=blocks)
+
+
+def as_html(title: str, blocks: Sequence[Block]) -> str:
+    """Renders a page as one HTML file that loads no other file and runs no script."""
+    template = _environment(escape_html).get_template("card.html.jinja")
+    return template.render(title=title, blocks=blocks)
+
+
+@functools.cache
+def _environment(escape: Callable[[str], markupsafe.Markup]) -> jinja2.Environment:
+    def finalize(value: object) -> markupsafe.Markup:
+        """Escapes each value that a template prints, unless it is already escaped."""
+        if isinstance(value, markupsafe.Markup):
+            return value
+        return escape(f"{value:,}" if isinstance(value, int) else str(value))
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__),
+        autoescape=True,
+        finalize=finalize,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def escape_html(text: str) -> markupsafe.Markup:
+    """Escapes text for HTML."""
+    return markupsafe.escape(visible(text))
+
+
+def escape_markdown(text: str) -> markupsafe.Markup:
+    r"""Escapes text for one line of Markdown.
+
+    "a *b*\nc | d" -> "a \*b\* ⏎ c \| d"
+    """
+    lines = (line.strip() for line in visible(text).split("\n"))
+    line = " ⏎ ".join(line for line in lines if line)
+    return markupsafe.Markup(_MARKUP.sub(r"\\\g<0>", line))
+
+
+def visible(text: str) -> str:
+    r"""Writes invisible characters as escape sequences and shortens long text.
+
+    Line ends remain. The escape character becomes "\x1b", a character that reverses the
+    direction of writing "\u202e", and half of a surrogate pair "\ud800".
+    """
+    if len(text) > MAX_TEXT:
+        text = f"{text[:MAX_TEXT]}…"
+    text = text.replace("\r\n", "\n").replace("\t", " ")
+    return "".join(map(_visible_character, text))
+
+
+def _visible_character(char: str) -> str:
+    if char == "\n" or unicodedata.category(char) not in _INVISIBLE:
+        return char
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -1,0 +1,40 @@
+"""A proportion of rows and its confidence interval."""
+
+import dataclasses
+import math
+import statistics
+
+# Quantile of the normal distribution for a two-sided interval of 95 %, 1.96.
+_Z = statistics.NormalDist().inv_cdf(0.975)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Proportion:
+    """A proportion: `count` of `total` rows."""
+
+    count: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """The proportion, 0 to 1; NaN without rows."""
+        return self.count / self.total if self.total else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % Wilson score interval (Wilson 1927) for independent rows.
+
+        Unlike the normal approximation, it is inside [0, 1] and does not shrink to a
+        point when all rows or none count, which happens in small classes.
+
+        586 of 800 -> (0.7008, 0.7620)
+        """
+        # SciPy computes the same interval, but scipy.stats takes longer to import than
+        # everything else that the card needs.
+        if not self.total:
+            return 0.0, 1.0
+        n, p = self.total, self.value
+        denominator = 1 + _Z**2 / n
+        center = (p + _Z**2 / (2 * n)) / denominator
+        half = _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2)) / denominator
+        return max(0.0, center - half), min(1.0, center + half)
