@@ -88,6 +88,7 @@ CHECKED = (
     ".ci",
     ".github",
     "docs",
+    "dsbs_jax/rationales",
     "launch",
     "README.md",
     "CHANGELOG.md",
@@ -97,6 +98,7 @@ CHECKED = (
     "setup.py",
     "tests/test_architecture.py",
     "tests/test_docs.py",
+    "tests/rationales",
 )
 # The style guide and this file quote the phrases.
 EXEMPT = {"docs/style.md", "tests/test_style.py"}

@@ -247,7 +247,7 @@ def read(
     """Reads the files that `write` wrote. One of them may be empty, but not both.
 
     Raises:
-        UserError: A file cannot be read or has bad rows, or there is no row.
+        UserError: A file cannot be read or has bad rows, or both are empty.
     """
     kept = _read(kept_file, VotedExample.from_row)
     dropped = [] if dropped_file is None else _read(dropped_file, _read_dropped)

@@ -259,8 +259,7 @@ def _widest(
     """Chooses the few examples with the widest (or narrowest) vote margin.
 
     Examples with the same margin are ordered by the SHA-256 of their id. This is as
-    good as a random draw, and it depends neither on a seed nor on the order of the
-    rows.
+    good as a random draw, and it does not depend on a seed or the order of the rows.
     """
     sign = 1 if narrow else -1
 

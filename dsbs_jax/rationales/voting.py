@@ -78,7 +78,7 @@ class VotedExample:
 
         Args:
             record: A record whose completion is already parsed.
-            problem: The problem that the parser found, if any.
+            problem: The problem that the parser reported, if any.
             completion: The raw text, where it is known.
         """
         has_sample = problem is not None or record.teacher_label is not None
@@ -182,7 +182,7 @@ def vote(
         teacher: Name of the teacher, for datasets with a parser for each teacher.
 
     Raises:
-        ValueError: There is no completion.
+        ValueError: No completion is given.
     """
     parsed = [spec.parse(text, teacher) for text in completions]
     return vote_parsed(id, input, label, parsed, spec.metric, completions)
@@ -207,7 +207,7 @@ def vote_parsed(
         completions: The raw text of each sample, where it is known.
 
     Raises:
-        ValueError: There is no sample.
+        ValueError: No sample is given.
     """
     if not parsed:
         raise ValueError(f"{id}: no completion, expected at least one")

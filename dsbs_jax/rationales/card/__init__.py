@@ -39,9 +39,9 @@ def write(
         spec: The dataset, whose metric compares labels.
         limits: The student's limits; by default those of the dataset, in words.
         failed: Inputs without a voted example, because no reply came.
-        facts: What else to state about the rationales, such as the teacher's name. A
-            "parser version" in it replaces the current one, for rows that were parsed
-            earlier.
+        facts: Facts about the rationales by name, such as the teacher's name. The
+            current parser version is added, unless the facts hold the "parser version"
+            that parsed the rows.
 
     Returns:
         The figures of the card.

@@ -50,7 +50,7 @@ def sections(
     Args:
         quality: The figures.
         result: The filters and the rows that they dropped.
-        facts: What else is known about the rationales, by name.
+        facts: Facts about the rationales, by name.
     """
     return [
         *_source(facts),

@@ -8,7 +8,7 @@ from typing import Any
 
 from dsbs_jax.data import dataset_spec, jsonl
 from dsbs_jax.data.dataset_spec import DatasetSpec
-from dsbs_jax.rationales import output_files, filters
+from dsbs_jax.rationales import filters, output_files
 from dsbs_jax.rationales.filters import FilterConfig, FilterResult
 from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.released import reader

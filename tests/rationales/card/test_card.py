@@ -2,8 +2,8 @@ import dataclasses
 import re
 
 from dsbs_jax.data import completions, dataset_spec, metrics
-from dsbs_jax.rationales import card, filters, voting
-from dsbs_jax.rationales.card import content
+from dsbs_jax.rationales import card, filters, quality, voting
+from dsbs_jax.rationales.card import content, inputs
 from dsbs_jax.rationales.filters import FilterConfig
 from dsbs_jax.rationales.proportion import Proportion
 from support.cards import numbers, table
@@ -126,3 +126,12 @@ def test_each_filter_is_shown_with_its_macro():
         "LEAK_WORDS = 0 (off)",
         "DROP_DUPLICATE_INPUTS = False (off)",
     ]
+
+
+def test_the_headline_of_the_official_svamp_rationales(official_dir):
+    released = inputs.read_release(official_dir, FilterConfig(), "svamp")
+    figures = quality.measure(released.examples, released.result, released.spec)
+    assert content.headline(figures) == (
+        "787 of 800 inputs are kept. The teacher's label is right on 73.25 % of the "
+        "800 rows with a human label (95 % interval 70.08 to 76.20)."
+    )
