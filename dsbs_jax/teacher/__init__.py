@@ -1,4 +1,4 @@
-"""Step one of the method: asks a teacher for rationales, and judges what it says.
+"""Asks a teacher, a large language model, for rationales and labels.
 
-Nothing here imports TensorFlow, SeqIO or JAX, so that asking starts at once.
+No module in this package imports TensorFlow, SeqIO or JAX, so the command starts fast.
 """

@@ -1,24 +1,31 @@
-"""What asking costs: estimated before the first request, counted, and capped.
+"""Prices, caps, and the ledger that keeps an extraction below its caps.
 
-A request reserves the most that it may cost before it is sent, and is charged what it
-did cost afterwards. So requests under way at the same time cannot pass a cap together,
-as far as the estimate of a prompt's tokens is right.
+A request reserves the most that it can cost before it is sent, and is charged its
+actual cost afterwards. Therefore concurrent requests cannot exceed a cap together, as
+long as the estimate of their prompt tokens is not too low.
 """
 
 import asyncio
 import dataclasses
-import math
-from collections.abc import Callable
+from typing import Annotated
+
+from msgspec import Meta
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.teacher import checks
+from dsbs_jax.settings import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    Settings,
+    Text,
+    setting,
+)
 
 _MILLION = 1e6
 
 
 @dataclasses.dataclass(slots=True)
 class Spending:
-    """Requests sent, and the tokens they read and wrote."""
+    """Requests sent, and the tokens of their prompts and completions."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -26,70 +33,74 @@ class Spending:
 
     @property
     def tokens(self) -> int:
-        """All tokens."""
+        """The sum of prompt and completion tokens."""
         return self.prompt_tokens + self.completion_tokens
 
     def add(self, other: "Spending") -> None:
-        """Adds another's numbers to these."""
+        """Adds other spending to this."""
         self.requests += other.requests
         self.prompt_tokens += other.prompt_tokens
         self.completion_tokens += other.completion_tokens
 
 
-@dataclasses.dataclass(frozen=True)
-class Budget:
-    """Prices and caps. A cap counts everything ever spent on the output folder.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BudgetConfig(Settings):
+    """Prices, caps and how estimates count tokens.
 
-    Attributes:
-        prompt_price: Of a million tokens read, in any currency; None is unknown.
-        completion_price: Of a million tokens written; None is unknown.
-        max_cost: The most to be spent; None is no cap. Needs both prices.
-        max_total_tokens: The most tokens, read and written; None is no cap.
-        max_requests: The most requests, those sent again included; None is no cap.
-        chars_per_token: For estimates, where there is no tokenizer.
-        tokenizer_path: A SentencePiece model to count tokens by instead; None for none.
-
-    Raises:
-        UserError: A setting is out of its range.
+    A cap counts everything ever spent on an output folder.
     """
 
-    prompt_price: float | None = None
-    completion_price: float | None = None
-    max_cost: float | None = None
-    max_total_tokens: int | None = None
-    max_requests: int | None = None
-    chars_per_token: float = 4.0
-    tokenizer_path: str | None = None
+    prompt_price: NonNegativeFloat | None = setting(
+        None, help="Price of a million prompt tokens, in any currency."
+    )
+    completion_price: NonNegativeFloat | None = setting(
+        None, help="Price of a million completion tokens, in the same currency."
+    )
+    max_cost: NonNegativeFloat | None = setting(
+        None,
+        help="Cap on the cost, in the prices' currency; None is no cap. Needs "
+        "PROMPT_PRICE and COMPLETION_PRICE.",
+    )
+    max_total_tokens: NonNegativeInt | None = setting(
+        None, help="Cap on prompt and completion tokens together; None is no cap."
+    )
+    max_requests: NonNegativeInt | None = setting(
+        None, help="Cap on requests, retries included; None is no cap."
+    )
+    chars_per_token: Annotated[float, Meta(ge=0.5, le=20)] = setting(
+        4.0, help="Characters per token, for estimates without a tokenizer."
+    )
+    tokenizer_path: Text | None = setting(
+        None, help="SentencePiece model that counts tokens in estimates instead."
+    )
 
     def __post_init__(self) -> None:
-        """Checks the fields."""
-        for name in ("prompt_price", "completion_price", "max_cost"):
-            if getattr(self, name) is not None:
-                checks.number(name, getattr(self, name))
-        for name in ("max_total_tokens", "max_requests"):
-            if getattr(self, name) is not None:
-                checks.whole(name, getattr(self, name), 0)
-        checks.number("chars_per_token", self.chars_per_token, 0.5, 20)
-        if self.max_cost is not None and not self.is_priced:
+        """Checks that a cap on the cost comes with prices."""
+        super().__post_init__()
+        if self.max_cost is not None and not self.has_prices:
             raise UserError(
-                "MAX_COST is set, expected PROMPT_PRICE and COMPLETION_PRICE with it"
+                f"MAX_COST is {self.max_cost}, expected PROMPT_PRICE and "
+                "COMPLETION_PRICE with it"
             )
 
     @property
-    def is_priced(self) -> bool:
+    def has_prices(self) -> bool:
         """Whether both prices are known."""
-        return None not in (self.prompt_price, self.completion_price)
+        return self.prompt_price is not None and self.completion_price is not None
 
     def cost(self, spent: Spending) -> float:
-        """What was spent, in money; 0 where prices are not known."""
-        if not self.is_priced:
+        """Returns the cost in the prices' currency, or 0 without prices."""
+        if self.prompt_price is None or self.completion_price is None:
             return 0.0
-        read, written = spent.prompt_tokens, spent.completion_tokens
-        total = read * self.prompt_price + written * self.completion_price
+        total = spent.prompt_tokens * self.prompt_price
+        total += spent.completion_tokens * self.completion_price
         return total / _MILLION
 
-    def exceeded_by(self, spent: Spending) -> str | None:
-        """Names the cap that is passed when this much is spent, or None."""
+    def exceeded_cap(self, spent: Spending) -> str | None:
+        """Returns the first cap that the spending exceeds, or None.
+
+        With MAX_REQUESTS = 5: Spending(requests=6) -> "MAX_REQUESTS = 5"
+        """
         caps = (
             ("MAX_REQUESTS", self.max_requests, spent.requests),
             ("MAX_TOTAL_TOKENS", self.max_total_tokens, spent.tokens),
@@ -100,74 +111,54 @@ class Budget:
                 return f"{name} = {cap}"
         return None
 
-    def counter(self) -> Callable[[str], int]:
-        """Makes the function that counts, or estimates, the tokens of a text.
-
-        Raises:
-            UserError: The tokenizer cannot be read.
-        """
-        if self.tokenizer_path is None:
-            return lambda text: math.ceil(len(text) / self.chars_per_token)
-        # Only needed here.
-        import sentencepiece
-
-        try:
-            with open(self.tokenizer_path, "rb") as file:
-                model = sentencepiece.SentencePieceProcessor(model_proto=file.read())
-        except OSError as error:
-            raise UserError(f"{self.tokenizer_path}: {error.strerror}") from error
-        except RuntimeError as error:
-            raise UserError(
-                f"{self.tokenizer_path}: expected a SentencePiece model"
-            ) from error
-        return lambda text: len(model.encode(text))
-
     def describe(self, spent: Spending) -> str:
-        """Says what was spent: "1,204 tokens, 0.31" or, without prices, the tokens."""
-        money = f", cost {self.cost(spent):,.4f}" if self.is_priced else ""
-        return f"{spent.tokens:,} tokens{money}"
+        """Formats tokens, and the cost if known: "1,204 tokens, cost 0.3100"."""
+        cost = f", cost {self.cost(spent):,.4f}" if self.has_prices else ""
+        return f"{spent.tokens:,} tokens{cost}"
 
 
 class CapReached(Exception):
-    """The next request could pass a cap; the message names it."""
+    """The next request could exceed a cap; the message names the cap."""
 
 
 class Ledger:
-    """Keeps count of what is spent and of what is reserved by requests under way.
+    """Counts what is spent and what requests in flight have reserved.
 
     Attributes:
-        spent: All that was spent on the output folder so far.
+        spent: Everything spent on the output folder so far.
     """
 
-    def __init__(self, budget: Budget, spent: Spending) -> None:
-        """Begins with what earlier runs spent."""
+    def __init__(self, budget: BudgetConfig, spent: Spending) -> None:
+        """Starts with the spending of earlier runs."""
         self._budget, self.spent = budget, spent
         self._reserved: list[Spending] = []
         self._changed = asyncio.Condition()
 
-    async def reserve(self, most: Spending) -> None:
-        """Sets aside what a request may cost; waits while others hold what it needs.
+    async def reserve(self, max_spending: Spending) -> None:
+        """Reserves the maximum cost of a request.
+
+        Waits while the request fits below the caps only if other requests in flight
+        turn out cheaper than what they reserved.
 
         Raises:
-            CapReached: It does not fit, and no request is under way that could turn out
-                cheaper than reserved.
+            CapReached: The request does not fit, and no other request is in flight.
         """
         async with self._changed:
-            while cap := self._budget.exceeded_by(self._with(most)):
+            while cap := self._budget.exceeded_cap(self._total_with(max_spending)):
                 if not self._reserved:
                     raise CapReached(cap)
                 await self._changed.wait()
-            self._reserved.append(most)
+            self._reserved.append(max_spending)
 
-    async def settle(self, most: Spending, actual: Spending) -> None:
-        """Charges what a request did cost, and frees the rest."""
+    async def settle(self, max_spending: Spending, actual: Spending) -> None:
+        """Replaces a reservation by the actual cost of the request."""
         async with self._changed:
-            self._reserved.remove(most)
+            self._reserved.remove(max_spending)
             self.spent.add(actual)
             self._changed.notify_all()
 
-    def _with(self, most: Spending) -> Spending:
+    def _total_with(self, max_spending: Spending) -> Spending:
         total = Spending()
-        for part in (self.spent, most, *self._reserved):
+        for part in (self.spent, max_spending, *self._reserved):
             total.add(part)
         return total

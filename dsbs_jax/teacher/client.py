@@ -1,8 +1,9 @@
-"""One request at a time to an OpenAI-compatible server, until it answers or gives up.
+"""Sends a request to an OpenAI-compatible server until it succeeds or must be given up.
 
-Retries are counted and timed here, and not in the `openai` package, so that what the
-server says of them is honoured, every attempt is charged, and a limit in time holds for
-a whole attempt: a server that hangs or drips ends it too.
+`openai` sends the requests and `tenacity` runs the retry loop. The retries of `openai`
+are off, because every attempt must be charged, the server's Retry-After applies to all
+requests, and the time limit must cover a complete attempt: a server that sends one byte
+per second would never exceed a read timeout.
 """
 
 import asyncio
@@ -11,336 +12,267 @@ import dataclasses
 import datetime
 import email.utils
 import math
-import os
-import random
-import re
 import time
-import urllib.parse
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx2
 import openai
+import tenacity
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.teacher import checks, replies
+from dsbs_jax.teacher import replies
 from dsbs_jax.teacher.budget import Ledger, Spending
-from dsbs_jax.teacher.replies import Malformed, Reply
+from dsbs_jax.teacher.endpoint import EndpointConfig
+from dsbs_jax.teacher.replies import MalformedReply, Reply
 from dsbs_jax.teacher.sampling import CHAT
 
-# A reply is a few kilobytes; more than this is no reply.
+# A reply is a few kilobytes; reading more would only fill the memory.
 MAX_REPLY_BYTES = 8 << 20
-# What is read of the body of an error.
 _MAX_ERROR_BYTES = 64 << 10
-# Seconds for a connection alone: who does not take it by then is not there.
+# Seconds for the connection alone, which a reachable server accepts quickly.
 _CONNECT_TIMEOUT = 15.0
-# A shorter key is a placeholder ("EMPTY") that keeps nothing secret.
-_SECRET_LENGTH = 8
-_RETRIED = frozenset({408, 409, 425, 429})
-# What may be wrong with one request alone: too long, or refused for what it says.
-_OWN_FAULT = frozenset({400, 413, 422})
-
-
-@dataclasses.dataclass(frozen=True)
-class Endpoint:
-    """Where the teacher is reached, and how patiently.
-
-    Attributes:
-        base_url: Up to and including "/v1" ("http://localhost:8000/v1").
-        api_key_variable: The environment variable that holds the key. Without one the
-            server has to do without.
-        timeout: Seconds for one attempt, from the connection to the last byte.
-        max_attempts: Attempts at one request.
-        backoff: Seconds before the second attempt, doubled before each further one;
-            chance takes up to half of it away.
-        max_backoff: The most seconds between two attempts, unless the server asks for
-            more.
-        max_wait: The most seconds that the server may ask for; beyond, the run ends.
-
-    Raises:
-        UserError: A setting is out of its range.
-    """
-
-    base_url: str
-    api_key_variable: str = "OPENAI_API_KEY"
-    timeout: float = 120.0
-    max_attempts: int = 8
-    backoff: float = 1.0
-    max_backoff: float = 60.0
-    max_wait: float = 600.0
-
-    def __post_init__(self) -> None:
-        """Checks the fields."""
-        _check_url(self.base_url)
-        checks.text("api_key_variable", self.api_key_variable)
-        if not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_variable, re.ASCII):
-            # Perhaps the key itself: it must not be printed.
-            raise UserError("API_KEY_VARIABLE is no name of an environment variable")
-        for name in ("timeout", "backoff", "max_backoff", "max_wait"):
-            checks.number(name, getattr(self, name), 0.001)
-        checks.whole("max_attempts", self.max_attempts)
-
-    def key(self) -> str | None:
-        """Reads the key.
-
-        Raises:
-            UserError: It cannot be a key; it is not shown.
-        """
-        key = os.environ.get(self.api_key_variable, "").strip()
-        if not key.isascii() or not key.isprintable():
-            raise UserError(
-                f"environment variable {self.api_key_variable}: a key has only visible "
-                "ASCII characters"
-            )
-        return key or None
-
-
-def _check_url(url: str) -> None:
-    expected = "expected http(s)://host[:port]/path"
-    try:
-        parts = urllib.parse.urlsplit(url)
-        parts.port  # noqa: B018  A port that is none raises ValueError here.
-        httpx2.URL(url)
-    except (ValueError, AttributeError, TypeError, httpx2.InvalidURL) as error:
-        raise UserError(f"BASE_URL is no address; {expected}") from error
-    if parts.username or parts.password or parts.query or parts.fragment:
-        # What it holds may be secret: it would end in config.gin, and is not printed.
-        raise UserError(
-            f"BASE_URL holds credentials, a query or a fragment; {expected}, and the "
-            "key in the environment"
-        )
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"BASE_URL is {url!r}, {expected}")
+# A shorter key is a placeholder such as "EMPTY", and replies may hold that word.
+_MIN_SECRET_LENGTH = 8
+_RETRIED_STATUS = frozenset({408, 409, 425, 429})
+# The server rejects this request for its content; other requests may succeed.
+_REQUEST_SPECIFIC_STATUS = frozenset({400, 413, 422})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class GaveUp:
+class RequestFailure:
     """A request without a usable reply.
 
     Attributes:
-        reason: What was wrong the last time.
-        own_fault: Whether the server refused just this request.
+        reason: The last error.
+        request_specific: Whether the server rejected the content of this request, which
+            says nothing about other requests.
     """
 
     reason: str
-    own_fault: bool = False
+    request_specific: bool = False
 
 
-class _Retry(Exception):
-    """An attempt failed, and another may not.
+class _AttemptFailed(Exception):
+    """An attempt failed, and the next one may succeed.
 
     Attributes:
-        after: Seconds that the server asks for, or None.
-        charged: Whether the server may have computed a reply nevertheless.
+        retry_after: Seconds that the server asks to wait, or None.
+        may_be_billed: Whether the server may have processed the request all the same.
     """
 
     def __init__(
-        self, reason: str, after: float | None = None, charged: bool = False
+        self, reason: str, retry_after: float | None = None, may_be_billed: bool = False
     ) -> None:
-        """Takes the attributes."""
         super().__init__(reason)
-        self.after, self.charged = after, charged
+        self.retry_after, self.may_be_billed = retry_after, may_be_billed
 
 
-class _Refused(Exception):
-    """The server refuses this request, whatever it thinks of others."""
+class _RequestRejected(Exception):
+    """The server rejects the content of this request."""
 
 
 class Client:
-    """Sends requests to an endpoint.
+    """Sends requests to one endpoint.
 
     Attributes:
-        trouble: What was wrong with the last attempt; None when it succeeded.
+        last_error: The error of the last attempt, or None if it succeeded.
     """
 
-    def __init__(self, endpoint: Endpoint, style: str, ledger: Ledger) -> None:
-        """Connects to nothing yet.
+    def __init__(self, endpoint: EndpointConfig, style: str, ledger: Ledger) -> None:
+        """Prepares the connection pool; connects when the first request is sent.
 
         Raises:
-            UserError: The key in the environment cannot be one.
+            UserError: The key in the environment is not valid.
         """
         self._endpoint, self._style, self._ledger = endpoint, style, ledger
         self._key = endpoint.key()
-        # Servers ask everybody to wait, not just the request that was one too many.
-        self._not_before = 0.0
-        # Whether it ever answered anything.
-        self._reached = False
-        self.trouble: str | None = None
-        timeout = httpx2.Timeout(
-            endpoint.timeout, connect=min(endpoint.timeout, _CONNECT_TIMEOUT)
-        )
+        self._not_before = 0.0  # time.monotonic() that the server asked to wait for
+        self._has_responded = False
+        self.last_error: str | None = None
+        # Two equal halves, one fixed and one random: 50 to 100 % of the backoff.
+        half = {"multiplier": endpoint.backoff / 2, "max": endpoint.max_backoff / 2}
+        self._backoff = tenacity.wait_exponential(
+            **half
+        ) + tenacity.wait_random_exponential(**half)
         self._client = openai.AsyncOpenAI(
             base_url=endpoint.base_url,
-            # Without a key the package does not start; a server that wants none
-            # ignores this one.
+            # `openai` requires a key; a server without keys ignores it.
             api_key=self._key or "none",
             max_retries=0,
-            timeout=timeout,
+            timeout=httpx2.Timeout(
+                endpoint.timeout, connect=min(endpoint.timeout, _CONNECT_TIMEOUT)
+            ),
             http_client=openai.DefaultAsyncHttpxClient(
-                # Elsewhere is not where the key was meant to go.
+                # A redirect would send the key to another server.
                 follow_redirects=False,
                 event_hooks={"response": [self._check_status]},
             ),
         )
 
     async def close(self) -> None:
-        """Closes its connections."""
+        """Closes the connections."""
         await self._client.close()
 
-    async def ask(
-        self, body: Mapping[str, Any], most: Spending, spent: Spending
-    ) -> Reply | GaveUp:
-        """Sends a request, again where that may help.
+    async def request(
+        self, body: Mapping[str, Any], max_spending: Spending, spent: Spending
+    ) -> Reply | RequestFailure:
+        """Sends a request, and retries it where that can help.
 
         Args:
-            body: As `Sampling.body` makes it.
-            most: What one attempt may cost.
-            spent: What the attempts did cost is added to it, also when this raises.
-
-        Returns:
-            The reply, or why there is none.
+            body: As `sampling.request_body` builds it.
+            max_spending: The most that one attempt can cost.
+            spent: The actual cost of each attempt is added, also if this raises.
 
         Raises:
             UserError: The server will not answer any request.
-            CapReached: No further attempt may be sent.
+            CapReached: A cap allows no further attempt.
         """
-        for attempt in range(1, self._endpoint.max_attempts + 1):
-            # Another request may have been told to wait longer meanwhile.
-            while (left := self._not_before - time.monotonic()) > 0:
-                await asyncio.sleep(left)
-            try:
-                reply = await self._charged(body, most, spent)
-                self.trouble = None
-                return reply
-            except _Refused as problem:
-                return GaveUp(str(problem), own_fault=True)
-            except _Retry as problem:
-                self.trouble = reason = str(problem)
-                after = problem.after
-            # To be asked for no wait at all is no reason to ask without a pause.
-            if after:
-                self._wait_for_server(after, reason)
-            elif attempt < self._endpoint.max_attempts:
-                await asyncio.sleep(self._backoff(attempt))
-        return GaveUp(f"{reason} ({self._endpoint.max_attempts} attempts)")
+        # One object per request: it holds the state of the loop.
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(_AttemptFailed),
+            stop=tenacity.stop_after_attempt(self._endpoint.max_attempts),
+            wait=self._seconds_before_retry,
+            reraise=True,
+        )
+        try:
+            return await retrying(self._attempt, body, max_spending, spent)
+        except _RequestRejected as error:
+            return RequestFailure(str(error), request_specific=True)
+        except _AttemptFailed as error:
+            return RequestFailure(f"{error} ({self._endpoint.max_attempts} attempts)")
 
-    def _backoff(self, attempt: int) -> float:
-        # An exponent without end would overflow.
-        seconds = self._endpoint.backoff * 2 ** min(attempt - 1, 30)
-        return min(seconds, self._endpoint.max_backoff) * random.uniform(0.5, 1)
+    def _seconds_before_retry(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        # With "Retry-After: 0" the backoff still applies.
+        if isinstance(error, _AttemptFailed) and error.retry_after:
+            self._pause_all(error.retry_after, str(error))
+            return 0.0
+        return self._backoff(state)
 
-    def _wait_for_server(self, seconds: float, reason: str) -> None:
-        if seconds > self._endpoint.max_wait:
+    def _pause_all(self, seconds: float, reason: str) -> None:
+        """Delays all requests: servers limit the client, not a single request."""
+        limit = self._endpoint.max_wait
+        if seconds > limit:
             raise UserError(
                 f"{self._endpoint.base_url}: {reason}; the server asks to wait "
-                f"{seconds:,.0f} s, more than MAX_WAIT = {self._endpoint.max_wait:,.0f}"
+                f"{seconds:,.0f} s, more than MAX_WAIT = {limit:,.0f}"
             )
         self._not_before = max(self._not_before, time.monotonic() + seconds)
 
-    async def _charged(
-        self, body: Mapping[str, Any], most: Spending, spent: Spending
+    async def _attempt(
+        self, body: Mapping[str, Any], max_spending: Spending, spent: Spending
     ) -> Reply:
-        """Makes one attempt, reserving its cost before and charging it after."""
-        await self._ledger.reserve(most)
-        # Who stops here, for whatever reason, leaves a request that may be computed.
-        actual = most
+        """Makes one attempt: reserves its maximum cost and charges the actual cost."""
+        # A loop, because another request can extend the pause meanwhile.
+        while (seconds := self._not_before - time.monotonic()) > 0:
+            await asyncio.sleep(seconds)
+        await self._ledger.reserve(max_spending)
+        # If the task is cancelled here, the server may still process the request, so
+        # its maximum cost is charged.
+        actual = max_spending
         try:
-            reply = await self._attempt(body)
-            if reply.usage:
-                actual = Spending(1, reply.usage.prompt, reply.usage.completion)
+            reply = await self._send(body)
+            if usage := reply.usage:
+                actual = Spending(1, usage.prompt_tokens, usage.completion_tokens)
+            self.last_error = None
             return reply
-        except _Retry as problem:
-            actual = most if problem.charged else Spending(1)
+        except _AttemptFailed as error:
+            self.last_error = str(error)
+            actual = max_spending if error.may_be_billed else Spending(1)
             raise
-        except (_Refused, UserError):
+        except (_RequestRejected, UserError):
             actual = Spending(1)
             raise
         finally:
             spent.add(actual)
-            await self._ledger.settle(most, actual)
+            await self._ledger.settle(max_spending, actual)
 
-    async def _attempt(self, body: Mapping[str, Any]) -> Reply:
-        """Sends a request once.
+    async def _send(self, body: Mapping[str, Any]) -> Reply:
+        """Sends a request once and decodes the reply.
 
         Raises:
-            _Retry: It failed in a way that may pass.
-            _Refused: The server refuses it.
-            UserError: The server will refuse all others too.
+            _AttemptFailed: A retry may succeed.
+            _RequestRejected: The server rejects this request.
+            UserError: The server will reject all requests.
         """
         try:
             async with asyncio.timeout(self._endpoint.timeout):
-                content = await self._send(body)
-            reply = replies.read(content, self._style)
-        except (TimeoutError, openai.APITimeoutError) as error:
-            if isinstance(error.__cause__, httpx2.ConnectTimeout):
-                raise self._unconnected("no answer in time") from error
-            seconds = f"{self._endpoint.timeout:g} s"
-            raise _Retry(f"no whole reply within {seconds}", charged=True) from error
-        except Malformed as error:
-            raise _Retry(str(error), charged=True) from error
-        except openai.APIConnectionError as error:
-            if isinstance(error.__cause__, httpx2.ConnectError):
-                raise self._unconnected(str(error.__cause__)) from error
-            raise _Retry(
-                self._clean(f"the connection failed: {error.__cause__}"), charged=True
-            ) from error
-        except httpx2.HTTPError as error:
-            raise _Retry(
-                self._clean(f"the reply was cut off: {error}"), charged=True
-            ) from error
-        return Reply(
-            self._redact(reply.text),
-            reply.finish_reason and self._clean(reply.finish_reason),
-            reply.usage,
-        )
+                content = await self._read_response(body)
+            reply = replies.decode(content, self._style)
+        except MalformedReply as error:
+            raise _AttemptFailed(str(error), may_be_billed=True) from error
+        except (
+            TimeoutError,
+            openai.APIConnectionError,  # APITimeoutError is a subclass
+            httpx2.HTTPError,
+        ) as error:
+            self._raise_transport_error(error)
+        reason = reply.finish_reason and self._clean(reply.finish_reason)
+        return Reply(self._redact(reply.text), reason, reply.usage)
 
-    async def _send(self, body: Mapping[str, Any]) -> bytes:
-        """Sends a request; returns the body of a successful response."""
+    async def _read_response(self, body: Mapping[str, Any]) -> bytes:
         named = {n: body[n] for n in ("model", "messages", "prompt") if n in body}
         rest = {n: v for n, v in body.items() if n not in named}
-        if self._style == CHAT:
-            create = self._client.chat.completions.with_streaming_response.create
-        else:
-            create = self._client.completions.with_streaming_response.create
+        # The two resources have different types, but the same streaming method.
+        is_chat = self._style == CHAT
+        api: Any = (
+            self._client.chat.completions if is_chat else self._client.completions
+        )
+        create = api.with_streaming_response.create
         async with create(**named, extra_body=rest) as response:
             content = bytearray()
             async for chunk in response.iter_bytes():
                 content += chunk
                 if len(content) > MAX_REPLY_BYTES:
-                    raise Malformed(f"the reply is longer than {MAX_REPLY_BYTES} bytes")
+                    raise MalformedReply(
+                        f"the reply is longer than {MAX_REPLY_BYTES} bytes"
+                    )
         return bytes(content)
 
-    def _unconnected(self, detail: str) -> Exception:
-        """Makes the error of a connection that did not come about."""
-        reason = self._clean(f"the connection failed: {detail}")
-        if self._reached:
-            return _Retry(reason)
-        # Rather a wrong address, or a server that is not up, than one that is busy.
-        return UserError(f"{self._endpoint.base_url}: {reason}")
+    def _raise_transport_error(self, error: Exception) -> NoReturn:
+        """Raises `_AttemptFailed` or, without any connection so far, `UserError`."""
+        cause, timeout = error.__cause__, f"{self._endpoint.timeout:g} s"
+        if isinstance(cause, httpx2.ConnectTimeout | httpx2.ConnectError):
+            is_timeout = isinstance(cause, httpx2.ConnectTimeout)
+            detail = "no answer in time" if is_timeout else str(cause)
+            reason = self._clean(f"the connection failed: {detail}")
+            if not self._has_responded:
+                # Probably a wrong address or a stopped server, not a busy one.
+                raise UserError(f"{self._endpoint.base_url}: {reason}") from error
+            raise _AttemptFailed(reason) from error
+        if isinstance(error, TimeoutError | openai.APITimeoutError):
+            reason = f"no complete reply within {timeout}"
+        elif isinstance(error, openai.APIConnectionError):
+            reason = self._clean(f"the connection failed: {cause}")
+        else:
+            reason = self._clean(f"the connection closed during the reply: {error}")
+        raise _AttemptFailed(reason, may_be_billed=True) from error
 
     async def _check_status(self, response: httpx2.Response) -> None:
-        """Raises what a status other than success means.
+        """Raises the exception for a status other than success.
 
-        The `openai` package would read the whole body, however long, and decode it in
-        whatever encoding the server names.
+        `openai` would read the complete body, however long, and decode it in any
+        encoding that the server names, so this hook runs before it.
         """
-        self._reached = True
+        self._has_responded = True
         if response.is_success:
             return
         content = bytearray()
-        # The status stands, whatever becomes of the body.
+        # Even if the body cannot be read, the status is known.
         with contextlib.suppress(httpx2.HTTPError):
             async for chunk in response.aiter_bytes():
                 content += chunk
                 if len(content) > _MAX_ERROR_BYTES:
                     break
         status = response.status_code
-        detail = replies.read_problem(bytes(content)) or response.reason_phrase
+        detail = replies.error_message(bytes(content)) or response.reason_phrase
         reason = self._clean(f"status {status}: {detail}")
-        if status in _RETRIED or status >= 500:
-            raise _Retry(reason, retry_after(response.headers.get("retry-after")))
-        if status in _OWN_FAULT:
-            raise _Refused(reason)
+        if status in _RETRIED_STATUS or status >= 500:
+            seconds = parse_retry_after(response.headers.get("retry-after"))
+            raise _AttemptFailed(reason, seconds)
+        if status in _REQUEST_SPECIFIC_STATUS:
+            raise _RequestRejected(reason)
         hint = ""
         if status in (401, 403):
             hint = f"; the key is read from {self._endpoint.api_key_variable}"
@@ -348,19 +280,22 @@ class Client:
         raise UserError(f"{self._endpoint.base_url}: {reason}{hint}")
 
     def _clean(self, text: str) -> str:
-        """Makes a message of what a server says: one short line, nothing but text."""
+        """Returns a server's text as one printable line of at most 300 characters."""
         words = " ".join(self._redact(text).split())
         return "".join(c if c.isprintable() else "\ufffd" for c in words[:300])
 
     def _redact(self, text: str) -> str:
-        """Takes the key out of what the server says, should it say it."""
-        if self._key and len(self._key) >= _SECRET_LENGTH:
+        """Removes the key from a server's text, in case the server repeats it."""
+        if self._key and len(self._key) >= _MIN_SECRET_LENGTH:
             return text.replace(self._key, "[key]")
         return text
 
 
-def retry_after(header: str | None) -> float | None:
-    """Reads a Retry-After header: seconds or a date; None for anything else."""
+def parse_retry_after(header: str | None) -> float | None:
+    """Returns the seconds of a Retry-After header, which holds seconds or a date.
+
+    None for a missing or invalid header.
+    """
     if header is None:
         return None
     try:

@@ -1,69 +1,96 @@
-"""What requests will cost, as far as it can be known beforehand."""
+"""Estimates tokens and cost before the first request is sent."""
 
-from collections.abc import Sequence
+import dataclasses
+import math
+import pathlib
+from collections.abc import Callable, Sequence
 
-from dsbs_jax.teacher.budget import Budget, Spending
+from dsbs_jax.errors import UserError
+from dsbs_jax.teacher.budget import BudgetConfig, Spending
 from dsbs_jax.teacher.prompts import Prompt
-from dsbs_jax.teacher.sampling import CHAT, Sampling
+from dsbs_jax.teacher.sampling import CHAT, SamplingConfig
 
-# Tokens that a conversation adds to each message, for its role and its bounds.
-_TOKENS_A_MESSAGE = 4
+# Tokens that a chat template adds to each message, for its role and its delimiters.
+_TOKENS_PER_MESSAGE = 4
 
 
-class Estimate:
-    """Estimates the tokens of requests; what a server counts will differ."""
+def token_counter(budget: BudgetConfig) -> Callable[[str], int]:
+    """Returns the function that counts or estimates the tokens of a text.
 
-    def __init__(self, prompt: Prompt, sampling: Sampling, budget: Budget) -> None:
-        """Counts once what all prompts have in common.
+    Raises:
+        UserError: The tokenizer cannot be read.
+    """
+    path = budget.tokenizer_path
+    if path is None:
+        return lambda text: math.ceil(len(text) / budget.chars_per_token)
+    import sentencepiece  # only needed with a tokenizer
+
+    try:
+        content = pathlib.Path(path).read_bytes()
+        model = sentencepiece.SentencePieceProcessor(model_proto=content)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except RuntimeError as error:
+        raise UserError(f"{path}: expected a SentencePiece model") from error
+    return lambda text: len(model.encode(text))
+
+
+class CostEstimate:
+    """Estimates the tokens of requests. The server's own count differs slightly."""
+
+    def __init__(
+        self, prompt: Prompt, sampling: SamplingConfig, budget: BudgetConfig
+    ) -> None:
+        """Counts the tokens that all prompts share, once.
 
         Raises:
             UserError: The tokenizer cannot be read.
         """
-        self._budget, self._sampling = budget, sampling
-        self._count = budget.counter()
-        shown = [(prompt.ask(e.input), e.answer) for e in prompt.exemplars]
+        self._sampling, self._budget = sampling, budget
+        self._count = token_counter(budget)
+        pairs = [(prompt.fill_question(e.input), e.answer) for e in prompt.exemplars]
         texts = [prompt.instructions, prompt.question]
-        texts += [text for pair in shown for text in pair]
-        self._common = sum(map(self._count, texts))
+        texts += [text for pair in pairs for text in pair]
+        self._shared_tokens = sum(map(self._count, texts))
         if sampling.style == CHAT:
-            self._common += _TOKENS_A_MESSAGE * (2 * len(shown) + 1)
-        answers = [self._count(answer) for _, answer in shown]
-        self._answer = sum(answers) / len(answers) if answers else sampling.max_tokens
+            self._shared_tokens += _TOKENS_PER_MESSAGE * (2 * len(pairs) + 1)
+        # A completion is expected to be about as long as an exemplar's answer.
+        answers = [self._count(answer) for _, answer in pairs]
+        mean = sum(answers) / len(answers) if answers else sampling.max_tokens
+        self._completion_tokens = min(mean, sampling.max_tokens)
 
-    def most(self, input: str) -> Spending:
-        """The most that one attempt at an input may cost."""
-        tokens = self._common + self._count(input)
-        return Spending(1, tokens, self._sampling.max_tokens)
+    def max_spending(self, input: str) -> Spending:
+        """Returns the most that one attempt at a request for this input can cost."""
+        prompt_tokens = self._shared_tokens + self._count(input)
+        return Spending(1, prompt_tokens, self._sampling.max_tokens)
 
     def describe(self, inputs: Sequence[str], spent: Spending | None = None) -> str:
-        """Says what asking will cost.
+        """Describes the estimated cost of requests.
 
         Args:
-            inputs: One for each request.
-            spent: What was spent before and counts towards the caps.
+            inputs: The input of each request.
+            spent: Earlier spending that counts towards the caps.
         """
-        most = Spending()
+        budget, most = self._budget, Spending()
         for text in inputs:
-            most.add(self.most(text))
-        likely = Spending(
-            most.requests,
-            most.prompt_tokens,
-            round(min(self._answer, self._sampling.max_tokens) * most.requests),
+            most.add(self.max_spending(text))
+        expected = dataclasses.replace(
+            most, completion_tokens=round(self._completion_tokens * most.requests)
         )
-        budget = self._budget
-        how = (
-            f"{budget.chars_per_token:g} characters a token"
+        method = (
+            f"{budget.chars_per_token:g} characters per token"
             if budget.tokenizer_path is None
             else f"the tokens of {budget.tokenizer_path}"
         )
         line = (
-            f"estimate, by {how}: {most.requests:,} requests, "
-            f"{most.prompt_tokens:,} tokens read, about {likely.completion_tokens:,} "
-            f"written (at most {most.completion_tokens:,})"
+            f"estimate with {method}: {most.requests:,} requests, "
+            f"{most.prompt_tokens:,} prompt tokens, about "
+            f"{expected.completion_tokens:,} completion tokens "
+            f"(at most {most.completion_tokens:,})"
         )
-        if budget.is_priced:
-            line += f", cost about {budget.cost(likely):,.4f}"
+        if budget.has_prices:
+            line += f", cost about {budget.cost(expected):,.4f}"
             line += f" (at most {budget.cost(most):,.4f})"
-        likely.add(spent or Spending())
-        cap = budget.exceeded_by(likely)
-        return f"{line}\n{cap} will stop it before the end" if cap else line
+        expected.add(spent or Spending())
+        cap = budget.exceeded_cap(expected)
+        return f"{line}\n{cap} will probably stop the run early" if cap else line

@@ -1,4 +1,14 @@
-"""Asks a teacher for rationales: `python -m dsbs_jax.teacher.extract …`."""
+r"""Asks a teacher for rationales and labels of the inputs in a JSONL file.
+
+    python -m dsbs_jax.teacher.extract --gin_file=teacher/extract.gin \
+      --gin.INPUT_FILE=questions.jsonl --gin.PROMPT=cqa --gin.OUTPUT_DIR=runs/teacher \
+      --gin.BASE_URL=http://localhost:8000/v1 --gin.TEACHER_MODEL=the-teacher
+
+With --dry_run it only prints the first request and the estimated cost. The same command
+resumes an extraction: stored replies are never requested again. Exit statuses: 0 done,
+2 bad input, 3 stopped by a cap, 4 inputs without a usable reply, 128 + number after a
+signal.
+"""
 
 import signal
 import sys
@@ -6,20 +16,52 @@ import sys
 from absl import flags
 
 from dsbs_jax import cli
+from dsbs_jax.rationales.filters import FilterConfig
+from dsbs_jax.teacher import extraction
+from dsbs_jax.teacher.budget import BudgetConfig
+from dsbs_jax.teacher.endpoint import EndpointConfig
+from dsbs_jax.teacher.extraction import ExtractionConfig
+from dsbs_jax.teacher.runner import RunnerConfig
+from dsbs_jax.teacher.sampling import SamplingConfig
+
+# In the order of gin/teacher/extract.gin.
+SETTINGS = (
+    ExtractionConfig,
+    SamplingConfig,
+    EndpointConfig,
+    RunnerConfig,
+    BudgetConfig,
+    FilterConfig,
+)
+
+
+def run(dry_run: bool = False) -> int:
+    """Runs the extraction that the macros describe; returns the exit status."""
+    return extraction.extract(
+        cli.read(ExtractionConfig),
+        sampling=cli.read(SamplingConfig),
+        endpoint=cli.read(EndpointConfig),
+        runner=cli.read(RunnerConfig),
+        budget=cli.read(BudgetConfig),
+        filter_config=cli.read(FilterConfig),
+        dry_run=dry_run,
+    )
 
 
 def main() -> None:
-    """Asks as gin says; `extraction.extract` lists the exit statuses."""
-    from dsbs_jax.teacher import extraction
-
+    """Runs the command."""
     try:
-        sys.exit(extraction.extract(dry_run=flags.FLAGS.dry_run))
+        sys.exit(run(flags.FLAGS.dry_run))
     except KeyboardInterrupt:
-        # Before or after asking, which stops by itself; nothing is lost by it.
+        # Requests have their own signal handler; this one covers the rest of the run.
         sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":
-    flags.DEFINE_bool("dry_run", False, "Print a prompt and the estimate; ask nothing.")
+    flags.DEFINE_bool(
+        "dry_run",
+        False,
+        "Print the first request and the estimated cost; send nothing.",
+    )
     flags.DEFINE_alias("dry-run", "dry_run")
-    cli.run_configured(main, tensorflow=False)
+    cli.run_configured(main, SETTINGS, __doc__, tensorflow=False)

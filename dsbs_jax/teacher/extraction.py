@@ -1,32 +1,27 @@
-"""Step one of the method: from a JSONL of inputs to a JSONL with rationales and labels.
+"""Extraction: from a JSONL file of inputs to one with rationales and labels.
 
-The folder of an extraction holds every reply as it came in `completions/`, and at the
-end `rationales.jsonl`, `filtered.jsonl`, `failed.jsonl`, `report.json` and the quality
-card.
+The output folder holds every raw reply in `completions/`. After the last reply it also
+holds the files of `rationales.output_files` and the quality card.
 """
 
 import collections
 import dataclasses
 import json
 import pathlib
-import time
 from typing import Any
 
-import gin
-
-from dsbs_jax import files
-from dsbs_jax.data import dataset_spec
+from dsbs_jax import files, settings
 from dsbs_jax.data.completions import PARSER_VERSION
-from dsbs_jax.progress import duration
 from dsbs_jax.rationales import filters, output_files
-from dsbs_jax.rationales.voting import VotedExample
-from dsbs_jax.teacher import checks, folder, prompts, results
-from dsbs_jax.teacher.budget import Budget
-from dsbs_jax.teacher.client import Endpoint
-from dsbs_jax.teacher.estimate import Estimate
-from dsbs_jax.teacher.request_plan import Task
-from dsbs_jax.teacher.runner import Ended, Patience, ask_all
-from dsbs_jax.teacher.sampling import Sampling
+from dsbs_jax.rationales.filters import FilterConfig
+from dsbs_jax.settings import Settings, Text, setting
+from dsbs_jax.teacher import folder, prompts, results
+from dsbs_jax.teacher.budget import BudgetConfig
+from dsbs_jax.teacher.endpoint import EndpointConfig
+from dsbs_jax.teacher.estimate import CostEstimate
+from dsbs_jax.teacher.request_plan import Request, RequestPlan
+from dsbs_jax.teacher.runner import Runner, RunnerConfig, RunSummary
+from dsbs_jax.teacher.sampling import SamplingConfig
 from dsbs_jax.teacher.store import DAMAGED, Store
 
 # Exit statuses.
@@ -35,173 +30,174 @@ CAPPED = 3
 SOME_FAILED = 4
 
 
-@gin.configurable
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExtractionConfig(Settings):
+    """Files of an extraction."""
+
+    input_file: Text = setting(
+        help="JSON lines with `input` and optionally `id` and `label`."
+    )
+    output_dir: Text = setting(
+        help="Folder of the extraction: a new one, or one to resume."
+    )
+    prompt: Text = setting(
+        help="'cqa', 'svamp', 'asdiv', 'anli1', 'esnli', or the path of your own file "
+        "(format: dsbs_jax/teacher/prompts/template.txt)."
+    )
+
+
 def extract(
+    config: ExtractionConfig,
     *,
-    input_file: str,
-    output_dir: str,
-    prompt: str,
-    sampling: Sampling,
-    endpoint: Endpoint,
-    budget: Budget,
-    patience: Patience,
-    filtering: filters.FilterConfig,
+    sampling: SamplingConfig,
+    endpoint: EndpointConfig,
+    budget: BudgetConfig,
+    runner: RunnerConfig,
+    filter_config: FilterConfig,
     dry_run: bool = False,
 ) -> int:
-    """Asks the teacher about every input; run again, goes on where it stopped.
+    """Asks the teacher for a rationale and a label of every input.
+
+    A second run with the same output folder resumes: stored replies are never requested
+    again.
 
     Args:
-        input_file: JSON lines with `input` and optionally `id` and `label`.
-        output_dir: The extraction's folder.
-        prompt: A prompt's name or file.
-        sampling: What is asked for.
-        endpoint: Where the teacher is.
+        config: Input file, output folder and prompt.
+        sampling: How the teacher answers.
+        endpoint: The teacher's server.
         budget: Prices and caps.
-        patience: How many requests at a time.
-        filtering: What is dropped; labels are compared as the prompt's rule says.
-        dry_run: Print the first input's prompt and the estimate, and do nothing else.
+        runner: Concurrency and circuit breaker.
+        filter_config: Which rows are dropped.
+        dry_run: Whether to only print the first request and the estimated cost.
 
     Returns:
-        The exit status: `DONE`; `CAPPED` when a cap stopped it; `SOME_FAILED` when
-        inputs are left without a usable reply; 128 and its number after a signal.
+        The exit status: `DONE`; `CAPPED` if a cap stopped the run; `SOME_FAILED` if
+        inputs are left without a usable reply; 128 + number after a signal.
 
     Raises:
-        UserError: A setting or the input is wrong, or the server refuses to answer.
+        UserError: A setting or the input file is wrong, or the server rejects all
+            requests.
         OSError: A file cannot be written.
     """
-    names = {"INPUT_FILE": input_file, "OUTPUT_DIR": output_dir, "PROMPT": prompt}
-    for name, value in names.items():
-        checks.text(name, value)
-    task = Task(input_file, prompts.load(prompt), sampling)
-    cost = Estimate(task.prompt, sampling, budget)
-    print(f"{input_file}: {len(task.examples):,} inputs")
+    plan = RequestPlan(config.input_file, prompts.load(config.prompt), sampling)
+    estimate = CostEstimate(plan.prompt, sampling, budget)
+    print(f"{config.input_file}: {len(plan.inputs):,} inputs")
     if dry_run:
-        inputs = [example.input for example in task.examples] * sampling.samples
-        print(task.shown(), cost.describe(inputs), sep="\n\n")
+        inputs = [row.input for row in plan.inputs] * sampling.samples
+        print(plan.first_request(), estimate.describe(inputs), sep="\n\n")
         return DONE
-    # What is wrong with the key is said before anything is written.
-    endpoint.key()
-    store = folder.open_store(output_dir, task.identity())
+    endpoint.key()  # raises for an invalid key, before any file is written
+    output = pathlib.Path(config.output_dir)
+    store = folder.open_store(output, plan.shared_settings())
     try:
-        files.write(pathlib.Path(output_dir) / "config.gin", gin.config_str())
-        ended = _ask(task, store, cost, endpoint, budget, patience)
-        missing = sum(request.key not in ended.failed for request in ended.left)
+        every = [config, sampling, endpoint, runner, budget, filter_config]
+        files.write(output / "config.gin", settings.as_gin(every))
+        requests = _missing_requests(plan, store, estimate)
+        summary = RunSummary()
+        if requests:
+            summary = Runner(plan, requests, store, endpoint, budget, runner).run()
+            spent = f"{store.spent.requests:,} requests, {budget.describe(store.spent)}"
+            print(f"spent so far: {spent}")
+        missing = sum(r.key not in summary.failed for r in summary.missing)
         if missing:
-            return _unfinished(ended, missing)
-        return _finish(task, store, ended, budget, filtering, pathlib.Path(output_dir))
+            return _stopped_early(summary, missing)
+        return _finish(plan, store, summary, budget, filter_config, output)
     finally:
         store.close()
 
 
-def _ask(
-    task: Task,
-    store: Store,
-    cost: Estimate,
-    endpoint: Endpoint,
-    budget: Budget,
-    patience: Patience,
-) -> Ended:
-    """Asks for what is missing."""
+def _missing_requests(
+    plan: RequestPlan, store: Store, estimate: CostEstimate
+) -> list[Request]:
+    """Lists the missing requests, and prints what is stored and what they will cost."""
     for problem in store.damaged:
-        print(f"{store.path}: {problem}; set aside in {DAMAGED}, and asked again")
-    requests = task.missing(store, cost)
-    print(f"replies to ask for: {len(requests):,}, at hand: {len(store.replies):,}")
-    if not requests:
-        return Ended()
-    inputs = [request.input for request in requests]
-    print(cost.describe(inputs, store.spent), flush=True)
-    began = time.monotonic()
-    ended = ask_all(
-        requests,
-        lambda request: task.body(request.input, request.sample),
-        store,
-        endpoint=endpoint,
-        style=task.sampling.style,
-        budget=budget,
-        patience=patience,
-    )
-    print(
-        f"{len(requests) - len(ended.left):,} replies in "
-        f"{duration(time.monotonic() - began)}; spent so far: "
-        f"{store.spent.requests:,} requests, {budget.describe(store.spent)}"
-    )
-    return ended
+        print(
+            f"{store.path}: {problem}; the line is moved to {DAMAGED} and its request "
+            "is sent again"
+        )
+    requests = plan.missing_requests(store, estimate)
+    print(f"replies to request: {len(requests):,}, stored: {len(store.replies):,}")
+    if requests:
+        inputs = [request.input for request in requests]
+        print(estimate.describe(inputs, store.spent), flush=True)
+    return requests
 
 
-def _unfinished(ended: Ended, missing: int) -> int:
-    why = f"{ended.cap} is reached" if ended.cap else "asked to stop"
-    then = "with a higher cap" if ended.cap else "again"
+def _stopped_early(summary: RunSummary, missing: int) -> int:
+    """Prints why the run stopped and how to resume; returns the exit status."""
+    if summary.stop_signal and not summary.cap:
+        reason, command = f"stopped by {summary.stop_signal.name}", "again"
+        status = 128 + summary.stop_signal
+    else:
+        reason, command, status = (
+            f"{summary.cap} is reached",
+            "with a higher cap",
+            CAPPED,
+        )
     print(
-        f"{why}; {missing:,} replies are missing. What came is stored; run the same "
-        f"command {then} to go on"
+        f"{reason}; {missing:,} replies are missing. The other replies are stored; run "
+        f"the same command {command} to resume"
     )
-    return CAPPED if ended.cap else 128 + ended.signal
+    return status
 
 
 def _finish(
-    task: Task,
+    plan: RequestPlan,
     store: Store,
-    ended: Ended,
-    budget: Budget,
-    filtering: filters.FilterConfig,
+    summary: RunSummary,
+    budget: BudgetConfig,
+    filter_config: FilterConfig,
     output: pathlib.Path,
 ) -> int:
-    """Writes everything that a whole extraction leaves behind."""
-    rule, sampling = task.prompt.rule, task.sampling
-    found = results.decide(task.examples, store.replies, rule, sampling.structured)
-    failed = results.failed_rows(task.examples, store.replies, ended.failed)
-    result = filters.apply(found, filtering, dataset_spec.get(rule))
-    results.write(output, result, failed)
-    report = _report(task, store, result, len(failed), budget)
-    files.write(output / results.REPORT, json.dumps(report, indent=2) + "\n")
-    if found:
-        _write_card(output, found, result, len(failed), task)
+    """Votes, filters, and writes the files of a finished extraction."""
+    spec, is_structured = plan.prompt.spec, plan.sampling.structured
+    examples = results.vote_all(plan.inputs, store.replies, spec, is_structured)
+    failed = results.failed_rows(plan.inputs, store.replies, summary.failed)
+    result = filters.apply(examples, filter_config, spec)
+    kept = output / output_files.KEPT
+    files.write_jsonl(output / output_files.FAILED, failed)
+    filters.write(result, kept, output / output_files.FILTERED)
+    report = {
+        **output_files.report_fields(spec, filter_config, plan.provenance()),
+        "inputs": len(plan.inputs),
+        "kept": len(result.kept),
+        "filtered": result.counts,
+        "failed": len(failed),
+        **_reply_counts(plan, store),
+        "parser_version": PARSER_VERSION,
+        "spent": dataclasses.asdict(store.spent),
+        "cost": round(budget.cost(store.spent), 6) if budget.has_prices else None,
+    }
+    files.write(output / output_files.REPORT, json.dumps(report, indent=2) + "\n")
+    if examples:
+        _write_card(
+            output,
+            examples,
+            result,
+            spec=spec,
+            failed=len(failed),
+            facts=plan.provenance(),
+        )
     print(
-        f"{len(result.kept):,} kept in {output / results.KEPT}, "
-        f"{len(result.dropped):,} filtered, {len(failed):,} failed"
+        f"{len(result.kept):,} rows kept in {kept}, {len(result.dropped):,} filtered, "
+        f"{len(failed):,} failed"
     )
     return SOME_FAILED if failed else DONE
 
 
-def _report(
-    task: Task, store: Store, result: filters.FilterResult, failed: int, budget: Budget
-) -> dict[str, Any]:
-    keys = {key for example in task.examples for key in example.keys}
-    there = [store.replies[key] for key in keys if key in store.replies]
-    ends = collections.Counter(str(stored.finish_reason) for stored in there)
-    assert result.config is not None
-    spec = dataset_spec.get(task.prompt.rule)
+def _reply_counts(plan: RequestPlan, store: Store) -> dict[str, Any]:
+    keys = {key for row in plan.inputs for key in row.keys}
+    replies = [store.replies[key] for key in keys if key in store.replies]
+    reasons = collections.Counter(str(reply.finish_reason) for reply in replies)
     return {
-        **output_files.report_fields(spec, result.config, task.facts()),
-        "inputs": len(task.examples),
-        "kept": len(result.kept),
-        "filtered": result.counts,
-        "failed": failed,
-        "samples": task.sampling.samples,
-        "replies": len(there),
-        "missing_replies": len(keys) - len(there),
-        "finish_reasons": dict(sorted(ends.items())),
-        "parser_version": PARSER_VERSION,
-        "spent": dataclasses.asdict(store.spent),
-        "cost": round(budget.cost(store.spent), 6) if budget.is_priced else None,
+        "samples": plan.sampling.samples,
+        "replies": len(replies),
+        "missing_replies": len(keys) - len(replies),
+        "finish_reasons": dict(sorted(reasons.items())),
     }
 
 
-def _write_card(
-    output: pathlib.Path,
-    found: list[VotedExample],
-    result: filters.FilterResult,
-    failed: int,
-    task: Task,
-) -> None:
-    # Draws plots, and is slow to import.
-    from dsbs_jax.rationales import card
+def _write_card(*arguments: Any, **options: Any) -> None:
+    from dsbs_jax.rationales import card  # imports matplotlib, which takes seconds
 
-    card.write(
-        output,
-        found,
-        result,
-        spec=dataset_spec.get(task.prompt.rule),
-        failed=failed,
-        facts=task.facts(),
-    )
+    card.write(*arguments, **options)

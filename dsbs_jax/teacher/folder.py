@@ -1,4 +1,4 @@
-"""The folder of an extraction: what it was begun with; nothing else goes into it."""
+"""The output folder of an extraction, which only takes replies to the same requests."""
 
 import hashlib
 import json
@@ -9,68 +9,80 @@ from typing import Any
 
 from dsbs_jax import files
 from dsbs_jax.errors import UserError
-from dsbs_jax.teacher import store
+from dsbs_jax.teacher.store import LOG, Store
 
 RUN = "run.json"
 REPLIES = "completions"
 
+# Settings that version 0.1 wrote to run.json under another name.
+_RENAMED = {"MODEL": "TEACHER_MODEL"}
+
 
 def fingerprint(content: bytes) -> str:
-    """Names a content by its SHA-256."""
+    """Returns "sha256:" and the SHA-256 of a content in hexadecimal."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def open_store(
-    path: str | os.PathLike[str], identity: Mapping[str, Any]
-) -> store.Store:
-    """Opens an extraction's folder for this process alone, or begins a new one.
+def open_store(path: str | os.PathLike[str], settings: Mapping[str, Any]) -> Store:
+    """Opens an extraction's folder for this process alone, or creates it.
 
     Args:
-        path: The folder.
-        identity: By the settings' names, what its replies must have in common.
+        path: The output folder.
+        settings: By macro name, the settings that all replies in the folder share.
 
     Raises:
-        UserError: It holds something else, replies made with other settings, or is in
-            use.
-        OSError: It cannot be read or written.
+        UserError: The folder holds something else or replies to other settings, or
+            another process has it open.
+        OSError: A file cannot be read or written.
     """
     folder = pathlib.Path(path)
     run = folder / RUN
     if folder.exists() and not run.exists():
-        # What a run that was killed in its first moments may have left.
-        others = [p.name for p in folder.iterdir() if not p.name.startswith(".")]
-        log = folder / REPLIES / store.LOG
-        empty = not log.exists() or not log.stat().st_size
-        if set(others) - {REPLIES} or not empty:
-            raise UserError(
-                f"OUTPUT_DIR {folder} holds {sorted(others)[0]!r} but no {RUN}, "
-                "expected a new folder or one of an earlier extraction"
-            )
-    opened = store.Store(folder / REPLIES)
+        _check_unused(folder)
+    store = Store(folder / REPLIES)
     try:
-        # Without replies there is nothing yet that others could be mixed into.
-        if run.exists() and opened.replies:
-            _compare(run, identity)
+        # Without replies there is nothing that other settings could be mixed with.
+        if run.exists() and store.replies:
+            _check_settings(run, settings)
         else:
-            files.write(run, json.dumps(identity, indent=2, sort_keys=True) + "\n")
+            files.write(run, json.dumps(settings, indent=2, sort_keys=True) + "\n")
     except BaseException:
-        opened.close()
+        store.close()
         raise
-    return opened
+    return store
 
 
-def _compare(run: pathlib.Path, identity: Mapping[str, Any]) -> None:
+def _check_unused(folder: pathlib.Path) -> None:
+    """Raises UserError unless the folder is empty.
+
+    A run that was killed before it wrote run.json may have left an empty log.
+    """
+    names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    log = folder / REPLIES / LOG
+    has_replies = log.exists() and log.stat().st_size
+    if set(names) - {REPLIES} or has_replies:
+        raise UserError(
+            f"OUTPUT_DIR {folder} holds {names[0]!r} but no {RUN}, expected a new "
+            "folder or the folder of an earlier extraction"
+        )
+
+
+def _check_settings(run: pathlib.Path, settings: Mapping[str, Any]) -> None:
+    """Raises UserError unless run.json holds these settings."""
     try:
-        before = json.loads(run.read_text())
+        stored = json.loads(run.read_text())
     except ValueError as error:
-        raise UserError(f"{run}: broken JSON; remove it with its folder") from error
-    if not isinstance(before, dict):
+        raise UserError(
+            f"{run}: not valid JSON; use another OUTPUT_DIR or remove this folder"
+        ) from error
+    if not isinstance(stored, dict):
         raise UserError(f"{run}: expected a JSON object")
-    now = json.loads(json.dumps(identity))
-    for name in sorted(now.keys() | before.keys()):
-        if before.get(name) != now.get(name):
+    stored = {_RENAMED.get(name, name): value for name, value in stored.items()}
+    current = json.loads(json.dumps(settings))
+    for name in sorted(current.keys() | stored.keys()):
+        if stored.get(name) != current.get(name):
             raise UserError(
-                f"OUTPUT_DIR {run.parent} was made with {name} = "
-                f"{before.get(name)!r:.80}, now it is {now.get(name)!r:.80}; "
-                "give another OUTPUT_DIR"
+                f"OUTPUT_DIR {run.parent} was created with {name} = "
+                f"{stored.get(name)!r:.80}, now it is {current.get(name)!r:.80}; "
+                "use another OUTPUT_DIR"
             )

@@ -1,17 +1,20 @@
 r"""Few-shot chain-of-thought prompts: plain text files that a person can edit.
 
-The files of the project stand in `dsbs_jax/teacher/prompts/`; `template.txt` there says
-how they are written. An input becomes one text (style "completion") or a conversation
-(style "chat") that ends where the teacher is to go on:
+The prompts of the paper's datasets are in `dsbs_jax/teacher/prompts/`; `template.txt`
+there explains the format. An input becomes one text (style "completion") or a list of
+messages (style "chat") that ends where the teacher's answer begins:
 
     "hot tea" -> "…Q: juice\nA: It has ice. So the answer is cold.\n\nQ: hot tea\nA:"
 """
 
 import dataclasses
+import hashlib
+import json
 import pathlib
 import re
 
-from dsbs_jax.data import completions
+from dsbs_jax.data import dataset_spec
+from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.data.records import SEGMENT_SEPARATOR
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import structured
@@ -20,17 +23,17 @@ FOLDER = pathlib.Path(__file__).resolve().parent / "prompts"
 
 _SECTION = re.compile(r"=== *(\w+) *")
 _FIELD = re.compile(r"\{(?:input|segment [1-9])\}")
-_EXEMPLAR = ("input", "label", "answer")
+_EXEMPLAR_SECTIONS = ("input", "label", "answer")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Exemplar:
-    """A question that the prompt answers itself.
+    """A worked example in a prompt.
 
     Attributes:
-        input: As an example's.
-        label: What the rule reads out of the answer.
-        answer: What a good teacher says: reasoning, answer marker, label.
+        input: The input of the example.
+        label: The label that the completion parser reads from the answer.
+        answer: The answer of a good teacher: rationale, answer marker, label.
     """
 
     input: str
@@ -40,89 +43,114 @@ class Exemplar:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prompt:
-    """How an input is put to the teacher.
+    """The text around an input that is sent to the teacher.
 
     Attributes:
-        name: The file's name, for messages.
-        rule: A key of `dsbs_jax.data.completions.RULES`.
-        stop: Where the server is asked to stop.
-        instructions: What stands before everything else; may be empty.
-        question: Template of a question.
-        exemplars: Questions with answers, in the order in which they are shown.
+        name: The file's path, for messages.
+        dataset: Name of the `DatasetSpec` whose parser reads the answers.
+        stop: Texts at which the server stops generating.
+        instructions: Text before the exemplars; may be empty.
+        question: Template of a question, with `{input}` or `{segment 1}`.
+        exemplars: Worked examples, in the order in which they are sent.
     """
 
     name: str
-    rule: str
+    dataset: str
     stop: tuple[str, ...]
     instructions: str
     question: str
     exemplars: tuple[Exemplar, ...]
 
-    def ask(self, input: str) -> str:
-        """Puts an input into the question's template.
+    @property
+    def spec(self) -> DatasetSpec:
+        """The spec of the prompt's dataset."""
+        return dataset_spec.get(self.dataset)
+
+    def fill_question(self, input: str) -> str:
+        """Inserts an input into the question's template.
 
         Raises:
-            ValueError: It has not the segments that the template names.
+            ValueError: The input does not have the segments that the template names.
         """
         segments = input.split(SEGMENT_SEPARATOR)
-        fields = {f"{{segment {n}}}": s.strip() for n, s in enumerate(segments, 1)}
-        wanted = [f for f in _FIELD.findall(self.question) if f != "{input}"]
-        if wanted and set(wanted) != set(fields):
+        values = {f"{{segment {n}}}": s.strip() for n, s in enumerate(segments, 1)}
+        named = {f for f in _FIELD.findall(self.question) if f != "{input}"}
+        if named and named != set(values):
             raise ValueError(
-                f"the prompt {self.name} expects {len(set(wanted))} segments separated "
+                f"the prompt {self.name} expects {len(named)} segments separated "
                 f"by {SEGMENT_SEPARATOR}, found {len(segments)}"
             )
-        fields["{input}"] = input
-        # All at once: an input that looks like a field is left as it is.
-        return _FIELD.sub(lambda match: fields[match.group()], self.question)
+        values["{input}"] = input
+        # One pass over the template, so that an input that contains "{input}" or
+        # "{segment 1}" is inserted unchanged.
+        return _FIELD.sub(lambda match: values[match.group()], self.question)
 
-    def text(self, input: str) -> str:
-        """Makes the whole prompt for completion style.
+    def completion_prompt(self, input: str) -> str:
+        """Builds the prompt for completion style.
 
         Raises:
-            ValueError: As `ask`.
+            ValueError: As `fill_question`.
         """
-        shown = [f"{self.ask(e.input)} {e.answer}" for e in self.exemplars]
-        parts = [self.instructions, *shown, self.ask(input)]
+        exemplars = [
+            f"{self.fill_question(e.input)} {e.answer}" for e in self.exemplars
+        ]
+        parts = [self.instructions, *exemplars, self.fill_question(input)]
         return "\n\n".join(part for part in parts if part)
 
-    def messages(self, input: str, as_json: bool = False) -> list[dict[str, str]]:
-        """Makes the conversation for chat style.
+    def chat_messages(self, input: str, as_json: bool = False) -> list[dict[str, str]]:
+        """Builds the messages for chat style.
 
-        The instructions open the first question, since some models know no system role.
+        The instructions precede the first question in the same message, because some
+        models do not support the system role.
 
         Args:
-            input: The example's.
-            as_json: Whether the exemplars answer in structured output's form.
+            input: The input that the teacher is to answer.
+            as_json: Whether the exemplars' answers are written as structured output.
 
         Raises:
-            ValueError: As `ask`.
+            ValueError: As `fill_question`.
         """
-        found = []
+        messages = []
         for exemplar in self.exemplars:
             answer = exemplar.answer
             if as_json:
-                answer = structured.from_completion(answer, self.rule)
-            found.append({"role": "user", "content": self.ask(exemplar.input)})
-            found.append({"role": "assistant", "content": answer})
-        found.append({"role": "user", "content": self.ask(input)})
+                answer = structured.exemplar_json(answer, self.spec.parser)
+            question = self.fill_question(exemplar.input)
+            messages.append({"role": "user", "content": question})
+            messages.append({"role": "assistant", "content": answer})
+        messages.append({"role": "user", "content": self.fill_question(input)})
         if self.instructions:
-            found[0]["content"] = f"{self.instructions}\n\n{found[0]['content']}"
-        return found
+            first = messages[0]["content"]
+            messages[0]["content"] = f"{self.instructions}\n\n{first}"
+        return messages
+
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 of everything in the prompt that affects replies.
+
+        Folders of version 0.1 hold this value, so the names and their order are fixed.
+        """
+        content = {
+            "rule": self.dataset,
+            "stop": self.stop,
+            "instructions": self.instructions,
+            "question": self.question,
+            "exemplars": [dataclasses.asdict(exemplar) for exemplar in self.exemplars],
+        }
+        return f"sha256:{hashlib.sha256(json.dumps(content).encode()).hexdigest()}"
 
 
 def load(name: str) -> Prompt:
     """Reads a prompt.
 
     Args:
-        name: One of the project's ("cqa"), or the path of a file.
+        name: Name of a built-in prompt ("cqa"), or the path of a file.
 
     Raises:
-        UserError: There is no such prompt, or it is not written as it should be; also
-            when the rule does not read an exemplar's label out of its answer.
+        UserError: There is no such prompt, or `parse` rejects the file.
     """
-    own = FOLDER / f"{name}.txt"
-    path = own if re.fullmatch(r"\w+", name) and own.is_file() else pathlib.Path(name)
+    built_in = FOLDER / f"{name}.txt"
+    is_built_in = re.fullmatch(r"\w+", name) and built_in.is_file()
+    path = built_in if is_built_in else pathlib.Path(name)
     try:
         return parse(path.read_bytes().decode("utf-8-sig"), str(path))
     except OSError as error:
@@ -137,74 +165,87 @@ def load(name: str) -> Prompt:
 
 
 def parse(text: str, name: str) -> Prompt:
-    """Reads a prompt file's text.
+    """Reads the text of a prompt file.
 
     Raises:
-        ValueError: It is not written as it should be; the message says where.
+        ValueError: A line of the header or a section is wrong, or the completion parser
+            does not read an exemplar's label from its answer.
     """
-    head, sections = _split(text)
-    rule, stop = _head(head)
+    header, sections = _split(text)
+    dataset, stop = _parse_header(header)
     parts = {"instructions": "", "question": ""}
     while sections and sections[0][0] in parts:
         kind, body = sections.pop(0)
         parts[kind] = body
     if not _FIELD.search(parts["question"]):
         raise ValueError("expected a section 'question' with {input} or {segment 1}")
-    for number, (kind, _) in enumerate(sections):
-        if kind != _EXEMPLAR[number % 3]:
-            raise ValueError(
-                f"exemplar {number // 3 + 1}: expected a section "
-                f"{_EXEMPLAR[number % 3]!r}, found {kind!r}"
-            )
-    bodies = [body for _, body in sections]
-    if len(bodies) % 3:
-        raise ValueError(f"exemplar {len(bodies) // 3 + 1} is not whole")
-    exemplars = [Exemplar(*bodies[n : n + 3]) for n in range(0, len(bodies), 3)]
-    prompt = Prompt(name, rule, stop, **parts, exemplars=tuple(exemplars))
-    _check(prompt)
+    exemplars = _parse_exemplars(sections)
+    prompt = Prompt(name, dataset, stop, **parts, exemplars=exemplars)
+    _check_exemplars(prompt)
     return prompt
 
 
 def _split(text: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """Splits a file into the lines of its head and its sections with their bodies."""
-    head: list[str] = []
+    """Splits a file into header lines and (section name, body) pairs.
+
+    Comments are removed here, so they are not part of a prompt or its fingerprint.
+    """
+    header: list[str] = []
     sections: list[tuple[str, list[str]]] = []
     for line in text.replace("\r\n", "\n").split("\n"):
-        if begins := _SECTION.fullmatch(line):
-            sections.append((begins.group(1), []))
+        if heading := _SECTION.fullmatch(line):
+            sections.append((heading.group(1), []))
         elif sections:
             sections[-1][1].append(line)
         elif line.strip() and not line.startswith("#"):
-            head.append(line)
-    return head, [(kind, "\n".join(lines).strip()) for kind, lines in sections]
+            header.append(line)
+    return header, [(kind, "\n".join(lines).strip()) for kind, lines in sections]
 
 
-def _head(lines: list[str]) -> tuple[str, tuple[str, ...]]:
-    rule, stop = "default", []
+def _parse_header(lines: list[str]) -> tuple[str, tuple[str, ...]]:
+    r"""Reads the lines `rule: cqa` and `stop: \nQ:`; returns dataset and stop texts."""
+    dataset, stop = "default", []
     for line in lines:
-        name, colon, value = line.partition(":")
-        # Only the blank behind the colon is none of the value's.
+        name, _, value = line.partition(":")
+        # Only the space after the colon is not part of the value.
         value = value.removeprefix(" ").replace("\\n", "\n")
-        if name == "rule" and value.strip() in completions.RULES:
-            rule = value.strip()
+        if name == "rule" and value.strip() in dataset_spec.names():
+            dataset = value.strip()
         elif name == "stop" and value:
             stop.append(value)
         else:
-            rules = ", ".join(completions.RULES)
+            known = ", ".join(dataset_spec.names())
             raise ValueError(
-                f"found {line!r:.60}, expected 'rule: ' and one of {rules}, or 'stop: '"
+                f"found {line!r:.60}, expected 'rule: ' and one of {known}, or 'stop: '"
             )
-    return rule, tuple(stop)
+    return dataset, tuple(stop)
 
 
-def _check(prompt: Prompt) -> None:
-    """Raises ValueError unless every exemplar is read as it says."""
+def _parse_exemplars(sections: list[tuple[str, str]]) -> tuple[Exemplar, ...]:
+    exemplars = []
+    for start in range(0, len(sections), 3):
+        number, group = start // 3 + 1, sections[start : start + 3]
+        for (kind, _), expected in zip(group, _EXEMPLAR_SECTIONS, strict=False):
+            if kind != expected:
+                found = f"found {kind!r}"
+                raise ValueError(
+                    f"exemplar {number}: expected a section {expected!r}, {found}"
+                )
+        if len(group) < 3:
+            missing = _EXEMPLAR_SECTIONS[len(group)]
+            raise ValueError(f"exemplar {number}: the section {missing!r} is missing")
+        exemplars.append(Exemplar(*(body for _, body in group)))
+    return tuple(exemplars)
+
+
+def _check_exemplars(prompt: Prompt) -> None:
+    """Raises ValueError unless the parser reads each label from its answer."""
     for number, exemplar in enumerate(prompt.exemplars, 1):
-        parsed = completions.parse(prompt.rule, exemplar.answer)
+        parsed = prompt.spec.parser.parse(exemplar.answer)
         if parsed.problem or parsed.label != exemplar.label:
             raise ValueError(
-                f"exemplar {number}: the rule {prompt.rule!r} reads "
-                f"{parsed.label!r:.60} ({parsed.problem or 'no problem'}) out of the "
-                f"answer, expected its label {exemplar.label!r:.60}"
+                f"exemplar {number}: the parser of {prompt.dataset!r} reads "
+                f"{parsed.label!r:.60} ({parsed.problem or 'no problem'}) from the "
+                f"answer, expected the label {exemplar.label!r:.60}"
             )
-        prompt.ask(exemplar.input)
+        prompt.fill_question(exemplar.input)

@@ -1,40 +1,38 @@
-"""What a server's reply says; nothing in it is taken on trust."""
+"""Strict decoding of a server's replies. No field of a reply is trusted."""
 
-import dataclasses
-import json
-from typing import Any
+from typing import Annotated, Any, Generic, TypeVar
 
-from dsbs_jax.teacher.sampling import CHAT
+import msgspec
+from msgspec import Meta
 
-# Beyond this, a number of tokens is nonsense.
-_MAX_TOKENS = 10**9
+from dsbs_jax import json_input
+from dsbs_jax.json_input import JsonError
+from dsbs_jax.teacher.sampling import CHAT, COMPLETION
 
-
-class Malformed(Exception):
-    """The reply is not what the protocol says; asking again may help."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens that the server counted.
-
-    Attributes:
-        prompt: Those it read.
-        completion: Those it wrote.
-    """
-
-    prompt: int
-    completion: int
+# A larger number of tokens cannot be right.
+_TokenCount = Annotated[int, Meta(ge=0, le=10**9)]
+_ChoiceT = TypeVar("_ChoiceT")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Reply:
-    """A completion as it came.
+class MalformedReply(Exception):
+    """The reply does not follow the protocol; another attempt may succeed."""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens that the server counted."""
+
+    prompt_tokens: _TokenCount
+    # Some servers omit it when the completion is empty.
+    completion_tokens: _TokenCount = 0
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A completion and what the server says about it.
 
     Attributes:
-        text: What the teacher said, any characters at all.
-        finish_reason: Why it ended ("stop", "length"), or None.
-        usage: None where the server does not say.
+        text: The raw completion; it can hold any characters.
+        finish_reason: Why the completion ended ("stop", "length"), or None.
+        usage: The server's token counts, or None.
     """
 
     text: str
@@ -42,65 +40,62 @@ class Reply:
     usage: Usage | None
 
 
-def read(body: bytes, style: str) -> Reply:
-    """Reads the body of a successful response.
+class _Message(msgspec.Struct):
+    content: str
+
+
+class _ChatChoice(msgspec.Struct):
+    message: _Message
+    finish_reason: Any = None
+
+
+class _CompletionChoice(msgspec.Struct):
+    text: str
+    finish_reason: Any = None
+
+
+class _Response(msgspec.Struct, Generic[_ChoiceT]):
+    choices: Annotated[list[_ChoiceT], Meta(min_length=1)]
+    usage: Any = None
+
+
+_RESPONSES: dict[str, Any] = {
+    CHAT: _Response[_ChatChoice],
+    COMPLETION: _Response[_CompletionChoice],
+}
+
+
+def decode(body: bytes, style: str) -> Reply:
+    """Decodes the body of a successful response.
 
     Raises:
-        Malformed: It is no such reply; the message says what is wrong.
+        MalformedReply: The body is not a completion in the API's format.
     """
-    found = _object(body)
-    choices = found.get("choices")
-    if not isinstance(choices, list) or not choices:
-        raise Malformed("the reply has no choices")
-    choice = choices[0]
-    if not isinstance(choice, dict):
-        raise Malformed("the reply's choice is no object")
-    message = choice.get("message") if style == CHAT else choice
-    name = "content" if style == CHAT else "text"
-    text = message.get(name) if isinstance(message, dict) else None
-    if not isinstance(text, str):
-        raise Malformed(f"the reply's choice has no {name}")
-    reason = choice.get("finish_reason")
-    return Reply(text, reason if isinstance(reason, str) else None, _usage(found))
+    try:
+        response = json_input.parse(body, _RESPONSES[style])
+    except JsonError as error:
+        raise MalformedReply(f"the reply is not a completion: {error}") from error
+    choice = response.choices[0]
+    text = choice.message.content if style == CHAT else choice.text
+    reason = choice.finish_reason if isinstance(choice.finish_reason, str) else None
+    try:
+        return Reply(text, reason, json_input.convert(response.usage, Usage))
+    except JsonError:
+        return Reply(text, reason, None)
 
 
-def read_problem(body: bytes) -> str:
-    """Reads what the body of an error says: `{"error": {"message": "too long"}}`.
+def error_message(body: bytes) -> str:
+    """Reads the message of an error response: `{"error": {"message": "too long"}}`.
 
     Returns:
-        The message; where there is none, all of the body as text, perhaps none.
+        The message; without one, the complete body as text, which may be empty.
     """
     text = body.decode("utf-8", "replace")
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        value = json_input.parse(text)
+    except JsonError:
         return text.strip()
     for name in ("error", "message"):
-        if isinstance(found, dict) and name in found:
-            found = found[name]
-    return found if isinstance(found, str) else text.strip()
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise Malformed(f"the reply is not UTF-8 at byte {error.start}") from error
-    except RecursionError as error:
-        raise Malformed("the reply's JSON is nested too deeply") from error
-    except ValueError as error:
-        raise Malformed("the reply is broken JSON") from error
-    if not isinstance(found, dict):
-        raise Malformed("the reply is no JSON object")
-    return found
-
-
-def _usage(found: dict[str, Any]) -> Usage | None:
-    usage = found.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    # A server may leave out what it wrote where that is nothing.
-    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens", 0))
-    if all(type(n) is int and 0 <= n <= _MAX_TOKENS for n in counts):
-        return Usage(*counts)
-    return None
+        if isinstance(value, dict) and name in value:
+            value = value[name]
+    return value if isinstance(value, str) else text.strip()

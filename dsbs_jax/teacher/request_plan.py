@@ -1,4 +1,4 @@
-"""What an extraction asks: inputs, prompt and sampling, and what is still missing."""
+"""The requests of an extraction: inputs, prompt, sampling, and which replies miss."""
 
 import dataclasses
 import functools
@@ -7,93 +7,118 @@ import os
 import pathlib
 from typing import Any
 
+from dsbs_jax import settings
 from dsbs_jax.data import jsonl
 from dsbs_jax.data.records import check_text
 from dsbs_jax.errors import UserError
-from dsbs_jax.teacher import folder
-from dsbs_jax.teacher.estimate import Estimate
+from dsbs_jax.teacher import folder, sampling
+from dsbs_jax.teacher.budget import Spending
+from dsbs_jax.teacher.estimate import CostEstimate
 from dsbs_jax.teacher.prompts import Prompt
-from dsbs_jax.teacher.results import Example
-from dsbs_jax.teacher.runner import Request
-from dsbs_jax.teacher.sampling import CHAT, Sampling
+from dsbs_jax.teacher.results import ExtractionInput
+from dsbs_jax.teacher.sampling import CHAT, SamplingConfig
 from dsbs_jax.teacher.store import Store
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """A request for one sample of one input.
+
+    Attributes:
+        key: The key under which the reply is stored.
+        id: Id of the input.
+        input: Text of the input.
+        sample: Number of the sample, from 0.
+        max_spending: The most that one attempt can cost.
+    """
+
+    key: str
+    id: str
+    input: str
+    sample: int
+    max_spending: Spending
+
+
 @dataclasses.dataclass(frozen=True)
-class Task:
-    """One prompt and one way of sampling over the inputs of a file.
+class RequestPlan:
+    """One prompt and one way of sampling, applied to the inputs of a file.
 
     Attributes:
         input_file: JSON lines with `input` and optionally `id` and `label`.
-        prompt: How an input is put to the teacher.
-        sampling: What is asked for.
+        prompt: The prompt around each input.
+        sampling: How the teacher answers.
     """
 
     input_file: str | os.PathLike[str]
     prompt: Prompt
-    sampling: Sampling
+    sampling: SamplingConfig
 
     @functools.cached_property
-    def examples(self) -> list[Example]:
+    def inputs(self) -> list[ExtractionInput]:
         """The inputs in the file's order.
 
         Raises:
-            UserError: As `jsonl.read_inputs`; a label is no text, or an input does not
-                fit the prompt.
+            UserError: The file cannot be read, a label is not text, or an input does
+                not fit the prompt.
         """
-        found = []
+        inputs = []
         for row in jsonl.read_inputs(self.input_file):
             try:
-                found.append(self._example(row))
+                inputs.append(self._to_input(row))
             except ValueError as error:
                 raise UserError(
                     f"{self.input_file}: row {row['id']!r}: {error}"
                 ) from error
-        return found
+        return inputs
 
-    def _example(self, row: dict[str, Any]) -> Example:
+    def _to_input(self, row: dict[str, Any]) -> ExtractionInput:
         label = row.get("label")
         if label is not None:
             check_text("label", label)
-        samples = range(self.sampling.samples)
-        keys = (self.sampling.key(self.body(row["input"], n), n) for n in samples)
-        return Example(row["id"], row["input"], label, tuple(keys))
-
-    def body(self, input: str, sample: int) -> dict[str, Any]:
-        """Makes the body of a request, as `Sampling.body` does."""
-        return self.sampling.body(self.prompt, input, sample)
-
-    def missing(self, store: Store, cost: Estimate) -> list[Request]:
-        """Lists the requests whose replies are not stored, each of them once."""
-        found: dict[str, Request] = {}
-        # Sample by sample: a run that a cap stops has a reply for as many as can be.
+        keys = []
         for sample in range(self.sampling.samples):
-            for example in self.examples:
-                key = example.keys[sample]
-                if key not in store.replies and key not in found:
-                    most = cost.most(example.input)
-                    found[key] = Request(key, example.id, example.input, sample, most)
-        return list(found.values())
+            body = self.request_body(row["input"], sample)
+            keys.append(sampling.request_key(self.sampling.style, body, sample))
+        return ExtractionInput(row["id"], row["input"], label, tuple(keys))
 
-    def identity(self) -> dict[str, Any]:
-        """Says what all replies of a folder have in common, by the settings' names.
+    def request_body(self, input: str, sample: int) -> dict[str, Any]:
+        """Builds the body of the request for one sample of an input."""
+        return sampling.request_body(self.sampling, self.prompt, input, sample)
 
-        How many samples there are is not part of it: more of them can be added.
+    def missing_requests(self, store: Store, estimate: CostEstimate) -> list[Request]:
+        """Lists the requests whose replies are not stored, each of them once.
+
+        All first samples come before all second samples, so that a run that a cap stops
+        early has replies for as many inputs as possible.
         """
-        settings = dataclasses.asdict(self.sampling)
-        del settings["samples"]
-        prompt = dataclasses.asdict(self.prompt)
-        # Where it stands is not what it says.
-        del prompt["name"]
+        requests: dict[str, Request] = {}
+        for sample in range(self.sampling.samples):
+            for row in self.inputs:
+                key = row.keys[sample]
+                if key not in store.replies and key not in requests:
+                    most = estimate.max_spending(row.input)
+                    requests[key] = Request(key, row.id, row.input, sample, most)
+        return list(requests.values())
+
+    def shared_settings(self) -> dict[str, Any]:
+        """Returns, by macro name, the settings that all replies in a folder share.
+
+        SAMPLES is not one of them, so that samples can be added later.
+        """
+        values = {
+            info.macro: getattr(self.sampling, info.field)
+            for info in settings.settings_of(SamplingConfig)
+            if info.field != "samples"
+        }
         content = pathlib.Path(self.input_file).read_bytes()
         return {
-            **{name.upper(): value for name, value in settings.items()},
-            "PROMPT": folder.fingerprint(json.dumps(prompt).encode()),
+            **values,
+            "PROMPT": self.prompt.fingerprint(),
             "INPUT_FILE": folder.fingerprint(content),
         }
 
-    def facts(self) -> dict[str, Any]:
-        """Says what rationales are made from, for the report and the card."""
+    def provenance(self) -> dict[str, Any]:
+        """Returns what the rationales were made from, for the report and the card."""
         return {
             "inputs": os.fspath(self.input_file),
             "teacher": self.sampling.model,
@@ -102,14 +127,14 @@ class Task:
             "temperature": self.sampling.temperature,
         }
 
-    def shown(self) -> str:
-        """Shows the whole prompt of the first input, and what is sent with it."""
-        example = self.examples[0]
-        body = self.body(example.input, 0)
+    def first_request(self) -> str:
+        """Formats the first request for people: the prompt, then the other fields."""
+        row = self.inputs[0]
+        body = self.request_body(row.input, 0)
         if self.sampling.style == CHAT:
             messages = body.pop("messages")
             text = "\n\n".join(f"[{m['role']}]\n{m['content']}" for m in messages)
         else:
             text = body.pop("prompt")
-        sent = json.dumps(body, ensure_ascii=False, indent=2)
-        return f"{text}\n\n--- example {example.id!r}, sent with\n{sent}"
+        fields = json.dumps(body, ensure_ascii=False, indent=2)
+        return f"{text}\n\n--- input {row.id!r}, sent with\n{fields}"

@@ -1,32 +1,26 @@
-"""From stored replies to what a run leaves behind; every file is written as a whole.
-
-Each example ends in exactly one of three files: `rationales.jsonl` (a dataset to train
-on), `filtered.jsonl` (with the filter's reason) or `failed.jsonl` (no usable reply).
-"""
+"""Converts stored replies to voted examples and to rows of failed inputs."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dsbs_jax import files
-from dsbs_jax.data import completions, dataset_spec
-from dsbs_jax.rationales import filters, voting
-from dsbs_jax.rationales.output_files import FAILED, FILTERED, KEPT, REPORT  # noqa: F401
+from dsbs_jax.data.completions import ParsedCompletion
+from dsbs_jax.data.dataset_spec import DatasetSpec
+from dsbs_jax.rationales import voting
 from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.teacher import structured
-from dsbs_jax.teacher.store import Stored
+from dsbs_jax.teacher.store import StoredReply
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Example:
-    """An input that the teacher is asked about.
+class ExtractionInput:
+    """An input that is sent to the teacher.
 
     Attributes:
         id: Unique among the inputs.
         input: The text that the student will read.
-        label: The answer a person gave, or None.
-        keys: The request's key of each sample.
+        label: The human label, or None.
+        keys: The key of each sample's request.
     """
 
     id: str
@@ -35,71 +29,62 @@ class Example:
     keys: tuple[str, ...]
 
 
-def readable(stored: Stored, rule: str, is_structured: bool) -> str:
-    """Makes the text that the parser reads of a stored reply.
+def parse_reply(
+    reply: StoredReply, spec: DatasetSpec, is_structured: bool
+) -> ParsedCompletion:
+    """Reads rationale and label of a reply.
 
-    An answer that may not be whole is left out: where the limit of tokens ended the
-    reply before it ran on into a next question, and where structured output is broken.
+    An answer that may be incomplete is ignored: in invalid structured output, and in a
+    completion that the token limit ended before it ran on into a next question.
     """
-    text = stored.text
+    text, parser = reply.text, spec.parser
     if is_structured:
-        completion = structured.to_completion(text, rule)
-        if completion is not None:
-            return completion
-        return structured.without_answer(text, rule)
-    runs_on = any(cut in text for cut in completions.RULES[rule].cuts)
-    if stored.finish_reason == "length" and not runs_on:
-        return structured.without_answer(text, rule)
-    return text
+        parsed = structured.parse(text, parser)
+        return parsed or parser.parse(structured.without_answer(text, parser))
+    runs_on = any(cut in text for cut in parser.cut_at)
+    if reply.finish_reason == "length" and not runs_on:
+        text = structured.without_answer(text, parser)
+    return parser.parse(text)
 
 
-def decide(
-    examples: Sequence[Example],
-    replies: Mapping[str, Stored],
-    rule: str,
+def vote_all(
+    inputs: Sequence[ExtractionInput],
+    replies: Mapping[str, StoredReply],
+    spec: DatasetSpec,
     is_structured: bool,
 ) -> list[VotedExample]:
-    """Lets the replies of each example vote; examples without any are left out."""
-    spec = dataset_spec.get(rule)
-    found = []
-    for example in examples:
-        stored = [replies[key] for key in example.keys if key in replies]
-        if not stored:
+    """Counts the votes of each input's replies; inputs without a reply are left out."""
+    examples = []
+    for row in inputs:
+        samples = [replies[key] for key in row.keys if key in replies]
+        if not samples:
             continue
-        texts = [readable(s, rule, is_structured) for s in stored]
-        outcome = voting.vote(example.id, example.input, example.label, texts, spec)
-        raw = tuple(s.text for s in stored)
-        found.append(dataclasses.replace(outcome, completions=raw))
-    return found
+        parsed = [parse_reply(sample, spec, is_structured) for sample in samples]
+        texts = [sample.text for sample in samples]
+        example = voting.vote_parsed(
+            row.id, row.input, row.label, parsed, spec.metric, texts
+        )
+        examples.append(example)
+    return examples
 
 
 def failed_rows(
-    examples: Sequence[Example],
-    replies: Mapping[str, Stored],
+    inputs: Sequence[ExtractionInput],
+    replies: Mapping[str, StoredReply],
     reasons: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """Makes the rows of `failed.jsonl`: the examples without any reply, and why."""
-    rows = []
-    for example in examples:
-        if any(key in replies for key in example.keys):
-            continue
-        row = {"id": example.id, "input": example.input}
-        if example.label is not None:
-            row["label"] = example.label
-        row["reason"] = reasons[example.keys[0]]
-        rows.append(row)
-    return rows
+    """Returns the rows of failed.jsonl: inputs without any reply, and the reason.
 
-
-def write(
-    folder: pathlib.Path,
-    result: filters.FilterResult,
-    failed: Sequence[Mapping[str, Any]],
-) -> None:
-    """Writes the three files.
-
-    Raises:
-        OSError: They cannot be written.
+    Args:
+        inputs: All inputs.
+        replies: The stored replies by request key.
+        reasons: The last error by request key.
     """
-    files.write_jsonl(folder / FAILED, failed)
-    filters.write(result, folder / KEPT, folder / FILTERED)
+    rows = []
+    for row in inputs:
+        if any(key in replies for key in row.keys):
+            continue
+        label = {} if row.label is None else {"label": row.label}
+        reason = reasons[row.keys[0]]
+        rows.append({"id": row.id, "input": row.input, **label, "reason": reason})
+    return rows

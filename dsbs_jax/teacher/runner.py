@@ -1,270 +1,235 @@
-"""Asks for everything that is missing, many requests at a time, until told to stop."""
+"""Sends requests concurrently and stores each reply as soon as it arrives."""
 
 import asyncio
 import contextlib
 import dataclasses
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.progress import Progress
-from dsbs_jax.teacher import checks
-from dsbs_jax.teacher.budget import Budget, CapReached, Ledger, Spending
-from dsbs_jax.teacher.client import Client, Endpoint, GaveUp
+from dsbs_jax.settings import PositiveInt, Settings, setting
+from dsbs_jax.teacher.budget import BudgetConfig, CapReached, Ledger, Spending
+from dsbs_jax.teacher.client import Client, RequestFailure
+from dsbs_jax.teacher.endpoint import EndpointConfig
 from dsbs_jax.teacher.replies import Reply
-from dsbs_jax.teacher.store import Store, Stored
+from dsbs_jax.teacher.request_plan import Request, RequestPlan
+from dsbs_jax.teacher.store import Store, StoredReply
 
-# Seconds that requests under way get to end when the run is asked to stop.
-_GRACE = 10.0
-# Seconds between two reports of progress, each of them a line where it is a file.
+# Seconds that requests in flight may take to finish when the run stops early.
+_GRACE_PERIOD = 10.0
+# Seconds between progress reports; each report is a line if the output is a file.
 _REPORT_PERIOD = 10.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Request:
-    """One sample of one input that is to be asked for.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunnerConfig(Settings):
+    """Concurrency, and when the run aborts because the server does not answer."""
 
-    Attributes:
-        key: What its reply is stored under.
-        id: The example's.
-        input: The example's.
-        sample: The sample's number, from 0.
-        most: What one attempt may cost.
-    """
-
-    key: str
-    id: str
-    input: str
-    sample: int
-    most: Spending
-
-
-@dataclasses.dataclass(frozen=True)
-class Patience:
-    """How many requests at a time, and how many failures are too many.
-
-    Attributes:
-        concurrency: Requests under way at the same time.
-        max_failures_in_a_row: Requests that end without a usable reply, none with one
-            between them, after which the run ends: the server is at fault, not they.
-
-    Raises:
-        UserError: A setting is out of its range.
-    """
-
-    concurrency: int = 8
-    max_failures_in_a_row: int = 20
-
-    def __post_init__(self) -> None:
-        """Checks the fields."""
-        for name in ("concurrency", "max_failures_in_a_row"):
-            checks.whole(name, getattr(self, name))
+    concurrency: PositiveInt = setting(8, help="Requests in flight at the same time.")
+    max_failures_in_a_row: PositiveInt = setting(
+        20,
+        help="Consecutive requests without a usable reply before the run aborts "
+        "(circuit breaker).",
+    )
 
 
 @dataclasses.dataclass
-class Ended:
-    """How asking ended.
+class RunSummary:
+    """How a run ended.
 
     Attributes:
-        failed: By key, why there is no reply.
-        last: The last of these in words.
-        left: The requests without a reply, failed ones included.
-        cap: The cap that stopped it, or None.
-        signal: The number of the signal that stopped it, or None.
+        failed: The last error of each failed request, by key.
+        last_failure: The last failed request and its error, for messages.
+        missing: The requests without a reply, failed ones included.
+        cap: The cap that stopped the run, or None.
+        stop_signal: The signal that stopped the run, or None.
     """
 
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
-    last: str = ""
-    left: list[Request] = dataclasses.field(default_factory=list)
+    last_failure: str = ""
+    missing: list[Request] = dataclasses.field(default_factory=list)
     cap: str | None = None
-    signal: int | None = None
+    stop_signal: signal.Signals | None = None
 
 
-def ask_all(
-    requests: Sequence[Request],
-    make_body: Callable[[Request], dict[str, Any]],
-    store: Store,
-    *,
-    endpoint: Endpoint,
-    style: str,
-    budget: Budget,
-    patience: Patience,
-) -> Ended:
-    """Sends requests and stores each reply as it comes.
-
-    Args:
-        requests: Those whose replies are missing.
-        make_body: Makes what is sent.
-        store: Gets the replies, and what was spent in vain.
-        endpoint: Where the teacher is.
-        style: The endpoint's, as in `Sampling`.
-        budget: Prices and caps.
-        patience: How many at a time.
-
-    Raises:
-        UserError: The server answers nothing, or nothing any more; what came before is
-            stored.
-        OSError: A reply cannot be stored.
-    """
-    ledger = Ledger(budget, dataclasses.replace(store.spent))
-    client = Client(endpoint, style, ledger)
-    progress = Progress("requests", len(requests))
-
-    def report(done: int) -> None:
-        note = budget.describe(ledger.spent)
-        trouble = f"; trouble: {client.trouble:.80}" if client.trouble else ""
-        progress.update(done, note + trouble)
-
-    run = _Run(requests, make_body, store, client, patience, report)
-    try:
-        ended = asyncio.run(run.all())
-    finally:
-        progress.close()
-    if ended.failed and not (store.replies or ended.cap or ended.signal):
-        raise UserError(
-            f"none of {len(requests):,} requests got a usable reply; {ended.last}"
-        )
-    ended.left = [r for r in requests if r.key not in store.replies]
-    return ended
-
-
-class _Run:
-    """The state that the workers of one run share."""
+class Runner:
+    """Sends requests with concurrent workers; an object runs once."""
 
     def __init__(
         self,
+        plan: RequestPlan,
         requests: Sequence[Request],
-        make_body: Callable[[Request], dict[str, Any]],
         store: Store,
-        client: Client,
-        patience: Patience,
-        report: Callable[[int], None],
+        endpoint: EndpointConfig,
+        budget: BudgetConfig,
+        config: RunnerConfig,
     ) -> None:
-        self._requests = iter(requests)
-        self._make_body, self._store, self._client = make_body, store, client
-        self._patience, self._show = patience, report
-        self._ended = Ended()
-        self._stop = asyncio.Event()
-        self._done = 0
-        self._in_a_row = 0
-        self._reported = time.monotonic()
+        """Prepares a run.
 
-    async def all(self) -> Ended:
-        """Lets the workers work until nothing is left or something stops them."""
-        with self._signals():
-            workers = [
-                asyncio.create_task(self._work())
-                for _ in range(self._patience.concurrency)
+        Args:
+            plan: Builds the body of each request.
+            requests: The requests whose replies are missing.
+            store: Receives the replies, and the spending of failed requests.
+            endpoint: The teacher's server.
+            budget: Prices and caps.
+            config: Concurrency and circuit breaker.
+
+        Raises:
+            UserError: The key in the environment is not valid.
+        """
+        self._plan, self._requests, self._store = plan, requests, store
+        self._budget, self._config = budget, config
+        self._ledger = Ledger(budget, dataclasses.replace(store.spent))
+        self._client = Client(endpoint, plan.sampling.style, self._ledger)
+        self._progress = Progress("requests", len(requests))
+        self._remaining = iter(requests)
+        self._summary = RunSummary()
+        self._stop = asyncio.Event()
+        self._done = self._failures_in_a_row = 0
+        self._last_report = time.monotonic()
+
+    def run(self) -> RunSummary:
+        """Sends requests until all are done, a cap is reached, or a signal arrives.
+
+        Raises:
+            UserError: The server rejects all requests or stops answering. Replies that
+                arrived before are stored.
+            OSError: A reply cannot be stored.
+        """
+        try:
+            asyncio.run(self._run_workers())
+        finally:
+            self._progress.close()
+        summary, replies = self._summary, self._store.replies
+        if summary.failed and not (replies or summary.cap or summary.stop_signal):
+            raise UserError(
+                f"all {len(self._requests):,} requests failed; {summary.last_failure}"
+            )
+        summary.missing = [r for r in self._requests if r.key not in replies]
+        return summary
+
+    async def _run_workers(self) -> None:
+        with self._stop_on_signals():
+            tasks = [
+                asyncio.create_task(self._send_requests())
+                for _ in range(self._config.concurrency)
             ]
             stopped = asyncio.create_task(self._stop.wait())
             try:
-                await self._watch(workers, stopped)
+                await self._wait_for(tasks, stopped)
             finally:
-                for task in (*workers, stopped):
+                # Cancellation reaches requests that outlast the grace period. Each of
+                # them still charges its maximum cost and stores its spending.
+                for task in (*tasks, stopped):
                     task.cancel()
-                await asyncio.gather(*workers, stopped, return_exceptions=True)
+                await asyncio.gather(*tasks, stopped, return_exceptions=True)
                 await self._client.close()
         self._report(last=True)
-        return self._ended
 
-    async def _watch(self, workers: list[asyncio.Task], stopped: asyncio.Task) -> None:
-        """Waits for the workers; raises what the first of them to fail raised."""
-        pending = set(workers)
+    async def _wait_for(
+        self, tasks: list[asyncio.Task[None]], stopped: asyncio.Task[bool]
+    ) -> None:
+        """Waits for the tasks; raises the exception of the first one that failed."""
+        pending: set[asyncio.Task[Any]] = set(tasks)
         try:
             while pending and not self._stop.is_set():
                 done, pending = await asyncio.wait(
                     {*pending, stopped},
+                    # So that progress is also reported while the server hangs.
                     timeout=_REPORT_PERIOD,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 pending.discard(stopped)
-                # A server that hangs is to be seen too.
                 self._report()
                 for task in done - {stopped}:
                     task.result()
         finally:
+            # Requests in flight are paid for, so they get time to finish.
             self._stop.set()
             if pending:
-                await asyncio.wait(pending, timeout=_GRACE)
-        for task in workers:
+                await asyncio.wait(pending, timeout=_GRACE_PERIOD)
+        for task in tasks:
             if task.done():
                 task.result()
 
     @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _stop_on_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
+        signals = (signal.SIGTERM, signal.SIGINT)
 
-        def note(number: int) -> None:
-            self._ended.signal = number
+        def stop(number: signal.Signals) -> None:
+            self._summary.stop_signal = number
             self._stop.set()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, note, number)
+        for number in signals:
+            loop.add_signal_handler(number, stop, number)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in signals:
                 loop.remove_signal_handler(number)
 
-    async def _work(self) -> None:
-        """Takes one request after another."""
+    async def _send_requests(self) -> None:
+        """Sends one request after another; the body of a worker."""
         while not self._stop.is_set():
-            request = next(self._requests, None)
+            request = next(self._remaining, None)
             if request is None:
                 return
             try:
-                await self._one(request)
-            except CapReached as reached:
-                self._ended.cap = str(reached)
+                await self._send(request)
+            except CapReached as error:
+                self._summary.cap = str(error)
                 self._stop.set()
 
-    async def _one(self, request: Request) -> None:
-        spent = Spending()
-        body = self._make_body(request)
-        reply = None
+    async def _send(self, request: Request) -> None:
+        spent, result = Spending(), None
+        body = self._plan.request_body(request.input, request.sample)
         try:
-            reply = await self._client.ask(body, request.most, spent)
+            result = await self._client.request(body, request.max_spending, spent)
         finally:
-            # Also when this is cancelled: it has been spent.
-            if spent.requests and not isinstance(reply, Reply):
+            # Without a reply, also after a cancellation, the spending is stored alone.
+            if spent.requests and not isinstance(result, Reply):
                 self._store.add_spent(spent)
-        if isinstance(reply, Reply):
-            self._store.add(_stored(request, reply, spent))
-            self._in_a_row = 0
+        if isinstance(result, Reply):
+            reply = StoredReply(
+                request.key,
+                request.id,
+                request.sample,
+                result.text,
+                result.finish_reason,
+                spent,
+            )
+            self._store.add(reply)
+            self._failures_in_a_row = 0
         else:
-            self._note_failure(request, reply)
+            self._count_failure(request, result)
         self._done += 1
         self._report()
 
-    def _note_failure(self, request: Request, failure: GaveUp) -> None:
-        """Counts a failure; ends the run where no request has any prospect."""
-        self._ended.failed[request.key] = failure.reason
-        self._ended.last = f"the last: example {request.id!r}: {failure.reason}"
-        if failure.own_fault and self._store.replies:
-            # Others are answered, so it is only this one.
+    def _count_failure(self, request: Request, failure: RequestFailure) -> None:
+        """Records a failure; aborts the run after too many in a row."""
+        summary = self._summary
+        summary.failed[request.key] = failure.reason
+        summary.last_failure = f"last failure: input {request.id!r}: {failure.reason}"
+        if failure.request_specific and self._store.replies:
+            # The server answers other requests, so it works.
             return
-        self._in_a_row += 1
-        if self._in_a_row >= self._patience.max_failures_in_a_row:
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row == self._config.max_failures_in_a_row:
+            self._stop.set()
             raise UserError(
-                f"{self._in_a_row} requests in a row got no usable reply "
-                f"(MAX_FAILURES_IN_A_ROW); {self._ended.last}"
+                f"{self._failures_in_a_row} requests in a row failed "
+                f"(MAX_FAILURES_IN_A_ROW); {summary.last_failure}"
             )
 
     def _report(self, last: bool = False) -> None:
         now = time.monotonic()
-        if last or now - self._reported >= _REPORT_PERIOD:
-            self._show(self._done)
-            self._reported = now
-
-
-def _stored(request: Request, reply: Reply, spent: Spending) -> Stored:
-    return Stored(
-        key=request.key,
-        id=request.id,
-        sample=request.sample,
-        text=reply.text,
-        finish_reason=reply.finish_reason,
-        spent=spent,
-    )
+        if last or now - self._last_report >= _REPORT_PERIOD:
+            self._last_report = now
+            error = self._client.last_error
+            note = self._budget.describe(self._ledger.spent)
+            note += f"; last error: {error:.80}" if error else ""
+            self._progress.update(self._done, note)

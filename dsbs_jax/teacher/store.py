@@ -1,13 +1,16 @@
-r"""Replies as they came, in a log that a kill at any moment cannot hurt.
+r"""Stores raw replies in a log that survives a kill, a power loss and a full disk.
 
-`replies.jsonl` only ever grows: a line a reply, written in one piece and forced to the
-disk before the next step is taken. Each line holds a checksum of the rest of it, so
-that one that was cut short or changed is noticed: it is set aside in `damaged.jsonl`,
-named, and its request is sent again. Lines without a reply (`key` is null) say only
-what was spent in vain.
+`replies.jsonl` is append-only, one line per reply. Each line is forced to the disk
+before the next step, so a stored reply is never requested again. Each line holds a
+checksum of its other fields. When the log is opened, damaged lines move to
+`damaged.jsonl` and are reported, and only their requests are sent again. A line with
+`key` null records spending without a reply.
 
     {"checksum": "9f…", "finish_reason": "stop", "id": "7", "key": "c0…", "sample": 0,
      "spent": [1, 812, 40], "text": "It is hot. So the answer is yes."}
+
+A log and not an SQLite database: one changed byte in a database can make all of its
+replies unreadable; in the log it costs at most two.
 """
 
 import dataclasses
@@ -27,16 +30,16 @@ _LOCK = ".lock"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Stored:
-    """One reply.
+class StoredReply:
+    """A reply and its cost.
 
     Attributes:
-        key: The request's (`sampling.Sampling.key`).
-        id: Of the example it was first asked for.
-        sample: The sample's number, from 0.
+        key: The request's key (`sampling.request_key`).
+        id: Id of the input that the reply was first requested for.
+        sample: Number of the sample, from 0.
         text: The raw completion.
-        finish_reason: As the server gave it.
-        spent: Requests and tokens until it came.
+        finish_reason: The server's reason for the end of the completion, or None.
+        spent: Requests and tokens of all attempts until the reply arrived.
     """
 
     key: str
@@ -48,138 +51,122 @@ class Stored:
 
 
 class Store:
-    """The replies of one output folder; only one process may have it open.
+    """The replies of one output folder, open in one process at a time.
 
     Attributes:
-        path: The log.
-        replies: By key.
-        spent: All that was ever spent.
-        damaged: What is wrong with each line that was set aside, by number.
+        path: The log file.
+        replies: The replies by key.
+        spent: Everything ever spent on the folder.
+        damaged: The problem of each damaged line that was moved: "line 3: cut short".
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Opens or makes the folder, and reads what is there.
+        """Opens the folder, or creates it, and reads the log.
 
         Raises:
-            UserError: Another process has it open.
-            OSError: It cannot be read or written.
+            UserError: Another process has the folder open.
+            OSError: A file cannot be read or written.
         """
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self._folder / _LOCK)
         self.path = self._folder / LOG
-        self.replies: dict[str, Stored] = {}
+        self.replies: dict[str, StoredReply] = {}
         self.spent = Spending()
         self.damaged: list[str] = []
-        self._read()
+        if self.path.exists():
+            self._read()
         self._log = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         _sync_folder(self._folder)
 
     def close(self) -> None:
-        """Lets others open it."""
+        """Closes the log and releases the folder."""
         os.close(self._log)
         os.close(self._lock)
 
-    def add(self, stored: Stored) -> None:
-        """Keeps a reply for good.
+    def add(self, reply: StoredReply) -> None:
+        """Writes a reply to the disk.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The reply cannot be written.
         """
-        self._append(
-            {
-                "key": stored.key,
-                "id": stored.id,
-                "sample": stored.sample,
-                "text": stored.text,
-                "finish_reason": stored.finish_reason,
-                "spent": dataclasses.astuple(stored.spent),
-            }
-        )
-        self.replies[stored.key] = stored
-        self.spent.add(stored.spent)
+        self._append(dataclasses.asdict(reply), reply.spent)
+        self.replies[reply.key] = reply
 
     def add_spent(self, spent: Spending) -> None:
-        """Keeps what was spent without a reply.
+        """Writes spending without a reply to the disk.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The spending cannot be written.
         """
-        self._append({"key": None, "spent": dataclasses.astuple(spent)})
-        self.spent.add(spent)
+        self._append({"key": None}, spent)
 
-    def _append(self, entry: dict[str, Any]) -> None:
-        # A tuple would read back as a list, and the checksum is of what is read.
-        entry["spent"] = list(entry["spent"])
+    def _append(self, entry: dict[str, Any], spent: Spending) -> None:
+        entry["spent"] = list(dataclasses.astuple(spent))
         line = _encode({**entry, "checksum": _checksum(entry)}) + b"\n"
         size = os.fstat(self._log).st_size
         try:
-            view = memoryview(line)
-            while view:
-                view = view[os.write(self._log, view) :]
+            remaining = memoryview(line)
+            while remaining:
+                remaining = remaining[os.write(self._log, remaining) :]
+            # Without this, a power loss could lose a reply that was paid for.
             os.fsync(self._log)
         except OSError:
-            # A full disk: the next line must not be glued to half of this one.
+            # On a full disk, remove the partial line: the next one must not follow it.
             os.ftruncate(self._log, size)
             raise
+        self.spent.add(spent)
 
     def _read(self) -> None:
-        try:
-            content = self.path.open("rb")
-        except FileNotFoundError:
-            return
-        bad: dict[int, bytes] = {}
-        with content:
-            for number, line in enumerate(content, 1):
-                problem = self._take(line)
+        damaged: dict[int, bytes] = {}
+        with self.path.open("rb") as log:
+            for number, line in enumerate(log, 1):
+                problem = self._read_line(line)
                 if problem:
-                    bad[number] = line.removesuffix(b"\n") + b"\n"
+                    damaged[number] = line.removesuffix(b"\n") + b"\n"
                     self.damaged.append(f"line {number}: {problem}")
-        if bad:
-            self._set_aside(bad)
+        if damaged:
+            self._move_damaged(damaged)
 
-    def _take(self, line: bytes) -> str | None:
-        """Reads one line; returns what is wrong with it."""
+    def _read_line(self, line: bytes) -> str | None:
+        """Reads one line of the log; returns its problem, or None."""
         if not line.endswith(b"\n"):
             return "cut short"
         try:
             entry = json.loads(line)
-            checksum = entry.pop("checksum")
-            if checksum != _checksum(entry):
-                return "its checksum is another"
+            if entry.pop("checksum") != _checksum(entry):
+                return "wrong checksum"
             spent = Spending(*entry["spent"])
             if entry["key"] is not None:
-                stored = Stored(**{**entry, "spent": spent})
-                self.replies[stored.key] = stored
+                reply = StoredReply(**{**entry, "spent": spent})
+                self.replies[reply.key] = reply
         except (ValueError, RecursionError):
-            return "broken JSON"
+            return "not valid JSON"
         except (AttributeError, KeyError, TypeError):
-            return "not an entry"
+            return "not an entry of the log"
         self.spent.add(spent)
         return None
 
-    def _set_aside(self, bad: dict[int, bytes]) -> None:
-        """Moves damaged lines to a file of their own.
+    def _move_damaged(self, damaged: dict[int, bytes]) -> None:
+        """Moves damaged lines to a second file.
 
-        First they are written there and then the log anew, so that a kill in between
-        leaves them in both, which does no harm.
+        They are written there before the log is replaced: a kill between the two steps
+        leaves them in both files and loses nothing.
         """
         with (self._folder / DAMAGED).open("ab") as file:
-            file.write(b"".join(bad.values()))
+            file.writelines(damaged.values())
             file.flush()
             os.fsync(file.fileno())
-        whole = self._folder / f".{LOG}.new"
-        with self.path.open("rb") as old, whole.open("wb") as new:
-            for number, line in enumerate(old, 1):
-                if number not in bad:
-                    new.write(line)
+        repaired = self._folder / f".{LOG}.new"
+        with self.path.open("rb") as old, repaired.open("wb") as new:
+            new.writelines(line for n, line in enumerate(old, 1) if n not in damaged)
             new.flush()
             os.fsync(new.fileno())
-        os.replace(whole, self.path)
+        os.replace(repaired, self.path)
 
 
 def _encode(entry: dict[str, Any]) -> bytes:
-    # In ASCII with escapes, whatever characters a teacher comes up with.
+    # ASCII with escapes can represent any text, lone surrogates included.
     return json.dumps(entry, sort_keys=True).encode("ascii")
 
 
@@ -188,7 +175,7 @@ def _checksum(entry: dict[str, Any]) -> str:
 
 
 def _lock(path: pathlib.Path) -> int:
-    """Takes the lock of a folder; it ends with the process, however that ends."""
+    """Locks a folder. The operating system releases the lock if the process dies."""
     lock = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -199,7 +186,7 @@ def _lock(path: pathlib.Path) -> int:
 
 
 def _sync_folder(folder: pathlib.Path) -> None:
-    """Makes sure that the names of new files are on the disk too."""
+    """Forces the names of new files to the disk; `fsync` of a file does not."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,27 +1,40 @@
-r"""Structured output: a reply that is a JSON object with a rationale and a label.
+r"""Structured output: replies that are a JSON object with a rationale and a label.
 
-Servers that offer it hold the model to a schema. What comes back is untrusted all the
-same: it is read strictly and put into the words of a completion, so that one parser
-reads everything a teacher says:
+Servers that support `response_format` restrict the model to a schema. A reply is read
+strictly all the same, because the server may ignore the schema or cut the reply off:
 
-    '{"rationale": "It is hot.", "label": "yes"}' -> "It is hot. So the answer is yes."
+    '{"rationale": "It is hot.", "label": "yes"}'
+    -> ParsedCompletion(rationale="It is hot.", label="yes", problem=None)
 """
 
 import json
 from typing import Any
 
-from dsbs_jax.data import completions
+import msgspec
 
-FIELDS = ("rationale", "label")
+from dsbs_jax import json_input
+from dsbs_jax.data import completions, records
+from dsbs_jax.data.completions import CompletionParser, ParsedCompletion
+from dsbs_jax.json_input import JsonError
+
+
+class StructuredAnswer(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The JSON object of a structured reply.
+
+    The rationale comes first, because the teacher has to reason before it answers.
+    """
+
+    rationale: str
+    label: str
 
 
 def response_format() -> dict[str, Any]:
-    """Makes the request's field `response_format`."""
+    """Returns the request's `response_format` field."""
+    names = list(StructuredAnswer.__struct_fields__)
     schema = {
         "type": "object",
-        # In this order: the reasoning has to come before the answer.
-        "properties": {name: {"type": "string"} for name in FIELDS},
-        "required": list(FIELDS),
+        "properties": {name: {"type": "string"} for name in names},
+        "required": names,
         "additionalProperties": False,
     }
     return {
@@ -30,36 +43,49 @@ def response_format() -> dict[str, Any]:
     }
 
 
-def from_completion(answer: str, rule: str) -> str:
-    """Puts an exemplar's answer into structured output's form."""
-    marker = next(m for m in completions.RULES[rule].markers if m in answer)
+def exemplar_json(answer: str, parser: CompletionParser) -> str:
+    """Converts an exemplar's answer to the JSON that the teacher is to write."""
+    marker = next(m for m in parser.answer_markers if m in answer)
     rationale, _, label = answer.partition(marker)
-    values = (rationale.strip(), label.strip().removesuffix("."))
-    return json.dumps(dict(zip(FIELDS, values, strict=True)), ensure_ascii=False)
+    value = StructuredAnswer(rationale.strip(), label.strip().removesuffix("."))
+    return json.dumps(msgspec.structs.asdict(value), ensure_ascii=False)
 
 
-def to_completion(text: str, rule: str) -> str | None:
-    """Puts a structured reply into a completion's form.
+def parse(text: str, parser: CompletionParser) -> ParsedCompletion | None:
+    """Reads a structured reply.
+
+    The label gets the dataset's normalization (`CompletionParser.read_answer`), and the
+    checks of a plain completion apply: an answer marker inside the rationale or the
+    label is a problem, and text after the start of a next question is ignored.
 
     Returns:
-        The completion, or None when the reply is not exactly such an object.
+        The parsed reply, or None if it is not exactly a `StructuredAnswer` object.
     """
     try:
-        found = json.loads(text)
-    # Nested without end is a RecursionError.
-    except (ValueError, RecursionError):
+        answer = json_input.parse(text, StructuredAnswer)
+    except JsonError:
         return None
-    if not isinstance(found, dict) or set(found) != set(FIELDS):
-        return None
-    rationale, label = (found[name] for name in FIELDS)
-    if not isinstance(rationale, str) or not isinstance(label, str):
-        return None
-    marker = completions.RULES[rule].markers[0]
-    return f"{rationale} {marker} {label.strip().removesuffix('.')}."
+    rationale, label = answer.rationale, f" {answer.label.strip().removesuffix('.')}."
+    if not records.is_encodable(rationale + label):
+        return ParsedCompletion(None, None, completions.NOT_TEXT)
+    if any(cut in rationale for cut in parser.cut_at):
+        # The rationale runs on into a next question, so the label may belong to that.
+        return parser.parse(rationale)
+    for cut in parser.cut_at:
+        label = label.partition(cut)[0]
+    marker = parser.answer_markers[0]
+    if marker in rationale or marker in label:
+        return ParsedCompletion(None, None, completions.SEVERAL_MARKERS)
+    value, problem = parser.read_answer(label)
+    if problem:
+        return ParsedCompletion(None, None, problem)
+    if not rationale.strip():
+        return ParsedCompletion(None, value, completions.BLANK_RATIONALE)
+    return ParsedCompletion(rationale.strip(), value, None)
 
 
-def without_answer(text: str, rule: str) -> str:
-    """Cuts a text off before its answer, where that is not to be trusted."""
-    for marker in completions.RULES[rule].markers:
+def without_answer(text: str, parser: CompletionParser) -> str:
+    """Removes the answer marker and all text after it."""
+    for marker in parser.answer_markers:
         text = text.partition(marker)[0]
     return text

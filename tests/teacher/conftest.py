@@ -10,6 +10,7 @@ import gin
 import pytest
 
 from dsbs_jax import cli
+from dsbs_jax.teacher import extract as extract_command
 from dsbs_jax.teacher import extraction
 
 
@@ -195,7 +196,7 @@ def bindings(folder, server_url, inputs, **macros):
         "PROMPT": "template",
         "INPUT_FILE": str(inputs),
         "OUTPUT_DIR": str(folder / "out"),
-        "MODEL": "scripted",
+        "TEACHER_MODEL": "scripted",
         "BASE_URL": server_url,
         "BACKOFF": 0.01,
         "TIMEOUT": 1.0,
@@ -221,11 +222,12 @@ def command(tmp_path):
 @pytest.fixture
 def extract(command, monkeypatch):
     """Runs an extraction here, without a card's plots; returns the exit status."""
-    monkeypatch.setattr(extraction, "_write_card", lambda *_: None)
+    monkeypatch.setattr(extraction, "_write_card", lambda *_, **__: None)
 
     def run(server, dry_run=False, **options):
-        cli.configure(["teacher/extract.gin"], command(server, **options))
-        return extraction.extract(dry_run=dry_run)
+        bindings = command(server, **options)
+        cli.configure(["teacher/extract.gin"], bindings, known=extract_command.SETTINGS)
+        return extract_command.run(dry_run=dry_run)
 
     yield run
     gin.clear_config()

@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import extraction, prompts
-from dsbs_jax.teacher.budget import Budget, CapReached, Ledger, Spending
-from dsbs_jax.teacher.estimate import Estimate
-from dsbs_jax.teacher.sampling import Sampling
+from dsbs_jax.teacher.budget import BudgetConfig, CapReached, Ledger, Spending
+from dsbs_jax.teacher.estimate import CostEstimate, token_counter
+from dsbs_jax.teacher.sampling import SamplingConfig
 
 GOOD = "The line is dead. So the answer is visit."
 
 
 def test_cost_is_tokens_times_price_of_a_million():
-    budget = Budget(prompt_price=2.0, completion_price=10.0)
+    budget = BudgetConfig(prompt_price=2.0, completion_price=10.0)
     assert budget.cost(Spending(3, 1_500_000, 20_000)) == pytest.approx(3.2)
-    assert Budget().cost(Spending(3, 1_500_000, 20_000)) == 0.0
+    assert BudgetConfig().cost(Spending(3, 1_500_000, 20_000)) == 0.0
     assert budget.describe(Spending(1, 1_000_000, 0)) == "1,000,000 tokens, cost 2.0000"
 
 
@@ -28,14 +28,14 @@ def test_cost_is_tokens_times_price_of_a_million():
         ({"prompt_price": -1}, "PROMPT_PRICE is -1, expected"),
         ({"max_requests": "10"}, "MAX_REQUESTS is '10', expected"),
         ({"max_cost": float("nan")}, "MAX_COST is nan"),
-        ({"max_cost": 3.0}, "MAX_COST is set, expected PROMPT_PRICE and"),
+        ({"max_cost": 3.0}, "MAX_COST is 3.0, expected PROMPT_PRICE and"),
         ({"max_cost": 3.0, "prompt_price": 1.0}, "COMPLETION_PRICE with it"),
         ({"chars_per_token": 0}, "CHARS_PER_TOKEN is 0"),
     ],
 )
 def test_bad_setting_is_named(setting, message):
     with pytest.raises(UserError, match=message):
-        Budget(**setting)
+        BudgetConfig(**setting)
 
 
 CALLS = st.lists(
@@ -49,7 +49,7 @@ def test_cap_is_never_passed_and_stops_only_what_does_not_fit(calls, cap, worker
     """Whatever runs at the same time, as long as estimates are no less than uses."""
 
     async def run():
-        ledger = Ledger(Budget(max_total_tokens=cap), Spending())
+        ledger = Ledger(BudgetConfig(max_total_tokens=cap), Spending())
         waiting, refused, highest = iter(calls), [], [0]
 
         async def work():
@@ -77,32 +77,32 @@ def test_cap_is_never_passed_and_stops_only_what_does_not_fit(calls, cap, worker
 
 def test_estimate_is_of_the_whole_prompt():
     prompt = prompts.load("cqa")
-    sampling = Sampling(model="m", style="completion", max_tokens=50)
-    estimate = Estimate(prompt, sampling, Budget(chars_per_token=4.0))
-    most = estimate.most("Where is it?")
+    sampling = SamplingConfig(model="m", style="completion", max_tokens=50)
+    estimate = CostEstimate(prompt, sampling, BudgetConfig(chars_per_token=4.0))
+    most = estimate.max_spending("Where is it?")
     assert most.requests == 1 and most.completion_tokens == 50
     # The parts are rounded up one by one, and what joins them is not counted.
     assert most.prompt_tokens == pytest.approx(
-        len(prompt.text("Where is it?")) / 4, 0.1
+        len(prompt.completion_prompt("Where is it?")) / 4, 0.1
     )
 
 
 def test_estimate_counts_by_a_vocabulary_of_ones_own(tmp_path):
     prompt = prompts.load("template")
     path = tmp_path / "own.model"
-    vocabulary.train([prompt.text("x")] * 3, path, vocab_size=150)
-    sampling = Sampling(model="m")
-    budget = Budget(tokenizer_path=str(path))
-    count = budget.counter()
-    estimate = Estimate(prompt, sampling, budget)
-    longer = estimate.most("no dial tone").prompt_tokens
-    assert longer - estimate.most("").prompt_tokens == count("no dial tone") > 3
+    vocabulary.train([prompt.completion_prompt("x")] * 3, path, vocab_size=150)
+    sampling = SamplingConfig(model="m")
+    budget = BudgetConfig(tokenizer_path=str(path))
+    count = token_counter(budget)
+    estimate = CostEstimate(prompt, sampling, budget)
+    longer = estimate.max_spending("no dial tone").prompt_tokens
+    assert longer - estimate.max_spending("").prompt_tokens == count("no dial tone") > 3
     assert f"the tokens of {path}" in estimate.describe(["a", "b"])
     with pytest.raises(UserError, match="nowhere.model: No such file"):
-        Budget(tokenizer_path="nowhere.model").counter()
+        token_counter(BudgetConfig(tokenizer_path="nowhere.model"))
     path.write_text("no model")
     with pytest.raises(UserError, match="own.model: expected a SentencePiece model"):
-        budget.counter()
+        token_counter(budget)
 
 
 def test_estimate_comes_before_the_first_request(serve, extract, capsys):
@@ -111,9 +111,9 @@ def test_estimate_comes_before_the_first_request(serve, extract, capsys):
     extract(server, count=10, **prices, MAX_COST=1e-9, MAX_TOKENS=40)
     assert not server.bodies
     said = capsys.readouterr().out
-    assert "estimate, by 4 characters a token: 10 requests, " in said
+    assert "estimate with 4 characters per token: 10 requests, " in said
     assert "(at most 400), cost about 0.00" in said
-    assert "MAX_COST = 1e-09 will stop it before the end" in said
+    assert "MAX_COST = 1e-09 will probably stop the run early" in said
 
 
 CAPS = [

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import replies
-from dsbs_jax.teacher.budget import Budget, Ledger, Spending
-from dsbs_jax.teacher.client import Client, Endpoint, GaveUp, retry_after
+from dsbs_jax.teacher.budget import BudgetConfig, Ledger, Spending
+from dsbs_jax.teacher.client import Client, RequestFailure, parse_retry_after
+from dsbs_jax.teacher.endpoint import EndpointConfig
 from dsbs_jax.teacher.replies import Reply, Usage
 
 KEY = "sk-very-secret-0123456789/+="
@@ -24,13 +25,13 @@ def ask(server, body=None, style="chat", **endpoint):
     """Sends one request; returns what came of it and what it cost."""
 
     async def run():
-        ledger, spent = Ledger(Budget(), Spending()), Spending()
+        ledger, spent = Ledger(BudgetConfig(), Spending()), Spending()
         options = {"backoff": 0.001, "timeout": 2.0, "max_attempts": 2, **endpoint}
-        client = Client(Endpoint(server.url, **options), style, ledger)
+        client = Client(EndpointConfig(base_url=server.url, **options), style, ledger)
         chat = {"messages": [{"role": "user", "content": "Q: hello\nA:"}]}
         sent = {"model": "m", **(chat if style == "chat" else {"prompt": "hello"})}
         try:
-            return await client.ask({**sent, **(body or {})}, MOST, spent), spent
+            return await client.request({**sent, **(body or {})}, MOST, spent), spent
         finally:
             await client.close()
             assert ledger.spent == spent
@@ -74,7 +75,7 @@ def test_attempts_that_may_have_been_computed_are_charged(serve, act, fault, tok
         "broken": act["raw"](b"{"),
     }
     found, spent = ask(serve(lambda *_: actions[fault]))
-    assert isinstance(found, GaveUp)
+    assert isinstance(found, RequestFailure)
     assert (spent.requests, spent.tokens) == (2, tokens)
 
 
@@ -97,16 +98,16 @@ def test_nothing_is_charged_where_nobody_listens_any_more(serve, act):
     server = serve(lambda *_: last)
 
     async def run():
-        ledger, spent = Ledger(Budget(), Spending()), Spending()
-        endpoint = Endpoint(server.url, backoff=0.001, max_attempts=3)
+        ledger, spent = Ledger(BudgetConfig(), Spending()), Spending()
+        endpoint = EndpointConfig(base_url=server.url, backoff=0.001, max_attempts=3)
         client = Client(endpoint, "chat", ledger)
         body = {"model": "m", "messages": [{"content": "Q: hello\nA:"}]}
-        assert isinstance(await client.ask(body, MOST, spent), Reply)
+        assert isinstance(await client.request(body, MOST, spent), Reply)
         close_for_good(server)
         spent = Spending()
-        found = await client.ask(body, MOST, spent)
+        found = await client.request(body, MOST, spent)
         assert found.reason.startswith("the connection failed: ")
-        assert client.trouble in found.reason
+        assert client.last_error in found.reason
         await client.close()
         return spent
 
@@ -177,17 +178,17 @@ def test_no_wait_asked_for_is_no_hurry(serve, act):
     ],
 )
 def test_retry_after(header, seconds):
-    assert retry_after(header) == seconds
+    assert parse_retry_after(header) == seconds
 
 
 def test_retry_after_date_counts_from_now():
     date = email.utils.formatdate(time.time() + 90, usegmt=True)
-    assert 88 < retry_after(date) <= 90
+    assert 88 < parse_retry_after(date) <= 90
 
 
 @given(st.text(st.characters(max_codepoint=255)))
 def test_retry_after_never_raises(header):
-    assert (retry_after(header) or 0.0) >= 0
+    assert (parse_retry_after(header) or 0.0) >= 0
 
 
 @pytest.mark.parametrize(
@@ -195,19 +196,19 @@ def test_retry_after_never_raises(header):
     [
         ({"base_url": "localhost:8000"}, "BASE_URL is 'localhost:8000', expected http"),
         ({"base_url": "ftp://host/v1"}, "BASE_URL is 'ftp"),
-        ({"base_url": "http://host:port/v1"}, "BASE_URL is no address"),
-        ({"base_url": "http://a\x01b/v1"}, "BASE_URL is no address"),
-        ({"base_url": None}, "BASE_URL is no address|BASE_URL is None"),
-        ({"timeout": "long"}, "TIMEOUT is 'long', expected a number"),
-        ({"api_key_variable": None}, "API_KEY_VARIABLE is None, expected text"),
-        ({"timeout": 0}, "TIMEOUT is 0, expected a number from 0.001"),
+        ({"base_url": "http://host:port/v1"}, "BASE_URL is not a URL"),
+        ({"base_url": "http://a\x01b/v1"}, "BASE_URL is not a URL"),
+        ({"base_url": None}, "BASE_URL is None, expected str"),
+        ({"timeout": "long"}, "TIMEOUT is 'long', expected float"),
+        ({"api_key_variable": None}, "API_KEY_VARIABLE is None, expected str"),
+        ({"timeout": 0}, "TIMEOUT is 0, expected float >= 0.001"),
         ({"max_wait": float("inf")}, "MAX_WAIT is inf"),
-        ({"max_attempts": 0}, "MAX_ATTEMPTS is 0, expected a whole number from 1"),
+        ({"max_attempts": 0}, "MAX_ATTEMPTS is 0, expected int >= 1"),
     ],
 )
 def test_bad_setting_is_named(setting, message):
     with pytest.raises(UserError, match=message):
-        Endpoint(**{"base_url": "http://localhost/v1", **setting})
+        EndpointConfig(**{"base_url": "http://localhost/v1", **setting})
 
 
 @pytest.mark.parametrize(
@@ -220,14 +221,14 @@ def test_bad_setting_is_named(setting, message):
 )
 def test_key_in_the_wrong_place_is_refused_and_not_shown(setting):
     with pytest.raises(UserError) as caught:
-        Endpoint(**{"base_url": "http://localhost/v1", **setting})
+        EndpointConfig(**{"base_url": "http://localhost/v1", **setting})
     assert KEY not in str(caught.value)
 
 
 def test_key_that_cannot_be_one_is_not_shown(monkeypatch):
     monkeypatch.setenv("MY_KEY", "s\u00e9cret")
     with pytest.raises(UserError, match="variable MY_KEY: .* ASCII") as caught:
-        Endpoint("http://localhost/v1", api_key_variable="MY_KEY").key()
+        EndpointConfig(base_url="http://localhost/v1", api_key_variable="MY_KEY").key()
     assert "cret" not in str(caught.value)
 
 
@@ -280,7 +281,7 @@ def test_what_a_server_says_cannot_disturb_the_terminal(serve, act):
         lambda *_: act["status"](400, "a\x1b[2J\nb\u202e\ud800" + "c" * 9999)
     )
     found, _ = ask(server)
-    assert found.own_fault
+    assert found.request_specific
     assert found.reason.isprintable() and len(found.reason) <= 300
 
 
@@ -305,16 +306,16 @@ def test_any_json_is_a_reply_or_malformed(body, style):
     import json
 
     try:
-        found = replies.read(json.dumps(body).encode(), style)
-    except replies.Malformed:
+        found = replies.decode(json.dumps(body).encode(), style)
+    except replies.MalformedReply:
         return
     assert isinstance(found.text, str)
 
 
 @given(st.binary())
 def test_any_bytes_are_a_reply_or_malformed(content):
-    with pytest.raises(replies.Malformed):
-        replies.read(content, "chat")
+    with pytest.raises(replies.MalformedReply):
+        replies.decode(content, "chat")
 
 
 @pytest.mark.parametrize(
@@ -326,4 +327,4 @@ def test_usage_that_makes_no_sense_is_none(act, usage):
     import json
 
     content += b', "usage": ' + json.dumps(usage).encode() + b"}"
-    assert replies.read(content, "chat") == Reply("x", "stop", None)
+    assert replies.decode(content, "chat") == Reply("x", "stop", None)

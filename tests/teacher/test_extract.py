@@ -9,13 +9,15 @@ import sys
 import gin
 import pytest
 
-from dsbs_jax import cli
+from dsbs_jax import cli, settings
 from dsbs_jax.data import jsonl
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import filters
 from dsbs_jax.rationales.card import inputs
+from dsbs_jax.rationales.filters import FilterConfig
+from dsbs_jax.teacher import extract as extract_command
 from dsbs_jax.teacher import extraction, prompts, sampling
-from dsbs_jax.teacher.sampling import Sampling
+from dsbs_jax.teacher.sampling import SamplingConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -124,7 +126,7 @@ def test_completion_style(serve, extract, rows):
     assert len(rows("rationales.jsonl")) == 4
     prompt = prompts.load("template")
     assert sorted(b["prompt"] for b in server.bodies) == [
-        prompt.text(f"line {n}") for n in range(4)
+        prompt.completion_prompt(f"line {n}") for n in range(4)
     ]
     assert server.bodies[0]["stop"] == ["\nQ:"]
 
@@ -146,16 +148,20 @@ def test_dry_run_prints_the_whole_prompt_and_does_nothing(
     server = serve(lambda asked, _: answer(asked))
     assert extract(server, dry_run=True) == extraction.DONE
     said = capsys.readouterr().out
-    for message in prompts.load("template").messages("line 0"):
+    for message in prompts.load("template").chat_messages("line 0"):
         assert f"[{message['role']}]\n{message['content']}\n" in said
-    assert '"seed": 0' in said and "estimate, by 4 characters a token: 4 requ" in said
+    assert (
+        '"seed": 0' in said and "estimate with 4 characters per token: 4 requ" in said
+    )
     assert extract(server, dry_run=True, STYLE="completion") == extraction.DONE
-    assert prompts.load("template").text("line 0") in capsys.readouterr().out
+    assert (
+        prompts.load("template").completion_prompt("line 0") in capsys.readouterr().out
+    )
     assert not server.bodies and not (tmp_path / "out").exists()
 
 
 OTHER = [
-    ({"MODEL": "another"}, "MODEL = 'scripted', now it is 'another'"),
+    ({"TEACHER_MODEL": "another"}, "TEACHER_MODEL = 'scripted', now it is 'another'"),
     ({"TEMPERATURE": 0.5}, "TEMPERATURE = 0.0, now it is 0.5"),
     ({"STYLE": "completion"}, "STYLE = 'chat', now"),
     ({"EXTRA_BODY": {"top_k": 1}}, "EXTRA_BODY = {}, now"),
@@ -187,11 +193,11 @@ def test_other_inputs_and_prompts_are_not_mixed_into_a_folder(serve, extract, tm
     own.write_text(text)
     assert extract(server, PROMPT=str(own)) == extraction.DONE
     own.write_text(text.replace("dead line from afar", "dead line from there"))
-    with pytest.raises(UserError, match="was made with PROMPT = 'sha256:"):
+    with pytest.raises(UserError, match="was created with PROMPT = 'sha256:"):
         extract(server, PROMPT=str(own))
     with (tmp_path / "inputs.jsonl").open("a") as file:
         file.write('{"input": "one more"}\n')
-    with pytest.raises(UserError, match="was made with INPUT_FILE = 'sha256:"):
+    with pytest.raises(UserError, match="was created with INPUT_FILE = 'sha256:"):
         extract(server)
 
 
@@ -204,11 +210,11 @@ def test_setting_mended_before_any_reply_came_keeps_the_folder(
 
     server = serve(script)
     with pytest.raises(UserError, match="status 404: no such model"):
-        extract(server, CONCURRENCY=1, MODEL="scirpted")
+        extract(server, CONCURRENCY=1, TEACHER_MODEL="scirpted")
     assert extract(server, CONCURRENCY=1) == extraction.DONE
     assert len(rows("rationales.jsonl")) == 4
-    with pytest.raises(UserError, match="was made with MODEL = 'scripted'"):
-        extract(server, MODEL="scirpted")
+    with pytest.raises(UserError, match="was created with TEACHER_MODEL = 'scripted'"):
+        extract(server, TEACHER_MODEL="scirpted")
 
 
 def test_folder_of_something_else_is_left_alone(serve, extract, tmp_path):
@@ -238,33 +244,36 @@ def test_damaged_reply_is_named_and_asked_again(serve, extract, tmp_path, capsys
     capsys.readouterr()
     assert extract(server) == extraction.DONE
     said = capsys.readouterr().out
-    assert "replies.jsonl: line 2: its checksum is another; set aside in" in said
+    assert "replies.jsonl: line 2: wrong checksum; the line is moved to" in said
     assert server.asked == {f"line {n}": 1 + (asked == f"line {n}") for n in range(4)}
     assert (tmp_path / "out/rationales.jsonl").read_bytes() == expected
 
 
 BAD = [
-    ({"STYLE": "chatty"}, "STYLE is 'chatty', expected one of chat, completion"),
-    ({"SAMPLES": 0}, "SAMPLES is 0, expected a whole number from 1"),
+    ({"STYLE": "chatty"}, "STYLE is 'chatty', expected 'chat' or 'completion'"),
+    ({"SAMPLES": 0}, "SAMPLES is 0, expected int >= 1"),
     ({"SAMPLES": 3}, "SAMPLES is 3 and TEMPERATURE is 0, which gives the same"),
     ({"MAX_TOKENS": True}, "MAX_TOKENS is True"),
-    ({"TEMPERATURE": "hot"}, "TEMPERATURE is 'hot', expected a number from 0"),
-    ({"TOP_P": 1.5}, "TOP_P is 1.5, expected a number from 0 to 1"),
-    ({"SEED": -1}, "SEED is -1, expected a whole number from 0"),
-    ({"EXTRA_BODY": 3}, "EXTRA_BODY is no JSON"),
-    ({"PROMPT": 3}, "PROMPT is 3, expected text"),
-    ({"OUTPUT_DIR": None}, "OUTPUT_DIR is None, expected text"),
-    ({"STRUCTURED": True, "STYLE": "completion"}, "STRUCTURED is True, expected STYLE"),
+    ({"TEMPERATURE": "hot"}, "TEMPERATURE is 'hot', expected int >= 0 or float >= 0"),
+    ({"TOP_P": 1.5}, "TOP_P is 1.5, expected int >= 0 <= 1 or float >= 0 <= 1 or None"),
+    ({"SEED": -1}, "SEED is -1, expected int >= 0"),
+    ({"EXTRA_BODY": 3}, "EXTRA_BODY is '?3'?, expected dict of str"),
+    ({"PROMPT": ""}, "PROMPT is '', expected str"),
+    ({"OUTPUT_DIR": None}, "OUTPUT_DIR is None, expected str"),
+    (
+        {"STRUCTURED": True, "STYLE": "completion"},
+        "STRUCTURED is True and STYLE is 'completion', expected 'chat'",
+    ),
     ({"CONCURRENCY": 0}, "CONCURRENCY is 0"),
     ({"PROMPT": "nowhere"}, "prompt 'nowhere': No such file"),
     ({"PROMPT": "esnli"}, "inputs.jsonl: row 'n0': the prompt .* expects 2 segments"),
     ({"INPUT_FILE": "/no/such.jsonl"}, "/no/such.jsonl: No such file"),
     ({"BASE_URL": "nowhere"}, "BASE_URL is 'nowhere'"),
-    ({"EXTRA_BODY": {"x": b"1"}}, "EXTRA_BODY is no JSON"),
-    ({"EXTRA_BODY": {"n": 5}}, "EXTRA_BODY sets 'n', expected no field that has"),
+    ({"EXTRA_BODY": {"x": b"1"}}, "EXTRA_BODY cannot be written as JSON"),
+    ({"EXTRA_BODY": {"n": 5}}, "EXTRA_BODY sets 'n', expected only fields without"),
     ({"EXTRA_BODY": {"max_tokens": 9999}}, "EXTRA_BODY sets 'max_tokens'"),
-    ({"MODEL": ""}, "MODEL is '', expected text"),
-    ({"MIN_MARGIN": 2.0}, "MIN_MARGIN is 2.0"),
+    ({"TEACHER_MODEL": ""}, "TEACHER_MODEL is '', expected str"),
+    ({"MIN_MARGIN": 2.0}, "MIN_MARGIN is 2.0, expected float >= 0 <= 1"),
 ]
 
 
@@ -295,54 +304,89 @@ def test_bad_row_is_named(serve, extract, tmp_path, line, message):
 
 
 def test_key_is_of_everything_that_is_sent():
-    one = Sampling(model="m", temperature=1.0)
+    one = SamplingConfig(model="m", temperature=1.0)
     prompt = prompts.load("template")
 
-    def key(sampling=one, prompt=prompt, input="x", sample=0):
-        return sampling.key(sampling.body(prompt, input, sample), sample)
+    def key(config=one, prompt=prompt, input="x", sample=0):
+        body = sampling.request_body(config, prompt, input, sample)
+        return sampling.request_key(config.style, body, sample)
 
     keys = {
         key(),
         key(input="y"),
         key(sample=1),
-        key(Sampling(model="n", temperature=1.0)),
-        key(Sampling(model="m", temperature=0.9)),
-        key(Sampling(model="m", temperature=1.0, max_tokens=9)),
-        key(Sampling(model="m", temperature=1.0, style=sampling.COMPLETION)),
+        key(SamplingConfig(model="n", temperature=1.0)),
+        key(SamplingConfig(model="m", temperature=0.9)),
+        key(SamplingConfig(model="m", temperature=1.0, max_tokens=9)),
+        key(SamplingConfig(model="m", temperature=1.0, style=sampling.COMPLETION)),
         key(prompt=prompts.load("cqa")),
     }
     assert len(keys) == 8
-    assert key() == key(Sampling(model="m", temperature=1.0, samples=9))
+    assert key() == key(SamplingConfig(model="m", temperature=1.0, samples=9))
     # Without seeds, samples still differ.
-    free = Sampling(model="m", temperature=1.0, seed=None)
+    free = SamplingConfig(model="m", temperature=1.0, seed=None)
     assert key(free) != key(free, sample=1)
 
 
-def test_gin_file_says_what_it_needs_and_how_it_is_run(tmp_path, monkeypatch):
-    path = cli.config_dir() / "teacher/extract.gin"
-    comment, _, _ = path.read_text().partition("\nfrom __gin__")
-    assert "Needs: " in comment and "Commonly overridden: " in comment
-    shown = comment[comment.index("python -m") :].replace("#", "").replace("\\\n", "")
-    _, _, module, *flags = shlex.split(shown)
-    (tmp_path / "questions.jsonl").write_text('{"input": "Where is it?"}\n')
-    done = subprocess.run(
-        [sys.executable, "-m", module, *flags],
+@pytest.mark.parametrize("value", [1, 1.0])
+def test_whole_numbers_keep_the_keys_of_version_0_1(value):
+    """1 and 1.0 are written differently, so their requests have different keys."""
+    config = SamplingConfig(model="m", temperature=value, top_p=value)
+    body = sampling.request_body(config, prompts.load("template"), "x", 0)
+    assert json.dumps([body["temperature"], body["top_p"]]) == f"[{value}, {value}]"
+
+
+def run_command(*arguments, folder):
+    return subprocess.run(
+        [sys.executable, "-m", "dsbs_jax.teacher.extract", *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+@pytest.mark.parametrize("flag", ["--dry_run", "--dry-run"])
+def test_command_in_the_header_of_the_gin_file_works(tmp_path, flag):
+    path = cli.config_dir() / "teacher/extract.gin"
+    header, _, _ = path.read_text().partition("\ninclude")
+    assert "Needs: " in header and "Commonly overridden: " in header
+    command = header[header.index("python -m") :].replace("#", "").replace("\\\n", "")
+    _, _, module, *arguments, last = shlex.split(command)
+    assert (module, last) == ("dsbs_jax.teacher.extract", "--dry_run")
+    (tmp_path / "questions.jsonl").write_text('{"input": "Where is it?"}\n')
+    done = run_command(*arguments, flag, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Q: Where is it?\nA:" in done.stdout
     assert not (tmp_path / "runs").exists()
 
 
-def test_every_macro_of_the_gin_file_is_read():
-    text = (cli.config_dir() / "teacher/extract.gin").read_text()
-    names = re.findall(r"^([A-Z_]+) = ", text, re.MULTILINE)
-    assert len(names) > 20
-    assert all(f"%{name}\n" in text for name in names)
+def test_help_lists_every_setting(tmp_path):
+    done = run_command("--help", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for info in all_settings():
+        assert f"  --gin.{info.macro}  (" in done.stdout
+        assert info.help in " ".join(done.stdout.split())
+
+
+def all_settings():
+    return [i for cls in extract_command.SETTINGS for i in settings.settings_of(cls)]
+
+
+def test_gin_file_holds_the_defaults_of_the_settings():
+    path = cli.config_dir() / "teacher/extract.gin"
+    own = [i for i in all_settings() if i not in settings.settings_of(FilterConfig)]
+    macros = re.findall(r"^([A-Z_]+) = ", path.read_text(), re.MULTILINE)
+    assert macros == [info.macro for info in own if not info.required]
+    header = path.read_text().partition("Commonly overridden")[0]
+    required = {info.macro: "http://x" for info in own if info.required}
+    assert all(macro in header for macro in required)
+    bindings = [f"{name} = {value!r}" for name, value in required.items()]
+    cli.configure([str(path)], bindings, known=extract_command.SETTINGS)
+    for cls in extract_command.SETTINGS:
+        assert cli.read(cls) == settings.from_values(cls, required)
+    gin.clear_config()
 
 
 @pytest.mark.slow

@@ -19,8 +19,7 @@ import time
 import pytest
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.teacher import extraction, store
-from dsbs_jax.teacher import runner as asking
+from dsbs_jax.teacher import extraction, runner, store
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("DSBS_KILLS", "3"))
@@ -103,7 +102,9 @@ def test_attempt_ends_in_time(serve, act, extract, rows, fault):
     assert extract(server, TIMEOUT=0.3) == extraction.SOME_FAILED
     assert time.monotonic() - began < 3
     (failed,) = rows("failed.jsonl")
-    assert failed["reason"].startswith(("no whole reply within 0.3 s", "the reply is"))
+    assert failed["reason"].startswith(
+        ("no complete reply within 0.3 s", "the reply is")
+    )
     assert_each_ends_once(rows, 4)
 
 
@@ -186,14 +187,14 @@ def test_server_that_answers_nothing_at_all_ends_in_one_error(
     serve, act, extract, tmp_path, code
 ):
     server = serve(lambda *_: act["status"](code, "no JSON schema here"))
-    expected = f"none of 4 requests .*: status {code}: no JSON schema here"
+    expected = f"all 4 requests failed; .*: status {code}: no JSON schema here"
     with pytest.raises(UserError, match=expected):
         extract(server)
     assert not (tmp_path / "out/failed.jsonl").exists()
 
 
 def test_server_that_hangs_is_seen_to(serve, act, extract, monkeypatch, capsys):
-    monkeypatch.setattr(asking, "_REPORT_PERIOD", 0.2)
+    monkeypatch.setattr(runner, "_REPORT_PERIOD", 0.2)
     server = serve(lambda asked, times: GOOD if times else act["hang"])
     assert extract(server, count=1, TIMEOUT=0.9) == extraction.DONE
     assert re.search(r"^requests 0/1 .* left$", capsys.readouterr().out, re.M)
@@ -201,7 +202,7 @@ def test_server_that_hangs_is_seen_to(serve, act, extract, monkeypatch, capsys):
 
 def test_server_that_fails_throughout_ends_the_run(serve, act, extract):
     server = serve(lambda *_: act["status"](500, "out of order"))
-    with pytest.raises(UserError, match="3 requests in a row .*out of order"):
+    with pytest.raises(UserError, match="3 requests in a row failed .*out of order"):
         extract(server, count=30, MAX_FAILURES_IN_A_ROW=3, CONCURRENCY=2)
     assert len(server.bodies) <= 10
 
@@ -254,7 +255,7 @@ def test_signal_ends_the_run_cleanly(serve, command, extract, rows, tmp_path, nu
         assert run.wait(20) == 128 + number
         log.seek(0)
         said = log.read()
-    assert "asked to stop" in said and "replies are missing" in said
+    assert f"stopped by {number.name}" in said and "replies are missing" in said
     assert "Traceback" not in said
     stored = store.Store(tmp_path / "out/completions")
     # Requests under way came to their end.

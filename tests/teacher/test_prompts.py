@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsbs_jax.data import arithmetic, completions, metrics
+from dsbs_jax.data import arithmetic, completions
 from dsbs_jax.data.records import SEGMENT_SEPARATOR
 from dsbs_jax.errors import UserError
-from dsbs_jax.teacher import prompts, structured
+from dsbs_jax.teacher import prompts
 
 OWN = ("cqa", "svamp", "asdiv", "anli1", "esnli")
 ALL = (*OWN, "template")
@@ -36,12 +36,12 @@ Ice is cold. So the answer is no.
 @pytest.mark.parametrize("name", ALL)
 def test_every_exemplar_is_read_as_it_says(name):
     prompt = prompts.load(name)
-    assert prompt.rule == ("default" if name == "template" else name)
+    assert prompt.dataset == ("default" if name == "template" else name)
     for exemplar in prompt.exemplars:
-        parsed = completions.parse(prompt.rule, exemplar.answer)
+        parsed = prompt.spec.parse(exemplar.answer)
         assert parsed.problem is None
         assert parsed.label == exemplar.label
-        assert metrics.correct_fn(prompt.rule)(exemplar.label, parsed.label)
+        assert prompt.spec.metric.is_correct(exemplar.label, parsed.label)
         assert len(parsed.rationale.split()) >= 8
 
 
@@ -87,32 +87,32 @@ def test_equations_have_a_value_and_use_the_numbers_of_the_story(name):
 
 def test_prompt_ends_where_the_teacher_goes_on():
     prompt = prompts.parse(SMALL, "small")
-    assert prompt.text("fire") == (
+    assert prompt.completion_prompt("fire") == (
         "Say yes or no.\n\nQ: ice\nA: Ice is cold. So the answer is no.\n\nQ: fire\nA:"
     )
     assert prompt.stop == ("\nQ:",)
-    assert prompt.messages("fire") == [
+    assert prompt.chat_messages("fire") == [
         {"role": "user", "content": "Say yes or no.\n\nQ: ice\nA:"},
         {"role": "assistant", "content": "Ice is cold. So the answer is no."},
         {"role": "user", "content": "Q: fire\nA:"},
     ]
-    assert prompt.messages("fire", as_json=True)[1]["content"] == (
+    assert prompt.chat_messages("fire", as_json=True)[1]["content"] == (
         '{"rationale": "Ice is cold.", "label": "no"}'
     )
 
 
 def test_segments_have_their_places():
     prompt = prompts.load("esnli")
-    asked = prompt.ask(f"A dog runs.{SEGMENT_SEPARATOR}It sleeps.")
+    asked = prompt.fill_question(f"A dog runs.{SEGMENT_SEPARATOR}It sleeps.")
     assert asked == "Premise: A dog runs.\nHypothesis: It sleeps.\nReason:"
     with pytest.raises(ValueError, match="expects 2 segments separated .*, found 1"):
-        prompt.ask("A dog runs.")
+        prompt.fill_question("A dog runs.")
 
 
 @given(st.text(alphabet="{} input1segmnt\n\\", min_size=1))
 def test_input_is_put_in_as_it_is(text):
     prompt = prompts.parse(SMALL, "small")
-    assert prompt.text(text).endswith(f"\n\nQ: {text}\nA:")
+    assert prompt.completion_prompt(text).endswith(f"\n\nQ: {text}\nA:")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,11 @@ def test_input_is_put_in_as_it_is(text):
             r"exemplar 1: .* reads None \(no answer marker",
         ),
         ("=== answer", "=== anser", "expected a section 'answer', found 'anser'"),
-        ("=== answer\nIce is cold. So the answer is no.\n", "", "exemplar 1 is not wh"),
+        (
+            "=== answer\nIce is cold. So the answer is no.\n",
+            "",
+            "exemplar 1: the section 'answer' is miss",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_is_named(tmp_path, old, new, message):
@@ -154,38 +158,6 @@ def test_file_that_cannot_be_read_is_named(tmp_path):
 def test_own_file_with_windows_line_ends_and_a_mark_is_read(tmp_path):
     path = tmp_path / "own.txt"
     path.write_bytes(b"\xef\xbb\xbf" + SMALL.replace("\n", "\r\n").encode())
-    assert prompts.load(str(path)).text("x") == prompts.parse(SMALL, "small").text("x")
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_structured_answers_read_as_plain_ones(name):
-    prompt = prompts.load(name)
-    for exemplar in prompt.exemplars:
-        as_json = structured.from_completion(exemplar.answer, prompt.rule)
-        text = structured.to_completion(as_json, prompt.rule)
-        parsed = completions.parse(prompt.rule, text)
-        assert parsed == completions.parse(prompt.rule, exemplar.answer)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "So the answer is yes.",
-        '{"rationale": "x", "label": "yes"',
-        '{"rationale": "x"}',
-        '{"rationale": "x", "label": "yes", "more": 1}',
-        '{"rationale": "x", "label": 1}',
-        '["rationale", "label"]',
-        "null",
-        "[" * 100_000,
-    ],
-)
-def test_broken_structured_output_is_none(text):
-    assert structured.to_completion(text, "default") is None
-
-
-def test_marker_within_a_structured_rationale_gives_no_label():
-    text = '{"rationale": "So the answer is no.", "label": "yes"}'
-    completion = structured.to_completion(text, "default")
-    parsed = completions.parse("default", completion)
-    assert parsed.problem == completions.SEVERAL_MARKERS
+    assert prompts.load(str(path)).completion_prompt("x") == prompts.parse(
+        SMALL, "small"
+    ).completion_prompt("x")

@@ -43,7 +43,9 @@ def make_models(folder):
         special_tokens=["<end>"],
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
     )
-    trained.train_from_iterator([prompts.load("template").text("x")], trainer)
+    trained.train_from_iterator(
+        [prompts.load("template").completion_prompt("x")], trainer
+    )
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=trained, eos_token="<end>", chat_template=CHAT_TEMPLATE
     )
@@ -74,13 +76,13 @@ def teach(model, tokenizer, steps=150):
     prompt = prompts.load("template")
     texts = []
     for n in range(3):
-        chat = prompt.messages(f"line {n}")
+        chat = prompt.chat_messages(f"line {n}")
         texts.append(
             tokenizer.apply_chat_template(
                 chat, tokenize=False, add_generation_prompt=True
             )
         )
-        texts.append(prompt.text(f"line {n}"))
+        texts.append(prompt.completion_prompt(f"line {n}"))
     answer = torch.tensor(tokenizer(ANSWER + "<end>")["input_ids"])
     rows = [torch.cat([torch.tensor(tokenizer(t)["input_ids"]), answer]) for t in texts]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
@@ -151,7 +153,7 @@ def wait_for(url, process, log):
 @pytest.mark.parametrize("style", ["chat", "completion"])
 def test_extraction_from_a_real_server(served, extract, rows, tmp_path, style):
     options = {
-        "MODEL": served.random,
+        "TEACHER_MODEL": served.random,
         "STYLE": style,
         "TIMEOUT": 60.0,
         "MAX_TOKENS": 24,
@@ -183,7 +185,7 @@ def test_extraction_from_a_real_server(served, extract, rows, tmp_path, style):
 @pytest.mark.slow
 def test_model_that_is_not_there_ends_in_one_error(served, extract):
     """Whatever the server makes of it, the run ends and says so."""
-    options = {"MODEL": "/no/such/model", "TIMEOUT": 60.0, "MAX_ATTEMPTS": 1}
+    options = {"TEACHER_MODEL": "/no/such/model", "TIMEOUT": 60.0, "MAX_ATTEMPTS": 1}
     with pytest.raises(UserError, match="status [45]"):
         extract(served, count=1, **options)
 
@@ -191,7 +193,7 @@ def test_model_that_is_not_there_ends_in_one_error(served, extract):
 @pytest.mark.slow
 @pytest.mark.parametrize("style", ["chat", "completion"])
 def test_teacher_that_answers_makes_a_dataset(served, extract, tmp_path, style):
-    options = {"MODEL": served.taught, "STYLE": style, "TIMEOUT": 60.0}
+    options = {"TEACHER_MODEL": served.taught, "STYLE": style, "TIMEOUT": 60.0}
     assert extract(served, count=3, MAX_TOKENS=60, **options) == extraction.DONE
     records = jsonl.read_jsonl(tmp_path / "out/rationales.jsonl")
     assert [record.id for record in records] == ["n0", "n1", "n2"]

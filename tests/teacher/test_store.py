@@ -8,14 +8,16 @@ from hypothesis import strategies as st
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher.budget import Spending
-from dsbs_jax.teacher.store import DAMAGED, LOG, Store, Stored
+from dsbs_jax.teacher.store import DAMAGED, LOG, Store, StoredReply
 
 # Any characters, lone surrogates and control characters among them.
 TEXT = st.text(st.characters(exclude_categories=()))
 
 
 def stored(number=0, text="so"):
-    return Stored(f"key{number}", f"n{number}", 0, text, "stop", Spending(1, 20, 3))
+    return StoredReply(
+        f"key{number}", f"n{number}", 0, text, "stop", Spending(1, 20, 3)
+    )
 
 
 def reopened(folder):
@@ -36,7 +38,7 @@ def filled(folder, count=5):
 @settings(max_examples=50)
 def test_any_text_comes_back_as_it_was(tmp_path_factory, text, id, reason):
     folder = tmp_path_factory.mktemp("store")
-    entry = Stored("key", id, 3, text, reason, Spending(2, 5, 7))
+    entry = StoredReply("key", id, 3, text, reason, Spending(2, 5, 7))
     store = Store(folder)
     store.add(entry)
     store.add_spent(Spending(1))
@@ -94,9 +96,9 @@ def test_damaged_lines_are_numbered_and_kept_word_for_word(tmp_path):
     path.write_bytes(b"\n".join([*lines[:2], changed, b"", b"[1]", *lines[3:]]))
     store = reopened(tmp_path)
     assert store.damaged == [
-        "line 3: its checksum is another",
-        "line 4: broken JSON",
-        "line 5: not an entry",
+        "line 3: wrong checksum",
+        "line 4: not valid JSON",
+        "line 5: not an entry of the log",
     ]
     assert (tmp_path / DAMAGED).read_bytes() == changed + b"\n\n[1]\n"
     assert path.read_bytes() == b"\n".join([*lines[:2], *lines[3:]])
