@@ -78,6 +78,7 @@ def accuracy(examples: Iterable[VotedExample], metric: Metric) -> Proportion:
 
     A row without a teacher label counts as wrong.
     """
+    # Comparable rows have a human label; `str` only tells the type checker.
     pairs = ((str(e.label), e.teacher_label) for e in comparable(examples))
     score = scoring.score_teacher(pairs, metric)
     return Proportion(score.correct, score.rows)
