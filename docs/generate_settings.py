@@ -4,6 +4,7 @@ python docs/generate_settings.py            # writes the page
 python docs/generate_settings.py --stdout   # prints it
 """
 
+import contextlib
 import dataclasses
 import inspect
 import pathlib
@@ -12,6 +13,7 @@ import runpy
 import sys
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 from dsbs_jax import cli, settings
 
@@ -83,14 +85,9 @@ def capture(module: str) -> Command:
         calls.append(Command(module, (cls,), is_gin=False))
         raise _Captured
 
-    originals = cli.run_configured, cli.run_with_flags
-    cli.run_configured, cli.run_with_flags = run_configured, run_with_flags
-    try:
+    replaced = {"run_configured": run_configured, "run_with_flags": run_with_flags}
+    with mock.patch.multiple(cli, **replaced), contextlib.suppress(_Captured):
         runpy.run_module(module, run_name="__main__")
-    except _Captured:
-        pass
-    finally:
-        cli.run_configured, cli.run_with_flags = originals
     (command,) = calls
     return command
 
