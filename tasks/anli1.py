@@ -1,11 +1,8 @@
 """Adversarial NLI, round 1: premise, end-of-sequence token, hypothesis."""
 
-from dsbs_jax.data import registration
+import functools
+
+from dsbs_jax.data import dataset_spec, registration
 from dsbs_jax.released.source import ReleasedSource
 
-registration.register(
-    "anli1",
-    ReleasedSource("anli1", carved=False),
-    teachers=("palm", "gpt_neox"),
-    shuffle_buffer=16_946,
-)
+registration.register(dataset_spec.ANLI1, functools.partial(ReleasedSource, "anli1"))

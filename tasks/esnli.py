@@ -1,8 +1,8 @@
-"""e-SNLI: premise, end-of-sequence token, hypothesis. Written shuffled, being large."""
+"""e-SNLI: premise, end-of-sequence token, hypothesis."""
 
-from dsbs_jax.data import registration
+import functools
+
+from dsbs_jax.data import dataset_spec, registration
 from dsbs_jax.released.source import ReleasedSource
 
-registration.register(
-    "esnli", ReleasedSource("esnli", carved=False), teachers=("palm", "gpt_neox")
-)
+registration.register(dataset_spec.ESNLI, functools.partial(ReleasedSource, "esnli"))

@@ -40,7 +40,7 @@ def train(tiny_settings, tmp_path):
 
 BAD_SETTINGS = [
     ({"MIXTURE_OR_TASK_NAME": "tiny_setp_by_step"}, "MIXTURE_OR_TASK_NAME: .*setp"),
-    ({"METHOD": "steps"}, "METHOD is 'steps', expected one of finetune"),
+    ({"METHOD": "steps"}, "METHOD is 'steps', expected 'finetune' or"),
     ({"VOCAB_SIZE": 128}, "VOCAB_SIZE is 128, expected at least .* 204 ids"),
     ({"VOCABULARY_PATH": "/no/such.model"}, "vocabulary /no/such.model: no such file"),
     ({"NOBODY_READS_IT": 1}, "NOBODY_READS_IT was given"),
@@ -54,7 +54,7 @@ BAD_SETTINGS = [
     ({"WARMUP_STEPS": 9}, "warmup_steps is 9"),
     ({"EMB_DIM": "wide"}, "T5Config.emb_dim is 'wide', expected an integer"),
     ({"DROPOUT_RATE": 1.0}, "T5Config.dropout_rate is 1.0"),
-    ({"SUBSAMPLE_FRACTION": 2.0}, "subsample.fraction is 2.0"),
+    ({"SUBSAMPLE_FRACTION": 2.0}, "SUBSAMPLE_FRACTION is 2.0"),
     (
         {"TASK_FEATURE_LENGTHS": {"inputs": 48, "targets": 48}},
         "TASK_FEATURE_LENGTHS: task_ids is None",

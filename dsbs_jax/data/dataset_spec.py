@@ -7,14 +7,14 @@ are. Tasks, the quality card, the TFDS builder, vocabularies and evaluation read
 The built-in specs are those of the paper's datasets and `DEFAULT`, for a user's data.
 `register` adds a user's own:
 
-    tickets = dataclasses.replace(
-        dataset_spec.DEFAULT, name="tickets", labels=("approve", "refuse")
+    dataset_spec.register(
+        dataset_spec.user_dataset("tickets", labels=("approve", "refuse"))
     )
-    dataset_spec.register(tickets)
 """
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from dsbs_jax.data import completions, metrics
 from dsbs_jax.data.completions import CompletionParser, ParsedCompletion
@@ -62,6 +62,25 @@ class FeatureLengths:
         }
 
 
+def check_lengths(lengths: Mapping[str, int]) -> None:
+    """Checks the lengths of a task's features.
+
+    Raises:
+        UserError: A length is missing or below 1, or `task_ids` differs from `targets`.
+    """
+    for feature in ("inputs", "targets"):
+        length = lengths.get(feature)
+        if length is None or length < 1:
+            raise UserError(
+                f"TASK_FEATURE_LENGTHS: {feature} is {length}, expected 1 token or more"
+            )
+    if lengths.get("task_ids") != lengths["targets"]:
+        raise UserError(
+            f"TASK_FEATURE_LENGTHS: task_ids is {lengths.get('task_ids')}, expected "
+            f"the length of targets, {lengths['targets']}"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
     """Everything that is specific to a dataset.
@@ -79,6 +98,8 @@ class DatasetSpec:
             where memory allows.
         predict_prefix: Prefix of the label task of the two-task methods.
         explain_prefix: Prefix of the rationale task of the two-task methods.
+        parts: Names of other datasets. A dataset with parts has no rows of its own: it
+            mixes its parts in proportion to their sizes, and its first part is tested.
     """
 
     name: str
@@ -93,6 +114,7 @@ class DatasetSpec:
     shuffle_buffer: int = SHUFFLE_BUFFER
     predict_prefix: str = PREDICT_PREFIX
     explain_prefix: str = EXPLAIN_PREFIX
+    parts: tuple[str, ...] = ()
 
     def parser_of(self, teacher: str) -> CompletionParser:
         """Returns the parser of a teacher's completions."""
@@ -131,6 +153,10 @@ SVAMP = DatasetSpec(
     shuffle_buffer=800,
 )
 ASDIV = dataclasses.replace(SVAMP, name="asdiv", teachers=(PALM,), shuffle_buffer=2_305)
+# ASDiv adds unlabelled examples to SVAMP (paper, section 4.2).
+SVAMP_ASDIV = dataclasses.replace(
+    SVAMP, name="svamp_asdiv", teachers=(PALM,), parts=("svamp", "asdiv")
+)
 ANLI1 = DatasetSpec(
     name="anli1",
     parser=_ANLI1_PARSER,
@@ -154,7 +180,7 @@ ESNLI = DatasetSpec(
 )
 
 _SPECS: dict[str, DatasetSpec] = {
-    spec.name: spec for spec in (CQA, SVAMP, ASDIV, ANLI1, ESNLI, DEFAULT)
+    spec.name: spec for spec in (CQA, SVAMP, ASDIV, SVAMP_ASDIV, ANLI1, ESNLI, DEFAULT)
 }
 
 
@@ -164,8 +190,23 @@ def register(spec: DatasetSpec) -> None:
 
 
 def names() -> tuple[str, ...]:
-    """Returns the names of all registered specs."""
-    return tuple(_SPECS)
+    """Returns the names of the registered datasets that have rows of their own."""
+    return tuple(name for name, spec in _SPECS.items() if not spec.parts)
+
+
+def user_dataset(name: str, **changes: Any) -> DatasetSpec:
+    """Returns the spec of a user's dataset: `DEFAULT` with another name and changes.
+
+    Args:
+        name: Name of the dataset.
+        **changes: Other fields of `DatasetSpec`.
+    """
+    return dataclasses.replace(DEFAULT, name=name, **changes)
+
+
+def find(name: str) -> DatasetSpec | None:
+    """Returns the spec of a dataset, or None if no spec of that name is registered."""
+    return _SPECS.get(name)
 
 
 def get(name: str) -> DatasetSpec:
@@ -176,7 +217,7 @@ def get(name: str) -> DatasetSpec:
     """
     if name not in _SPECS:
         raise UserError(
-            f"dataset is {name!r}, expected one of {', '.join(_SPECS)} or a name that "
-            "dataset_spec.register added"
+            f"the dataset is {name!r}, expected one of {', '.join(names())} or a name "
+            "that dataset_spec.register added"
         )
     return _SPECS[name]

@@ -1,24 +1,24 @@
-"""From the features of a task to the batch that a student is fed."""
+"""Converts the features of a task to the batch that a student reads."""
 
 from collections.abc import Mapping
 
 import seqio
 import tensorflow as tf
 
-from dsbs_jax.errors import UserError
+from dsbs_jax.data.dataset_spec import check_lengths
 
 _INT32 = seqio.FeatureConverter.FeatureSpec(dtype=tf.int32)
 
 
 class DistillationFeatureConverter(seqio.EncDecFeatureConverter):
-    """SeqIO's encoder-decoder converter, with the task of each target token.
+    """SeqIO's encoder-decoder converter that also keeps the task of each target token.
 
     Example, packed to lengths {"inputs": 8, "targets": 5, "task_ids": 5}:
 
       [{"inputs": [7, 8, 1], "targets": [3, 1], "task_ids": [1, 1]},
        {"inputs": [8, 4, 9, 1], "targets": [4, 5, 1], "task_ids": [2, 2, 2]}]
 
-    becomes one row with, beside the features of `seqio.EncDecFeatureConverter`,
+    become one row. Besides the features of `seqio.EncDecFeatureConverter` it holds
 
       "decoder_target_tokens": [3, 1, 4, 5, 1],
            "decoder_task_ids": [1, 1, 2, 2, 2]
@@ -39,17 +39,11 @@ class DistillationFeatureConverter(seqio.EncDecFeatureConverter):
     def get_model_feature_lengths(
         self, task_feature_lengths: Mapping[str, int]
     ) -> Mapping[str, int]:
-        """Lengths of the model's features for given lengths of a task's.
+        """Returns the lengths of the model's features for those of a task.
 
         Raises:
-            UserError: `task_ids` has no length, or another than `targets`.
+            UserError: `task_ids` has no length, or not the length of `targets`.
         """
-        targets = task_feature_lengths["targets"]
-        task_ids = task_feature_lengths.get("task_ids")
-        if task_ids != targets:
-            raise UserError(
-                f"TASK_FEATURE_LENGTHS: task_ids is {task_ids}, expected the length of "
-                f"targets, {targets}"
-            )
+        check_lengths(task_feature_lengths)
         lengths = super().get_model_feature_lengths(task_feature_lengths)
-        return {**lengths, "decoder_task_ids": targets}
+        return {**lengths, "decoder_task_ids": task_feature_lengths["targets"]}

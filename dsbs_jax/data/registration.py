@@ -1,313 +1,205 @@
-"""The grammar of task and mixture names, and how a dataset is registered.
+"""Puts the tasks and mixtures of a dataset into SeqIO's registries.
 
-Tasks are named `<dataset>[_<teacher>]_<target>`. Without a teacher the label is the
-human one, with a teacher the teacher's:
+T5X and SeqIO's own tools find data by name, so that they need this module; the local
+engine takes the objects of `mixtures.build`. A second registration of a dataset
+replaces the first.
 
-    target                        input         target text
-    label                         x             label
-    predict                       predict: x    label
-    rationale                     explain: x    rationale (always the teacher's)
-    rationale_then_label          x             rationale, then the human label
-    rationale_then_teacher_label  x             rationale, then the teacher's label
-
-Mixtures are named `<dataset>[_<teacher>]_<method>`:
-
-    method                    labels    tasks
-    finetune                  human     label
-    distill                   teacher   <teacher>_label
-    step_by_step              human     predict, <teacher>_rationale
-    step_by_step_unlabeled    teacher   <teacher>_predict, <teacher>_rationale
-    single_task               human     <teacher>_rationale_then_label
-    single_task_unlabeled     teacher   <teacher>_rationale_then_teacher_label
-
-so `cqa_finetune` needs no teacher and `cqa_palm_step_by_step` mixes `cqa_predict` with
-`cqa_palm_rationale`. The prefixes belong to the two-task methods alone (paper, section
-3.2; the single-output baselines of the released code have none). Rationale tasks have
-no metric, so evaluation does not decode them.
+    spec = dataset_spec.user_dataset("tickets", labels=("approve", "refuse"))
+    registration.register(spec, "tickets.jsonl")
+    seqio.get_mixture_or_task("tickets_teacher_step_by_step")
 """
 
-import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import gin
 import seqio
 
-from dsbs_jax.data import jsonl, metrics, preprocessors
-from dsbs_jax.data.features import OUTPUT_FEATURES
-from dsbs_jax.data.preprocessors import ANSWER_MARKER
+from dsbs_jax.data import dataset_spec, features, methods, mixtures, sources
+from dsbs_jax.data.data_config import T5_VOCABULARY, DataConfig
+from dsbs_jax.data.dataset_spec import DatasetSpec
+from dsbs_jax.data.methods import METHODS
+from dsbs_jax.data.mixtures import EQUAL_RATES, Part, Rates
 from dsbs_jax.data.records import Record
-from dsbs_jax.data.sources import RecordSource
-from dsbs_jax.errors import UserError
-from dsbs_jax.task_ids import LABEL, RATIONALE
+from dsbs_jax.data.sources import DataFiles, SourceFactory
+from dsbs_jax.data.splits import ALL_ROWS, Subsample
+from dsbs_jax.data.tasks import infos_of, split_answer  # noqa: F401
+from dsbs_jax.data.vocabulary import SENTINELS
 
-PREDICT_PREFIX = "predict: "
-EXPLAIN_PREFIX = "explain: "
-OWN_TEACHER = "teacher"
-# SeqIO's default of 1,000 would leave the order of most datasets as it was.
-SHUFFLE_BUFFER = 20_000
-
-MetricFn = Callable[[Sequence, Sequence], Mapping[str, float]]
-
-# Method: label task and rationale task as targets, "{t}" the teacher with its "_".
-METHODS: dict[str, tuple[str, ...]] = {
-    "finetune": ("label",),
-    "distill": ("{t}label",),
-    "step_by_step": ("predict", "{t}rationale"),
-    "step_by_step_unlabeled": ("{t}predict", "{t}rationale"),
-    "single_task": ("{t}rationale_then_label",),
-    "single_task_unlabeled": ("{t}rationale_then_teacher_label",),
-}
+# The values and the mixture's name of the last registered_mixture, by dataset.
+_registered: dict[str, tuple[DataConfig, seqio.Vocabulary, str]] = {}
 
 
-@dataclasses.dataclass(frozen=True)
-class TaskInfo:
-    """What a registered task is made of.
+def register(
+    spec: DatasetSpec,
+    source: SourceFactory | DataFiles | None = None,
+    *,
+    vocabulary: seqio.Vocabulary | None = None,
+    subsample: Subsample = ALL_ROWS,
+    rates: Rates = EQUAL_RATES,
+) -> None:
+    """Registers a dataset: its spec, its source, and all its tasks and mixtures.
 
-    Attributes:
-        dataset: The dataset's name.
-        teacher: The teacher whose fields it reads, or None.
-        prefix: Stands before the input.
-        label: Field of the label, or None.
-        rationale: Field of the rationale, or None.
-        metric: Scores predictions; the rationale task has it too, though no metric.
+    Args:
+        spec: The dataset's spec.
+        source: A user's files, or what makes the dataset's source; None for a dataset
+            with parts, which are registered before it.
+        vocabulary: Encodes inputs and targets; None is the published T5 vocabulary,
+            which is read when it is first used.
+        subsample: The part of the training rows to use.
+        rates: Mixing rates of label and rationale tasks.
     """
+    dataset_spec.register(spec)
+    if isinstance(source, str | Mapping):
+        source = sources.from_files(spec.name, source, spec.teachers[0])
+    if source is not None:
+        sources.register(spec.name, source)
+    parts = [
+        (dataset_spec.get(name), sources.factory_of(name))
+        for name in spec.parts or (spec.name,)
+    ]
+    _add(spec, parts, vocabulary or _t5_vocabulary(), subsample, rates)
+    _registered.pop(spec.name, None)
 
-    dataset: str
-    teacher: str | None
-    prefix: str
-    label: str | None
-    rationale: str | None
-    metric: MetricFn
 
-    @property
-    def task_id(self) -> int:
-        """The task that its target tokens count to."""
-        return RATIONALE if self.label is None else LABEL
+def registered_mixture(config: DataConfig, vocabulary: seqio.Vocabulary) -> str:
+    """Registers the tasks and mixtures of some settings, for T5X's gin files.
+
+    Gin calls this for each use of the name. Equal values are registered once.
+
+    Args:
+        config: Which examples to use.
+        vocabulary: Encodes inputs and targets.
+
+    Returns:
+        `MIXTURE_OR_TASK_NAME`, or the name of the method's mixture.
+
+    Raises:
+        UserError: As `mixtures.build`.
+    """
+    known = _registered.get(config.dataset)
+    if known and known[:2] == (config, vocabulary):
+        return known[2]
+    spec, parts = mixtures.find(config)
+    data = mixtures.assemble(config, spec, parts, vocabulary)
+    rates = Rates(config.label_rate, config.rationale_rate)
+    _add(spec, parts, vocabulary, config.subsample, rates)
+    _replace(seqio.TaskRegistry, data.test_task)
+    _registered[config.dataset] = config, vocabulary, data.mixture.name
+    return data.mixture.name
 
 
-TASKS: dict[str, TaskInfo] = {}
-# Users' datasets that gin has registered.
-_FILES: dict[str, str | dict[str, str]] = {}
+def registered_test_task(config: DataConfig, vocabulary: seqio.Vocabulary) -> str:
+    """Registers as `registered_mixture` does and returns the test task's name."""
+    registered_mixture(config, vocabulary)
+    return methods.test_task_name(mixtures.tested_dataset(config), config.method)
+
+
+def _add(
+    spec: DatasetSpec,
+    parts: Iterable[Part],
+    vocabulary: seqio.Vocabulary,
+    subsample: Subsample,
+    rates: Rates,
+) -> None:
+    tasks = mixtures.make_tasks(parts, subsample, vocabulary)
+    for task in tasks.values():
+        _replace(seqio.TaskRegistry, task)
+    for teacher in spec.teachers:
+        for method in METHODS:
+            if spec.parts and method not in methods.WITHOUT_HUMAN_LABELS:
+                continue
+            mixture = mixtures.make_mixture(spec, method, teacher, tasks, rates)
+            _replace(seqio.MixtureRegistry, mixture)
+
+
+def _replace(
+    registry: type[seqio.DatasetProviderRegistry], provider: mixtures.Provider
+) -> None:
+    registry.remove(provider.name)
+    registry.add_provider(provider.name, provider)
+
+
+def _t5_vocabulary() -> seqio.SentencePieceVocabulary:
+    # SeqIO reads the model when it is first used. `vocabulary.load` would read it now,
+    # from a bucket.
+    return seqio.SentencePieceVocabulary(T5_VOCABULARY, extra_ids=SENTINELS)
+
+
+# The rest is kept until the engines read `DataConfig`.
+test_task_name = methods.test_task_name
+
+
+class _Tasks(Mapping[str, methods.TaskInfo]):
+    def __getitem__(self, name: str) -> methods.TaskInfo:
+        if name not in seqio.TaskRegistry.names():
+            raise KeyError(name)
+        (info,) = infos_of(seqio.TaskRegistry.get(name))
+        return info
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(seqio.TaskRegistry.names())
+
+    def __len__(self) -> int:
+        return len(seqio.TaskRegistry.names())
+
+
+TASKS = _Tasks()
 
 
 @gin.configurable
 def mixing_rates(label: float = 1.0, rationale: float = 1.0) -> tuple[float, float]:
-    """Examples of the label task and of the rationale task, relative to each other.
-
-    Raises:
-        UserError: A rate is negative, or both are 0.
-    """
-    if min(label, rationale) < 0 or max(label, rationale) == 0:
-        raise UserError(
-            f"mixing_rates are label {label} and rationale {rationale}, expected "
-            "numbers >= 0, one of them > 0"
-        )
+    """The rates that gin sets."""
     return label, rationale
-
-
-def _rate(task: seqio.Task, *, by_size: bool) -> float:
-    rate = mixing_rates()[TASKS[task.name].task_id - 1]
-    return rate * task.num_input_examples("train") if by_size else rate
-
-
-def split_answer(text: str) -> tuple[str, str]:
-    """Parts a single-task output into rationale and label, by its last marker."""
-    rationale, _, label = text.rpartition(ANSWER_MARKER.strip())
-    return rationale.strip(), label.strip()
-
-
-def _keep_label(text: str, *, single_task: bool, **_: object) -> str:
-    return split_answer(text)[1] if single_task else text.strip()
-
-
-def _add_task(
-    name: str, info: TaskInfo, source: seqio.DataSource, shuffle_buffer: int
-) -> None:
-    TASKS[name] = info
-    seqio.TaskRegistry.add(
-        name,
-        source=source,
-        preprocessors=[
-            functools.partial(
-                preprocessors.text_to_text,
-                prefix=info.prefix,
-                label=info.label,
-                rationale=info.rationale,
-            ),
-            preprocessors.tokenize,
-            seqio.CacheDatasetPlaceholder(),
-            seqio.preprocessors.append_eos_after_trim,
-            functools.partial(preprocessors.add_task_ids, task_id=info.task_id),
-        ],
-        output_features=OUTPUT_FEATURES,
-        postprocess_fn=functools.partial(
-            _keep_label, single_task=bool(info.label and info.rationale)
-        ),
-        metric_fns=[] if info.label is None else [info.metric],
-        shuffle_buffer_size=shuffle_buffer,
-    )
-
-
-def register(
-    dataset: str,
-    source: seqio.DataSource,
-    teachers: Sequence[str] = (OWN_TEACHER,),
-    metric: MetricFn = metrics.exact_match,
-    shuffle_buffer: int = SHUFFLE_BUFFER,
-) -> None:
-    """Registers every task and mixture of a dataset.
-
-    Args:
-        dataset: Its name, the first part of the names above.
-        source: Yields rows as `dsbs_jax.data.preprocessors` describes them.
-        teachers: Whose labels and rationales the rows hold.
-        metric: Scores label predictions.
-        shuffle_buffer: In examples; the training split's size where memory allows.
-
-    Raises:
-        UserError: The dataset is registered already.
-    """
-    if f"{dataset}_label" in TASKS:
-        raise UserError(f"dataset {dataset!r} is registered already")
-    info = functools.partial(TaskInfo, dataset, metric=metric)
-    bare = {"prefix": ""}
-    tasks = {
-        "label": info(None, label="label", rationale=None, **bare),
-        "predict": info(None, PREDICT_PREFIX, label="label", rationale=None),
-    }
-    for t in teachers:
-        label, why = f"{t}_label", f"{t}_rationale"
-        tasks |= {
-            f"{t}_label": info(t, label=label, rationale=None, **bare),
-            f"{t}_predict": info(t, PREDICT_PREFIX, label=label, rationale=None),
-            f"{t}_rationale": info(t, EXPLAIN_PREFIX, label=None, rationale=why),
-            f"{t}_rationale_then_label": info(t, "", "label", why),
-            f"{t}_rationale_then_teacher_label": info(t, "", label, why),
-        }
-    for target, task in tasks.items():
-        _add_task(f"{dataset}_{target}", task, source, shuffle_buffer)
-    for teacher in teachers:
-        for method in METHODS:
-            add_mixture(dataset, method, teacher)
-
-
-def add_mixture(
-    dataset: str, method: str, teacher: str, also: Sequence[str] = ()
-) -> None:
-    """Registers one mixture of registered tasks.
-
-    Args:
-        dataset: Its name; with `also`, the tasks of those datasets join in, each in
-            proportion to its size, and the mixture is named `<dataset>_<also>_…`.
-        method: A key of `METHODS`.
-        teacher: A teacher of the datasets.
-        also: Names of further datasets.
-    """
-    name = mixture_name("_".join([dataset, *also]), method, teacher)
-    if name in seqio.MixtureRegistry.names():
-        return
-    seqio.MixtureRegistry.add(
-        name,
-        [
-            (
-                f"{part}_{target.format(t=f'{teacher}_')}",
-                functools.partial(_rate, by_size=bool(also)),
-            )
-            for part in [dataset, *also]
-            for target in METHODS[method]
-        ],
-    )
-
-
-def mixture_name(
-    dataset: str,
-    method: str,
-    teacher: str = OWN_TEACHER,
-    files: str | Mapping[str, str] | None = None,
-) -> str:
-    """The mixture of a dataset and a method; registers a user's dataset on the way.
-
-    Args:
-        dataset: A registered dataset's name, or with `files` a new one.
-        method: A key of `METHODS`.
-        teacher: "palm", "gpt_neox", or the default for one's own data.
-        files: A JSONL file, or one for each split, of one's own data.
-
-    Raises:
-        UserError: The method is unknown, or the dataset's name stands for other files.
-    """
-    if method not in METHODS:
-        raise UserError(f"METHOD is {method!r}, expected one of {', '.join(METHODS)}")
-    if files is not None:
-        _register_files(dataset, files)
-    uses_teacher = any("{t}" in target for target in METHODS[method])
-    return "_".join([dataset, *([teacher] if uses_teacher else []), method])
-
-
-def _register_files(dataset: str, files: str | Mapping[str, str]) -> None:
-    files = files if isinstance(files, str) else dict(files)
-    if f"{dataset}_label" not in TASKS:
-        register_jsonl(dataset, files)
-        _FILES[dataset] = files
-    elif _FILES.get(dataset) != files:
-        # SeqIO's registry cannot forget a task.
-        raise UserError(
-            f"DATASET {dataset!r} is registered with other files; give these another "
-            "name"
-        )
-
-
-def test_task_name(dataset: str, method: str) -> str:
-    """The task that scores a method's student against human labels.
-
-    For example "cqa_label" for finetune, "cqa_predict" for step_by_step.
-    """
-    if method.startswith("step_by_step"):
-        return f"{dataset}_predict"
-    return f"{dataset}_label"
 
 
 @gin.configurable
 def configured_mixture(name: str = gin.REQUIRED) -> str:
-    """The mixture that the gin files name, registered by looking it up."""
+    """The mixture that the gin files name."""
     return name
 
 
+def mixture_name(
+    dataset: str,
+    method: methods.Method,
+    teacher: str | None = None,
+    files: DataFiles | None = None,
+) -> str:
+    """Registers the mixture of gin's settings and returns its name."""
+    label, rationale = mixing_rates()
+    fraction, seed = sources.subsample()
+    config = DataConfig(
+        dataset=dataset,
+        method=method,
+        teacher=teacher,
+        data_files=files,
+        label_rate=label,
+        rationale_rate=rationale,
+        subsample_fraction=fraction,
+        subsample_seed=seed,
+    )
+    return registered_mixture(config, features.VOCABULARY)
+
+
 def teachers(dataset: str) -> list[str]:
-    """The teachers that a dataset is registered with."""
-    return sorted({t.teacher for t in TASKS.values() if t.dataset == dataset} - {None})
+    """The teachers of a dataset."""
+    return sorted(
+        {t.teacher for n, t in TASKS.items() if t.dataset == dataset and t.teacher}
+    )
 
 
-def subtasks(mixture_or_task_name: str) -> list[TaskInfo]:
-    """What the tasks of a registered mixture, or one task, are made of."""
-    provider = seqio.get_mixture_or_task(mixture_or_task_name)
-    return [TASKS[task.name] for task in seqio.get_subtasks(provider)]
+def subtasks(mixture_or_task_name: str) -> list[methods.TaskInfo]:
+    """What the tasks of a registered mixture, or one task, read and predict."""
+    return infos_of(seqio.get_mixture_or_task(mixture_or_task_name))
 
 
-def register_jsonl(dataset: str, files: str | Mapping[str, str]) -> None:
-    """Registers a user's own dataset: see `dsbs_jax.data.jsonl` for the format.
-
-    Args:
-        dataset: The name to give it.
-        files: One JSONL file, which is split 80/10/10, or one for each split.
-    """
-    if isinstance(files, Mapping):
-        files = dict(files)
-    records = jsonl.read_dataset(files)
-    borrowed = sum(record.label is None for record in records["train"])
-    if borrowed:
-        print(
-            f"{dataset}: {borrowed:,} of {len(records['train']):,} training rows have "
-            "no human label and use the teacher's"
-        )
-    register_records(dataset, records)
+def register_jsonl(dataset: str, files: DataFiles) -> None:
+    """Registers a user's files."""
+    register(dataset_spec.user_dataset(dataset), files, vocabulary=features.VOCABULARY)
 
 
 def register_records(dataset: str, records: Mapping[str, Sequence[Record]]) -> None:
-    """Registers records held in memory under the teacher's name "teacher"."""
-    register(
-        dataset,
-        RecordSource(records, OWN_TEACHER),
-        shuffle_buffer=max(1, min(SHUFFLE_BUFFER, len(records["train"]))),
-    )
+    """Registers records in memory."""
+    source = functools.partial(sources.RecordSource, records, "teacher")
+    spec = dataset_spec.user_dataset(dataset)
+    register(spec, source, vocabulary=features.VOCABULARY)

@@ -1,83 +1,103 @@
-"""SeqIO source of records held in memory, and the subsample of training rows."""
+"""SeqIO sources of records in memory, and where a dataset's source is found.
 
-from collections.abc import Mapping, Sequence
+A source is made anew for each set of settings, so it is described by a function: a
+`SourceFactory` takes the subsample of the training rows and returns the source.
+"""
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
 
 import gin
 import numpy as np
 import seqio
 import tensorflow as tf
 
-from dsbs_jax.data import splits
+from dsbs_jax.data import dataset_spec, jsonl, row_schema
 from dsbs_jax.data.records import Record
+from dsbs_jax.data.splits import ALL_ROWS, Subsample
 from dsbs_jax.errors import UserError
 
+# One JSONL file, or one file for each split.
+DataFiles = str | Mapping[str, str]
 
-@gin.configurable
-def subsample(fraction: float = 1.0, seed: int = 0) -> tuple[float, int]:
-    """The part of the training rows to use, and the seed that chooses it.
+
+SourceFactory = Callable[[Subsample], seqio.DataSource]
+_FACTORIES: dict[str, SourceFactory] = {}
+
+
+def register(dataset: str, make_source: SourceFactory) -> None:
+    """Adds the source of a dataset; a source of the same name is replaced."""
+    _FACTORIES[dataset] = make_source
+
+
+def import_dataset(dataset: str, module: str) -> None:
+    """Imports the module that registers a dataset, unless the dataset is registered.
 
     Raises:
-        UserError: `fraction` is not in (0, 1].
+        UserError: The module cannot be imported, or does not register the dataset.
     """
-    if not 0 < fraction <= 1:
-        raise UserError(f"subsample.fraction is {fraction}, expected 0 < fraction <= 1")
-    return fraction, seed
+    if _is_registered(dataset):
+        return
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(f"DATASET_MODULE is {module!r}: {error}") from error
+    if not _is_registered(dataset):
+        raise UserError(
+            f"DATASET is {dataset!r}, expected one of {', '.join(_FACTORIES)}; or give "
+            "your own rows as DATA_FILES, or a DATASET_MODULE that registers it"
+        )
 
 
-def rows(
-    records: Sequence[Record], teacher: str, borrow_labels: bool = False
-) -> dict[str, list]:
-    """The columns that the preprocessors expect, of records with one teacher.
+def _is_registered(dataset: str) -> bool:
+    spec = dataset_spec.find(dataset)
+    parts = spec and spec.parts or (dataset,)
+    return spec is not None and all(part in _FACTORIES for part in parts)
 
-    Args:
-        records: One a row.
-        teacher: Whose labels and rationales they hold.
-        borrow_labels: Whether a record without a human label has the teacher's instead.
-    """
-    columns: dict[str, list] = {
-        "id": [record.id for record in records],
-        "index": list(range(len(records))),
-        "input": [record.input for record in records],
-    }
-    values = {
-        "label": [
-            record.label or (record.teacher_label if borrow_labels else None)
-            for record in records
-        ],
-        f"{teacher}_label": [record.teacher_label for record in records],
-        f"{teacher}_rationale": [record.rationale for record in records],
-    }
-    for name, column in values.items():
-        columns[name] = [value or "" for value in column]
-        columns[f"has_{name}"] = [value is not None for value in column]
-    return columns
+
+def factory_of(dataset: str) -> SourceFactory:
+    """Returns the source factory of a registered dataset."""
+    return _FACTORIES[dataset]
 
 
 class RecordSource(seqio.DataSource):
-    """Records held in memory: a user's own data, or a generated set."""
+    """A source of records in memory: a user's data or a generated dataset.
 
-    def __init__(self, records: Mapping[str, Sequence[Record]], teacher: str) -> None:
+    Attributes:
+        has_human_labels: Whether any row has a human label. Otherwise scores are the
+            agreement with the teacher.
+        train_rows: Number of training rows before they are subsampled.
+    """
+
+    def __init__(
+        self,
+        records: Mapping[str, Sequence[Record]],
+        teacher: str,
+        subsample: Subsample = ALL_ROWS,
+    ) -> None:
         """Keeps the records.
 
         Args:
-            records: By split.
-            teacher: The name under which labels and rationales are found.
+            records: The records of each split.
+            teacher: Name of the teacher whose labels and rationales they hold.
+            subsample: The part of the training rows to use.
         """
-        self._records, self._teacher = dict(records), teacher
-        # Without any, scores are agreement with the teacher.
         self.has_human_labels = any(r.label for part in records.values() for r in part)
+        self.train_rows = 0
+        self._teacher = teacher
+        self._records = {split: list(part) for split, part in records.items()}
+        if "train" in records:
+            train = records["train"]
+            self._records["train"] = [train[i] for i in subsample.choose(len(train))]
+            self.train_rows = len(train)
         super().__init__(splits=tuple(records))
 
     @property
-    def supports_arbitrary_sharding(self) -> bool:  # noqa: D102
+    def supports_arbitrary_sharding(self) -> bool:
+        """SeqIO's property: False, because all records are one shard."""
         return False
-
-    def _rows(self, split: str) -> list[Record]:
-        held = list(self._records[split])
-        fraction, seed = subsample()
-        if split != "train" or fraction == 1:
-            return held
-        return [held[i] for i in splits.subsample(len(held), fraction, seed)]
 
     def get_dataset(
         self,
@@ -85,20 +105,53 @@ class RecordSource(seqio.DataSource):
         shuffle: bool = True,
         seed: int | None = None,
         shard_info: seqio.ShardInfo | None = None,
-        **_: object,
     ) -> tf.data.Dataset:
-        """Rows of a split, in their order: the task shuffles them all."""
-        # What people labelled is scored against people, wherever there is any of it.
+        """Returns the rows of a split in their order; the task shuffles them."""
+        del shuffle, seed
+        # Scores compare with human labels wherever there are any, so only training
+        # rows borrow the teacher's labels.
         borrow = split == "train" or not self.has_human_labels
-        columns = rows(self._rows(split), self._teacher, borrow)
-        columns["index"] = np.asarray(columns["index"], np.int64)
-        dataset = tf.data.Dataset.from_tensor_slices(columns)
+        columns = row_schema.record_columns(self._records[split], self._teacher, borrow)
+        arrays = {**columns, "index": np.asarray(columns["index"], np.int64)}
+        dataset = tf.data.Dataset.from_tensor_slices(arrays)
         if shard_info and shard_info.num_shards > 1:
             dataset = dataset.shard(shard_info.num_shards, shard_info.index)
         return dataset
 
-    def num_input_examples(self, split: str) -> int:  # noqa: D102
-        return len(self._rows(split))
+    def num_input_examples(self, split: str) -> int:
+        """Returns the number of rows of a split."""
+        return len(self._records[split])
 
-    def list_shards(self, split: str) -> Sequence[str]:  # noqa: D102
+    def list_shards(self, split: str) -> Sequence[str]:
+        """Returns SeqIO's list of shards, here the split itself."""
         return [split]
+
+
+def from_files(dataset: str, files: DataFiles, teacher: str) -> SourceFactory:
+    """Returns the source factory of a user's files; see `dsbs_jax.data.jsonl`.
+
+    Args:
+        dataset: Name of the dataset, for messages.
+        files: One JSONL file, which is split 80/10/10, or one file for each split.
+        teacher: Name of the teacher whose labels and rationales they hold.
+
+    Raises:
+        UserError: As `jsonl.read_dataset`.
+    """
+    records = jsonl.read_dataset(files)
+    train = records["train"]
+    without = sum(record.label is None for record in train)
+    if without:
+        print(
+            f"note: {dataset}: {without:,} of {len(train):,} training rows have no "
+            "human label and use the teacher's",
+            file=sys.stderr,
+        )
+    return functools.partial(RecordSource, records, teacher)
+
+
+# Kept until the engines read `DataConfig`.
+@gin.configurable
+def subsample(fraction: float = 1.0, seed: int = 0) -> tuple[float, int]:
+    """The part of the training rows that gin sets."""
+    return fraction, seed

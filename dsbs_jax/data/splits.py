@@ -1,12 +1,12 @@
-"""Which rows go where, index for index as Hugging Face datasets splits them.
+"""Row numbers of subsamples and validation sets, as in Hugging Face datasets.
 
-The paper's code carves validation sets and subsamples with
-`datasets.Dataset.train_test_split`; this follows its published behaviour: a permutation
-by `numpy.random.default_rng(seed)`, of which the first `ceil(test_size * n)` rows are
-the test side and the rest, in that order, the train side. All indices are row numbers
+The paper's code makes both with `datasets.Dataset.train_test_split`: a permutation by
+`numpy.random.default_rng(seed)`, whose first `ceil(test_size * n)` rows are the test
+side; the rest, in that order, are the train side. All functions return row numbers
 counted from 0, int64 arrays of shape [rows].
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -21,70 +21,89 @@ def _train_test_split(
     n: int, test_size: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns (train, test) row numbers of `n` rows."""
-    # The product is rounded in floating point before ceil, and that decides a row.
+    # The product is rounded in floating point before ceil, which can change the result
+    # by one row.
     n_test = math.ceil(test_size * n)
     order = np.random.default_rng(seed).permutation(n)
     return order[n_test:], order[:n_test]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Subsample:
+    """A part of the training rows.
+
+    Attributes:
+        fraction: Proportion of the rows to keep, above 0 and at most 1; 1 keeps all
+            rows in their order.
+        seed: Seed of the permutation; the paper uses the number of the run.
+
+    Raises:
+        UserError: The fraction is out of range, or the seed is negative.
+    """
+
+    fraction: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks both fields."""
+        if not 0.0 < self.fraction <= 1.0:
+            raise UserError(
+                f"SUBSAMPLE_FRACTION is {self.fraction}, expected a fraction above 0 "
+                "and at most 1"
+            )
+        if self.seed < 0:
+            raise UserError(f"SUBSAMPLE_SEED is {self.seed}, expected 0 or more")
+
+    def choose(self, n: int) -> np.ndarray:
+        """Returns the rows to keep of `n` rows, in the order of the permutation.
+
+        Raises:
+            UserError: No row is left.
+        """
+        if self.fraction == 1.0:
+            return np.arange(n)
+        kept, _ = _train_test_split(n, 1.0 - self.fraction, self.seed)
+        if not kept.size:
+            raise UserError(
+                f"SUBSAMPLE_FRACTION is {self.fraction}, which leaves none of {n} rows"
+            )
+        return kept
+
+
+ALL_ROWS = Subsample()
+
+
 def carve_validation(n: int) -> tuple[np.ndarray, np.ndarray]:
     """Splits `n` train rows into the paper's (train, validation) row numbers.
 
-    9,741 rows give 8,766 and 975.
+    9,741 rows -> 8,766 and 975 rows.
 
     Raises:
-        UserError: Fewer than two rows.
+        UserError: There are fewer than two rows.
     """
     if n < 2:
         raise UserError(f"{n} train rows cannot be split into train and validation")
     return _train_test_split(n, VALIDATION_SIZE, VALIDATION_SEED)
 
 
-def subsample(n: int, fraction: float, seed: int) -> np.ndarray:
-    """Picks a fraction of `n` rows.
-
-    Args:
-        n: Number of rows.
-        fraction: Share to keep, in (0, 1]; 1 keeps all rows in their order.
-        seed: Of the permutation; the paper uses the number of the run.
-
-    Returns:
-        Row numbers in the order of the permutation.
-
-    Raises:
-        UserError: The fraction is out of range or leaves no row, or the seed is
-            negative.
-    """
-    if not 0.0 < fraction <= 1.0:
-        raise UserError(f"the subsampling fraction is {fraction}, expected 0 < it <= 1")
-    if seed < 0:
-        raise UserError(f"the subsampling seed is {seed}, expected 0 or more")
-    if fraction == 1.0:
-        return np.arange(n)
-    kept, _ = _train_test_split(n, 1.0 - fraction, seed)
-    if not kept.size:
-        raise UserError(f"a fraction of {fraction} leaves none of {n} rows")
-    return kept
-
-
 def train_and_validation(
-    n: int, fraction: float, seed: int, carved: bool
+    n: int, subsample: Subsample, carved: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Subsamples a raw train split, then carves validation out of what is left.
+    """Subsamples a raw train split, then carves validation out of the remaining rows.
 
     Args:
-        n: Rows of the raw train split.
-        fraction: As in `subsample`.
-        seed: As in `subsample`.
-        carved: Whether validation is carved out of train; without, it is empty here.
+        n: Number of rows of the raw train split.
+        subsample: The part of the rows to use.
+        carved: Whether validation is carved out of train. Otherwise the validation
+            rows returned here are empty.
 
     Returns:
         (train, validation) row numbers in the raw train split.
 
     Raises:
-        UserError: As in `subsample` and `carve_validation`.
+        UserError: Too few rows are left.
     """
-    kept = subsample(n, fraction, seed)
+    kept = subsample.choose(n)
     if not carved:
         return kept, kept[:0]
     train, validation = carve_validation(len(kept))

@@ -15,13 +15,13 @@ from etils import epath
 from google.protobuf.message import DecodeError
 
 from dsbs_jax import files, hub
+from dsbs_jax.data.dataset_spec import EXPLAIN_PREFIX, PREDICT_PREFIX
 from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
 from dsbs_jax.errors import UserError
 
 HUB_FILE = "spiece.model"
 SENTINELS = 100
 ROWS_MULTIPLE = 128
-_PREFIXES = ("predict: ", "explain: ")
 
 
 def load(path_or_id: str, extra_ids: int = SENTINELS) -> seqio.SentencePieceVocabulary:
@@ -144,7 +144,7 @@ def _training_problem(vocab_size: int, message: str) -> str:
 def texts_of(records: Iterable[Record]) -> Iterator[str]:
     """Yields all that a student reads or writes for these records."""
     for record in records:
-        yield from _PREFIXES
+        yield from (PREDICT_PREFIX, EXPLAIN_PREFIX)
         yield record.input
         for text in (record.label, record.teacher_label, record.rationale):
             if text is not None:

@@ -5,8 +5,9 @@ import seqio
 import tensorflow as tf
 
 from dsbs_jax.data import splits
-from dsbs_jax.data.sources import subsample
+from dsbs_jax.data.splits import ALL_ROWS, Subsample
 from dsbs_jax.errors import UserError
+from dsbs_jax.released.specs import dataset_spec as released_spec
 
 
 class ReleasedSource(seqio.TfdsDataSource):
@@ -18,26 +19,25 @@ class ReleasedSource(seqio.TfdsDataSource):
 
     has_human_labels = True
 
-    def __init__(self, name: str, *, carved: bool, has_validation: bool = True) -> None:
+    def __init__(self, name: str, subsample: Subsample = ALL_ROWS) -> None:
         """Names the dataset; nothing is read before it is used.
 
         Args:
             name: A config of the TFDS builder, for example "cqa".
-            carved: Whether validation is a part of the raw training rows.
-            has_validation: False where only "train" is of use.
+            subsample: The part of the training rows to use.
         """
         # Registers the builder by its name.
         from dsbs_jax.released import tfds_builder
 
-        self._name, self._carved = name, carved
-        held = ("train", "validation", "test") if has_validation else ("train",)
+        spec = released_spec(name)
+        self._name, self._carved, self._subsample = name, spec.carved, subsample
         version = tfds_builder.Dsbs.VERSION
-        super().__init__(tfds_name=f"dsbs/{name}:{version}", splits=held)
+        required = [split for split in spec.splits if split not in spec.optional]
+        super().__init__(tfds_name=f"dsbs/{name}:{version}", splits=required)
 
     def _chosen(self, split: str) -> np.ndarray | None:
-        """Raw training rows of the split, or None where it is used as it stands."""
-        fraction, seed = subsample()
-        if fraction == 1 or split not in ("train", "validation"):
+        """Returns the raw training rows of a split, or None for all its rows."""
+        if self._subsample.fraction == 1 or split not in ("train", "validation"):
             return None
         if split == "validation" and not self._carved:
             return None
@@ -45,9 +45,9 @@ class ReleasedSource(seqio.TfdsDataSource):
         if self._carved:
             rows += super().num_input_examples("validation")
         train, validation = splits.train_and_validation(
-            rows, fraction, seed, self._carved
+            rows, self._subsample, self._carved
         )
-        return np.asarray(train if split == "train" else validation)
+        return train if split == "train" else validation
 
     def get_dataset(
         self, split: str = "train", *args: object, **kwargs: object

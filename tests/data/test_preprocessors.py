@@ -1,13 +1,15 @@
+"""Tests of the preprocessors."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsbs_jax.data import preprocessors, vocabulary
-from dsbs_jax.data.features import OUTPUT_FEATURES
+from dsbs_jax.data import preprocessors
 from dsbs_jax.data.records import Record
-from dsbs_jax.data.sources import rows
+from dsbs_jax.data.row_schema import record_columns
+from dsbs_jax.data.tasks import output_features
 
 RECORDS = [
     Record("a", "2 + 2", "4", "4", "two and two"),
@@ -19,12 +21,12 @@ RECORDS = [
 
 @pytest.fixture
 def dataset():
-    return tf.data.Dataset.from_tensor_slices(rows(RECORDS, "sage"))
+    return tf.data.Dataset.from_tensor_slices(record_columns(RECORDS, "sage"))
 
 
 @pytest.fixture(scope="module")
-def loaded(tiny_vocabulary):
-    return vocabulary.load(str(tiny_vocabulary))
+def loaded(loaded_vocabulary):
+    return loaded_vocabulary
 
 
 def texts(dataset, **arguments):
@@ -54,7 +56,7 @@ def texts(dataset, **arguments):
         ),
     ],
 )
-def test_rows_that_lack_a_field_are_left_out(dataset, arguments, expected):
+def test_rows_without_a_needed_field_are_skipped(dataset, arguments, expected):
     made = texts(dataset, prefix="predict: ", **arguments)
     assert {row["id"]: row["targets"] for row in made} == expected
     inputs = {record.id: f"predict: {record.input}" for record in RECORDS}
@@ -62,22 +64,22 @@ def test_rows_that_lack_a_field_are_left_out(dataset, arguments, expected):
     assert all(set(row) == {"id", "inputs", "targets"} for row in made)
 
 
-def test_segments_are_parted_by_the_end_of_sequence(loaded):
-    found = preprocessors.encode_segments(
+def test_segments_are_separated_by_the_end_of_sequence(loaded):
+    ids = preprocessors.encode_segments(
         tf.constant("explain: 4 red.</s>more are blue"), loaded
     ).numpy()
     first = loaded.encode("explain: 4 red.")
     second = loaded.encode("more are blue")
-    assert found.dtype == np.int32
-    assert found.tolist() == [*first, 1, *second]
-    # What SentencePiece itself makes of the separator is something else.
-    assert found.tolist() != loaded.encode("explain: 4 red.</s>more are blue")
+    assert ids.dtype == np.int32
+    assert ids.tolist() == [*first, 1, *second]
+    # SentencePiece itself splits the separator into pieces.
+    assert ids.tolist() != loaded.encode("explain: 4 red.</s>more are blue")
 
 
-def test_text_without_a_separator_is_encoded_as_it_stands(loaded):
+def test_text_without_a_separator_is_encoded_unchanged(loaded):
     text = "Jar 3: 4 red, 8 white marbles."
-    found = preprocessors.encode_segments(tf.constant(text), loaded)
-    assert found.numpy().tolist() == loaded.encode(text)
+    ids = preprocessors.encode_segments(tf.constant(text), loaded)
+    assert ids.numpy().tolist() == loaded.encode(text)
 
 
 @settings(max_examples=25, deadline=None)
@@ -87,18 +89,17 @@ def test_text_without_a_separator_is_encoded_as_it_stands(loaded):
     )
 )
 def test_every_separator_becomes_one_end_of_sequence(loaded, segments):
-    found = preprocessors.encode_segments(tf.constant("</s>".join(segments)), loaded)
+    ids = preprocessors.encode_segments(tf.constant("</s>".join(segments)), loaded)
     expected = []
     for segment in segments:
         expected += [*loaded.encode(segment), 1]
-    assert found.numpy().tolist() == expected[:-1]
+    assert ids.numpy().tolist() == expected[:-1]
 
 
-def test_tokenize_keeps_the_texts(dataset, loaded, configure_tiny):
-    configure_tiny(MODEL_DIR="x")
+def test_tokenize_keeps_the_texts(dataset, loaded):
     made = preprocessors.text_to_text(dataset, prefix="predict: ", label="label")
-    rows = list(preprocessors.tokenize(made, OUTPUT_FEATURES).as_numpy_iterator())
-    first = rows[0]
+    tokenized = preprocessors.tokenize(made, output_features(loaded))
+    first = next(tokenized.as_numpy_iterator())
     assert first["id"] == b"a"
     assert first["inputs"].tolist() == loaded.encode("predict: 2 + 2")
     assert first["targets"].tolist() == loaded.encode("4")

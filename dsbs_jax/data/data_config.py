@@ -1,0 +1,99 @@
+"""Settings of the training data."""
+
+import dataclasses
+import math
+from typing import Annotated
+
+from msgspec import Meta
+
+from dsbs_jax.data.dataset_spec import check_lengths
+from dsbs_jax.data.methods import Method
+from dsbs_jax.data.splits import Subsample
+from dsbs_jax.errors import UserError
+from dsbs_jax.settings import NonNegativeFloat, NonNegativeInt, Settings, Text, setting
+
+# The vocabulary of all T5 and T5 v1.1 checkpoints.
+T5_VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
+# Registers the paper's datasets.
+DATASET_MODULE = "dsbs_jax.tasks.all_datasets"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig(Settings):
+    """Which examples a student is trained and scored on.
+
+    Raises:
+        UserError: A value is wrong, or TASK_FEATURE_LENGTHS does not fit together.
+    """
+
+    dataset: Text = setting(help="Name of the dataset; any name with DATA_FILES.")
+    method: Method = setting(help="The training method: its tasks and labels.")
+    teacher: Text | None = setting(
+        None,
+        help="Whose labels and rationales to use; None is the dataset's first teacher.",
+    )
+    data_files: Text | dict[str, Text] | None = setting(
+        None,
+        help="Your own rows: one JSONL file, which is split 80/10/10, or a dictionary "
+        "with a file for train and optionally validation and test.",
+    )
+    dataset_module: Text = setting(
+        DATASET_MODULE,
+        help="Python module that registers the dataset, without DATA_FILES.",
+    )
+    test_dataset: Text | None = setting(
+        None, help="Dataset whose test split is scored; None is DATASET."
+    )
+    mixture_or_task_name: Text | None = setting(
+        None,
+        help="A task or mixture of the dataset or of SeqIO's registry; None is the "
+        "mixture of DATASET, TEACHER and METHOD.",
+    )
+    task_feature_lengths: dict[str, int] | None = setting(
+        None,
+        help="Tokens of inputs, targets and task_ids (the same as targets), end tokens "
+        "included; None takes the dataset's.",
+    )
+    vocabulary_path: Text = setting(
+        T5_VOCABULARY,
+        help="SentencePiece model: a path, a gs:// address, or 'hub:' and the id of a "
+        "Hugging Face repository.",
+    )
+    label_rate: NonNegativeFloat = setting(
+        1.0, help="Examples of label tasks in a batch, relative to RATIONALE_RATE."
+    )
+    rationale_rate: NonNegativeFloat = setting(
+        1.0, help="Examples of rationale tasks in a batch, relative to LABEL_RATE."
+    )
+    subsample_fraction: Annotated[float, Meta(gt=0, le=1)] = setting(
+        1.0, help="Proportion of the training rows to use."
+    )
+    subsample_seed: NonNegativeInt = setting(
+        0, help="Seed of the choice of these training rows."
+    )
+
+    def __post_init__(self) -> None:
+        """Checks every value, and those that depend on each other."""
+        super().__post_init__()
+        check_rates(self.label_rate, self.rationale_rate)
+        if self.task_feature_lengths is not None:
+            check_lengths(self.task_feature_lengths)
+
+    @property
+    def subsample(self) -> Subsample:
+        """The part of the training rows to use."""
+        return Subsample(self.subsample_fraction, self.subsample_seed)
+
+
+def check_rates(label_rate: float, rationale_rate: float) -> None:
+    """Checks mixing rates.
+
+    Raises:
+        UserError: A rate is negative or not finite, or both are 0.
+    """
+    rates = label_rate, rationale_rate
+    if min(rates) < 0 or max(rates) == 0 or not all(map(math.isfinite, rates)):
+        raise UserError(
+            f"LABEL_RATE is {label_rate} and RATIONALE_RATE is {rationale_rate}, "
+            "expected numbers >= 0, one of them > 0"
+        )

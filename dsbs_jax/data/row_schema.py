@@ -1,0 +1,90 @@
+"""The flat row in which records reach TFDS and SeqIO.
+
+TensorFlow has no None, so a missing text is "" with its flag `has_<field>` False:
+
+    Record("a", "2 + 2", "4", "5", None) with the teacher "palm" ->
+    {"id": "a", "index": 0, "input": "2 + 2",
+     "label": "4", "has_label": True,
+     "palm_label": "5", "has_palm_label": True,
+     "palm_rationale": "", "has_palm_rationale": False}
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dsbs_jax.data.records import Record
+
+LABEL = "label"
+
+
+def label_field(teacher: str) -> str:
+    """Returns the field of a teacher's labels: "palm" -> "palm_label"."""
+    return f"{teacher}_label"
+
+
+def rationale_field(teacher: str) -> str:
+    """Returns the field of a teacher's rationales: "palm" -> "palm_rationale"."""
+    return f"{teacher}_rationale"
+
+
+def flag_of(field: str) -> str:
+    """Returns the flag that tells whether a row has a field."""
+    return f"has_{field}"
+
+
+def field_types(teachers: Sequence[str]) -> dict[str, type]:
+    """Returns the type of each field of a row with these teachers' fields.
+
+    All fields are scalars: str, np.int64 (`index`, the row number in the raw split,
+    from 0) or np.bool_ (the flags).
+    """
+    types: dict[str, type] = {"id": str, "index": np.int64, "input": str}
+    optional = [LABEL]
+    for teacher in teachers:
+        optional += [label_field(teacher), rationale_field(teacher)]
+    for name in optional:
+        types |= {name: str, flag_of(name): np.bool_}
+    return types
+
+
+def make_row(
+    index: int, record: Record, by_teacher: Mapping[str, Record | None]
+) -> dict[str, Any]:
+    """Flattens one example to the fields of `field_types(by_teacher)`.
+
+    Args:
+        index: Row number in the raw split, from 0.
+        record: Gives id, input and human label.
+        by_teacher: For each teacher the record that holds its label and rationale, or
+            None where the teacher has no completion.
+    """
+    texts = {LABEL: record.label}
+    for teacher, labelled in by_teacher.items():
+        texts[label_field(teacher)] = labelled.teacher_label if labelled else None
+        texts[rationale_field(teacher)] = labelled.rationale if labelled else None
+    row: dict[str, Any] = {"id": record.id, "index": index, "input": record.input}
+    for name, text in texts.items():
+        row |= {name: text or "", flag_of(name): text is not None}
+    return row
+
+
+def record_columns(
+    records: Sequence[Record], teacher: str, borrow_labels: bool = False
+) -> dict[str, list[Any]]:
+    """Turns the records of one teacher into columns, one for each field of a row.
+
+    Args:
+        records: One record for each row.
+        teacher: Name of the teacher whose labels and rationales they hold.
+        borrow_labels: Whether a record without a human label gets the teacher's label
+            in its place.
+    """
+    rows = []
+    for index, record in enumerate(records):
+        if borrow_labels and record.label is None:
+            record = dataclasses.replace(record, label=record.teacher_label)
+        rows.append(make_row(index, record, {teacher: record}))
+    return {name: [row[name] for row in rows] for name in field_types([teacher])}

@@ -1,0 +1,100 @@
+"""The SeqIO tasks of a dataset, made from `methods.TaskInfo`."""
+
+import functools
+
+import seqio
+
+from dsbs_jax.data import preprocessors
+from dsbs_jax.data.methods import TaskInfo
+from dsbs_jax.data.preprocessors import ANSWER_MARKER
+from dsbs_jax.data.sources import RecordSource
+
+
+def output_features(vocabulary: seqio.Vocabulary) -> dict[str, seqio.Feature]:
+    """Returns the features of every task.
+
+    `task_ids` tells for each target token which task it belongs to. SeqIO's checks ask
+    for a vocabulary; the ids pass through it unchanged.
+    """
+    return {
+        "inputs": seqio.Feature(vocabulary=vocabulary, add_eos=True),
+        "targets": seqio.Feature(vocabulary=vocabulary, add_eos=True),
+        "task_ids": seqio.Feature(
+            vocabulary=seqio.PassThroughVocabulary(size=3), add_eos=False
+        ),
+    }
+
+
+class StudentTask(seqio.Task):
+    """A SeqIO task that keeps its `TaskInfo` as `info`."""
+
+    def __init__(
+        self,
+        info: TaskInfo,
+        source: seqio.DataSource,
+        vocabulary: seqio.Vocabulary,
+    ) -> None:
+        """Makes the task; nothing is read.
+
+        Args:
+            info: What the task reads and predicts.
+            source: Yields rows with the fields of `row_schema`.
+            vocabulary: Encodes inputs and targets.
+        """
+        self.info = info
+        super().__init__(
+            name=info.name,
+            source=source,
+            preprocessors=[
+                functools.partial(
+                    preprocessors.text_to_text,
+                    prefix=info.prefix,
+                    label=info.label,
+                    rationale=info.rationale,
+                ),
+                preprocessors.tokenize,
+                seqio.CacheDatasetPlaceholder(),
+                seqio.preprocessors.append_eos_after_trim,
+                functools.partial(preprocessors.add_task_ids, task_id=info.task_id),
+            ],
+            output_features=output_features(vocabulary),
+            postprocess_fn=functools.partial(_keep_label, single_task=info.single_task),
+            metric_fns=[] if info.label is None else [info.metric],
+            shuffle_buffer_size=_shuffle_buffer(info, source),
+        )
+
+
+def _shuffle_buffer(info: TaskInfo, source: seqio.DataSource) -> int:
+    buffer = info.spec.shuffle_buffer
+    if isinstance(source, RecordSource):
+        return max(1, min(buffer, source.train_rows))
+    return buffer
+
+
+def infos_of(provider: seqio.Task | seqio.Mixture) -> list[TaskInfo]:
+    """Returns what the tasks of a mixture, or one task, read and predict.
+
+    Raises:
+        TypeError: A task was not made by this project.
+    """
+    infos = []
+    for task in seqio.get_subtasks(provider):
+        if not isinstance(task, StudentTask):
+            raise TypeError(
+                f"task {task.name!r} is a {type(task).__name__}, expected a StudentTask"
+            )
+        infos.append(task.info)
+    return infos
+
+
+def split_answer(text: str) -> tuple[str, str]:
+    """Splits a single-task output into rationale and label, at its last marker.
+
+    "4 are more So the answer is red" -> ("4 are more", "red")
+    """
+    rationale, _, label = text.rpartition(ANSWER_MARKER.strip())
+    return rationale.strip(), label.strip()
+
+
+def _keep_label(text: str, *, single_task: bool, **_: object) -> str:
+    return split_answer(text)[1] if single_task else text.strip()

@@ -1,0 +1,148 @@
+"""Tests of the SeqIO tasks."""
+
+import numpy as np
+import pytest
+
+from dsbs_jax.data import dataset_spec, methods, tasks
+from dsbs_jax.data.records import Record
+from dsbs_jax.data.sources import RecordSource
+from dsbs_jax.data.tasks import StudentTask, split_answer
+from dsbs_jax.task_ids import LABEL, RATIONALE
+
+LENGTHS = {"inputs": 64, "targets": 64, "task_ids": 64}
+RECORDS = {
+    "train": [
+        Record("a", "4 red, 2 blue</s>red wins", "red", "red", "4 are more"),
+        Record("b", "1 red, 2 blue</s>red wins", "blue", "red", "1 is more"),
+        Record("c", "1 red, 9 blue</s>red wins", None, "blue", "9 are more"),
+        Record("d", "5 red, 9 blue</s>red wins", "blue"),
+    ],
+    "validation": [Record("e", "7 red, 2 blue", "red", "red", "7 are more")],
+}
+SPEC = dataset_spec.user_dataset("jars", teachers=("sage",))
+
+
+@pytest.fixture(scope="module")
+def jars(loaded_vocabulary):
+    """The tasks of a dataset whose teacher has no completion for one row."""
+    source = RecordSource(RECORDS, "sage")
+    infos = methods.task_infos(SPEC)
+    return {info.name: StudentTask(info, source, loaded_vocabulary) for info in infos}
+
+
+def targets(task, split="train"):
+    dataset = task.get_dataset(LENGTHS, split, shuffle=False)
+    return {
+        row["id"].decode(): row["targets_pretokenized"].decode()
+        for row in dataset.as_numpy_iterator()
+    }
+
+
+@pytest.mark.parametrize(
+    ("target", "prefix", "expected"),
+    [
+        # "c" has no human label. In training, the teacher's label replaces it.
+        ("label", "", {"a": "red", "b": "blue", "c": "blue", "d": "blue"}),
+        (
+            "predict",
+            "predict: ",
+            {"a": "red", "b": "blue", "c": "blue", "d": "blue"},
+        ),
+        ("sage_label", "", {"a": "red", "b": "red", "c": "blue"}),
+        ("sage_predict", "predict: ", {"a": "red", "b": "red", "c": "blue"}),
+        (
+            "sage_rationale",
+            "explain: ",
+            {"a": "4 are more", "b": "1 is more", "c": "9 are more"},
+        ),
+        (
+            "sage_rationale_then_label",
+            "",
+            {
+                "a": "4 are more So the answer is red",
+                "b": "1 is more So the answer is blue",
+                "c": "9 are more So the answer is blue",
+            },
+        ),
+        (
+            "sage_rationale_then_teacher_label",
+            "",
+            {
+                "a": "4 are more So the answer is red",
+                "b": "1 is more So the answer is red",
+                "c": "9 are more So the answer is blue",
+            },
+        ),
+    ],
+)
+def test_examples_of_each_task(jars, target, prefix, expected):
+    task = jars[f"jars_{target}"]
+    assert targets(task) == expected
+    row = next(task.get_dataset(LENGTHS, "train", shuffle=False).as_numpy_iterator())
+    assert row["inputs_pretokenized"].decode() == f"{prefix}4 red, 2 blue</s>red wins"
+    task_id = RATIONALE if target == "sage_rationale" else LABEL
+    assert row["task_ids"].tolist() == [task_id] * len(row["targets"])
+    # Rationales have no metric, so evaluation does not decode them.
+    assert bool(task.metric_fns) == (task_id == LABEL)
+
+
+def test_two_segments_are_separated_by_the_end_of_sequence(jars, loaded_vocabulary):
+    dataset = jars["jars_predict"].get_dataset(LENGTHS, "train", shuffle=False)
+    row = next(dataset.as_numpy_iterator())
+    encode = loaded_vocabulary.encode
+    premise = encode("predict: 4 red, 2 blue")
+    assert row["inputs"].tolist() == [*premise, 1, *encode("red wins"), 1]
+    assert row["targets"].tolist() == [*encode("red"), 1]
+
+
+def test_truncated_texts_keep_their_end_of_sequence(jars):
+    lengths = {"inputs": 5, "targets": 3, "task_ids": 3}
+    task = jars["jars_sage_rationale"]
+    for row in task.get_dataset(lengths, "train", shuffle=False).as_numpy_iterator():
+        assert len(row["inputs"]) == 5 and row["inputs"][-1] == 1
+        assert len(row["targets"]) == 3 and row["targets"][-1] == 1
+        assert row["task_ids"].tolist() == [RATIONALE] * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "rationale", "label"),
+    [
+        ("4 are more So the answer is red", "4 are more", "red"),
+        ("So the answer is red", "", "red"),
+        ("red", "", "red"),
+        ("a So the answer is b So the answer is c", "a So the answer is b", "c"),
+    ],
+)
+def test_single_task_output_is_split_at_its_last_marker(text, rationale, label):
+    assert split_answer(text) == (rationale, label)
+
+
+def test_single_task_is_scored_by_its_label(jars):
+    task = jars["jars_sage_rationale_then_label"]
+    assert task.postprocess_fn("4 are more So the answer is red") == "red"
+    assert jars["jars_label"].postprocess_fn(" red ") == "red"
+
+
+def test_order_of_examples_follows_the_seed(jars):
+    task = jars["jars_label"]
+
+    def order(seed):
+        dataset = task.get_dataset(LENGTHS, "train", shuffle=True, seed=seed)
+        return [row["id"] for row in dataset.repeat(3).as_numpy_iterator()]
+
+    assert order(0) == order(0)
+    assert any(order(0) != order(seed) for seed in range(1, 6))
+    assert np.unique(order(0)).size == 4
+
+
+def test_only_inputs_and_targets_get_an_end_of_sequence(loaded_vocabulary):
+    features = tasks.output_features(loaded_vocabulary)
+    ends = {name: feature.add_eos for name, feature in features.items()}
+    assert ends == {"inputs": True, "targets": True, "task_ids": False}
+
+
+def test_the_shuffle_buffer_is_at_most_the_training_rows(jars, loaded_vocabulary):
+    assert jars["jars_label"].shuffle_buffer_size == 4
+    source = RecordSource({"test": RECORDS["train"]}, "sage")
+    info = methods.task_infos(SPEC)[0]
+    assert StudentTask(info, source, loaded_vocabulary).shuffle_buffer_size == 1
