@@ -1,5 +1,6 @@
 """Fails on phrases that docs/style.md does not allow, and names a plain alternative."""
 
+import itertools
 import pathlib
 import re
 import subprocess
@@ -135,13 +136,21 @@ def is_checked(path):
     )
 
 
+def phrases(line, next_line=""):
+    """Yields the phrases that begin in a line; they may end in the next one."""
+    joined = f"{line} {next_line.lstrip(' #*')}"
+    for pattern, plain in COMPILED.items():
+        match = pattern.search(joined)
+        if match and match.start() < len(line):
+            yield match.group(), plain
+
+
 def problems(path):
     """Describes each phrase of a file that the style guide does not allow."""
-    for number, line in prose(path):
-        for pattern, plain in COMPILED.items():
-            match = pattern.search(line)
-            if match:
-                yield f"{path}:{number}: {match.group()!r}; write: {plain}"
+    lines = list(prose(path))
+    for (number, line), (_, next_line) in itertools.pairwise([*lines, (0, "")]):
+        for phrase, plain in phrases(line, next_line):
+            yield f"{path}:{number}: {phrase!r}; write: {plain}"
 
 
 def test_prose_is_plain_english():
@@ -164,4 +173,10 @@ def test_prose_is_plain_english():
     ],
 )
 def test_patterns_match_whole_words(line, matches):
-    assert any(pattern.search(line) for pattern in COMPILED) == matches
+    assert any(phrases(line)) == matches
+
+
+def test_phrases_are_found_across_lines():
+    assert list(phrases("# The run goes", "# on as before")) == [
+        ("goes on", "continues, resumes")
+    ]
