@@ -12,15 +12,11 @@ from typing import Annotated
 from msgspec import Meta
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.settings import (
-    NonNegativeFloat,
-    NonNegativeInt,
-    Settings,
-    Text,
-    setting,
-)
+from dsbs_jax.settings import NonNegativeFloat, NonNegativeInt, Settings, Text, setting
 
 _MILLION = 1e6
+_Amount = NonNegativeFloat | None
+_Count = NonNegativeInt | None
 
 
 @dataclasses.dataclass(slots=True)
@@ -47,26 +43,18 @@ class Spending:
 class BudgetConfig(Settings):
     """Prices, caps and how estimates count tokens.
 
-    A cap counts everything ever spent on an output folder.
+    A cap counts everything ever spent on an output folder. None is no cap.
     """
 
-    prompt_price: NonNegativeFloat | None = setting(
-        None, help="Price of a million prompt tokens, in any currency."
-    )
-    completion_price: NonNegativeFloat | None = setting(
+    prompt_price: _Amount = setting(None, help="Price of a million prompt tokens.")
+    completion_price: _Amount = setting(
         None, help="Price of a million completion tokens, in the same currency."
     )
-    max_cost: NonNegativeFloat | None = setting(
-        None,
-        help="Cap on the cost, in the prices' currency; None is no cap. Needs "
-        "PROMPT_PRICE and COMPLETION_PRICE.",
+    max_cost: _Amount = setting(None, help="Cap on the cost; needs both prices.")
+    max_total_tokens: _Count = setting(
+        None, help="Cap on prompt and completion tokens together."
     )
-    max_total_tokens: NonNegativeInt | None = setting(
-        None, help="Cap on prompt and completion tokens together; None is no cap."
-    )
-    max_requests: NonNegativeInt | None = setting(
-        None, help="Cap on requests, retries included; None is no cap."
-    )
+    max_requests: _Count = setting(None, help="Cap on requests, retries included.")
     chars_per_token: Annotated[float, Meta(ge=0.5, le=20)] = setting(
         4.0, help="Characters per token, for estimates without a tokenizer."
     )
@@ -75,12 +63,11 @@ class BudgetConfig(Settings):
     )
 
     def __post_init__(self) -> None:
-        """Checks that a cap on the cost comes with prices."""
+        """Checks that MAX_COST has prices."""
         super().__post_init__()
         if self.max_cost is not None and not self.has_prices:
             raise UserError(
-                f"MAX_COST is {self.max_cost}, expected PROMPT_PRICE and "
-                "COMPLETION_PRICE with it"
+                "MAX_COST is set, expected PROMPT_PRICE and COMPLETION_PRICE with it"
             )
 
     @property
@@ -106,13 +93,11 @@ class BudgetConfig(Settings):
             ("MAX_TOTAL_TOKENS", self.max_total_tokens, spent.tokens),
             ("MAX_COST", self.max_cost, self.cost(spent)),
         )
-        for name, cap, value in caps:
-            if cap is not None and value > cap:
-                return f"{name} = {cap}"
-        return None
+        exceeded = (f"{n} = {cap}" for n, cap, v in caps if cap is not None and v > cap)
+        return next(exceeded, None)
 
     def describe(self, spent: Spending) -> str:
-        """Formats tokens, and the cost if known: "1,204 tokens, cost 0.3100"."""
+        """Formats spending: "1,204 tokens, cost 0.3100", or without prices tokens."""
         cost = f", cost {self.cost(spent):,.4f}" if self.has_prices else ""
         return f"{spent.tokens:,} tokens{cost}"
 

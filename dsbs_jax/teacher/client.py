@@ -8,13 +8,12 @@ per second would never exceed a read timeout.
 
 import asyncio
 import contextlib
-import dataclasses
 import datetime
 import email.utils
 import math
 import time
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx2
 import openai
@@ -39,37 +38,28 @@ _RETRIED_STATUS = frozenset({408, 409, 425, 429})
 _REQUEST_SPECIFIC_STATUS = frozenset({400, 413, 422})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RequestFailure:
-    """A request without a usable reply.
+class RequestFailure(Exception):
+    """A request, or one attempt at it, failed.
 
     Attributes:
-        reason: The last error.
-        request_specific: Whether the server rejected the content of this request, which
-            says nothing about other requests.
-    """
-
-    reason: str
-    request_specific: bool = False
-
-
-class _AttemptFailed(Exception):
-    """An attempt failed, and the next one may succeed.
-
-    Attributes:
+        request_specific: Whether the server rejects the content of this request, which
+            says nothing about other requests. A retry cannot help.
         retry_after: Seconds that the server asks to wait, or None.
         may_be_billed: Whether the server may have processed the request all the same.
     """
 
     def __init__(
-        self, reason: str, retry_after: float | None = None, may_be_billed: bool = False
+        self,
+        reason: str,
+        *,
+        request_specific: bool = False,
+        retry_after: float | None = None,
+        may_be_billed: bool = False,
     ) -> None:
+        """Takes the last error and the attributes."""
         super().__init__(reason)
+        self.request_specific = request_specific
         self.retry_after, self.may_be_billed = retry_after, may_be_billed
-
-
-class _RequestRejected(Exception):
-    """The server rejects the content of this request."""
 
 
 class Client:
@@ -90,11 +80,11 @@ class Client:
         self._not_before = 0.0  # time.monotonic() that the server asked to wait for
         self._has_responded = False
         self.last_error: str | None = None
-        # Two equal halves, one fixed and one random: 50 to 100 % of the backoff.
+        # Two equal halves, one of them random: 50 to 100 % of the backoff.
         half = {"multiplier": endpoint.backoff / 2, "max": endpoint.max_backoff / 2}
-        self._backoff = tenacity.wait_exponential(
-            **half
-        ) + tenacity.wait_random_exponential(**half)
+        self._backoff = tenacity.wait_combine(
+            tenacity.wait_exponential(**half), tenacity.wait_random_exponential(**half)
+        )
         self._client = openai.AsyncOpenAI(
             base_url=endpoint.base_url,
             # `openai` requires a key; a server without keys ignores it.
@@ -116,7 +106,7 @@ class Client:
 
     async def request(
         self, body: Mapping[str, Any], max_spending: Spending, spent: Spending
-    ) -> Reply | RequestFailure:
+    ) -> Reply:
         """Sends a request, and retries it where that can help.
 
         Args:
@@ -125,27 +115,31 @@ class Client:
             spent: The actual cost of each attempt is added, also if this raises.
 
         Raises:
+            RequestFailure: There is no usable reply.
             UserError: The server will not answer any request.
             CapReached: A cap allows no further attempt.
         """
         # One object per request: it holds the state of the loop.
         retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(_AttemptFailed),
+            retry=tenacity.retry_if_exception(
+                lambda e: isinstance(e, RequestFailure) and not e.request_specific
+            ),
             stop=tenacity.stop_after_attempt(self._endpoint.max_attempts),
             wait=self._seconds_before_retry,
             reraise=True,
         )
         try:
             return await retrying(self._attempt, body, max_spending, spent)
-        except _RequestRejected as error:
-            return RequestFailure(str(error), request_specific=True)
-        except _AttemptFailed as error:
-            return RequestFailure(f"{error} ({self._endpoint.max_attempts} attempts)")
+        except RequestFailure as error:
+            if error.request_specific:
+                raise
+            attempts = f"({self._endpoint.max_attempts} attempts)"
+            raise RequestFailure(f"{error} {attempts}") from error
 
     def _seconds_before_retry(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         # With "Retry-After: 0" the backoff still applies.
-        if isinstance(error, _AttemptFailed) and error.retry_after:
+        if isinstance(error, RequestFailure) and error.retry_after:
             self._pause_all(error.retry_after, str(error))
             return 0.0
         return self._backoff(state)
@@ -177,11 +171,11 @@ class Client:
                 actual = Spending(1, usage.prompt_tokens, usage.completion_tokens)
             self.last_error = None
             return reply
-        except _AttemptFailed as error:
+        except RequestFailure as error:
             self.last_error = str(error)
             actual = max_spending if error.may_be_billed else Spending(1)
             raise
-        except (_RequestRejected, UserError):
+        except UserError:
             actual = Spending(1)
             raise
         finally:
@@ -192,8 +186,7 @@ class Client:
         """Sends a request once and decodes the reply.
 
         Raises:
-            _AttemptFailed: A retry may succeed.
-            _RequestRejected: The server rejects this request.
+            RequestFailure: The attempt failed.
             UserError: The server will reject all requests.
         """
         try:
@@ -201,13 +194,9 @@ class Client:
                 content = await self._read_response(body)
             reply = replies.decode(content, self._style)
         except MalformedReply as error:
-            raise _AttemptFailed(str(error), may_be_billed=True) from error
-        except (
-            TimeoutError,
-            openai.APIConnectionError,  # APITimeoutError is a subclass
-            httpx2.HTTPError,
-        ) as error:
-            self._raise_transport_error(error)
+            raise RequestFailure(str(error), may_be_billed=True) from error
+        except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError) as error:
+            raise self._transport_failure(error) from error
         reason = reply.finish_reason and self._clean(reply.finish_reason)
         return Reply(self._redact(reply.text), reason, reply.usage)
 
@@ -225,29 +214,24 @@ class Client:
             async for chunk in response.iter_bytes():
                 content += chunk
                 if len(content) > MAX_REPLY_BYTES:
-                    raise MalformedReply(
-                        f"the reply is longer than {MAX_REPLY_BYTES} bytes"
-                    )
+                    raise MalformedReply(f"the reply exceeds {MAX_REPLY_BYTES} bytes")
         return bytes(content)
 
-    def _raise_transport_error(self, error: Exception) -> NoReturn:
-        """Raises `_AttemptFailed` or, without any connection so far, `UserError`."""
-        cause, timeout = error.__cause__, f"{self._endpoint.timeout:g} s"
+    def _transport_failure(self, error: Exception) -> Exception:
+        """Returns the exception for a failed connection or a timeout."""
+        cause = error.__cause__
         if isinstance(cause, httpx2.ConnectTimeout | httpx2.ConnectError):
-            is_timeout = isinstance(cause, httpx2.ConnectTimeout)
-            detail = "no answer in time" if is_timeout else str(cause)
+            detail = str(cause) or "no answer in time"
             reason = self._clean(f"the connection failed: {detail}")
-            if not self._has_responded:
-                # Probably a wrong address or a stopped server, not a busy one.
-                raise UserError(f"{self._endpoint.base_url}: {reason}") from error
-            raise _AttemptFailed(reason) from error
+            if self._has_responded:
+                return RequestFailure(reason)
+            # Probably a wrong address or a stopped server, not a busy one.
+            return UserError(f"{self._endpoint.base_url}: {reason}")
         if isinstance(error, TimeoutError | openai.APITimeoutError):
-            reason = f"no complete reply within {timeout}"
-        elif isinstance(error, openai.APIConnectionError):
-            reason = self._clean(f"the connection failed: {cause}")
+            reason = f"no complete reply within {self._endpoint.timeout:g} s"
         else:
-            reason = self._clean(f"the connection closed during the reply: {error}")
-        raise _AttemptFailed(reason, may_be_billed=True) from error
+            reason = self._clean(f"the connection failed: {cause or error}")
+        return RequestFailure(reason, may_be_billed=True)
 
     async def _check_status(self, response: httpx2.Response) -> None:
         """Raises the exception for a status other than success.
@@ -270,9 +254,9 @@ class Client:
         reason = self._clean(f"status {status}: {detail}")
         if status in _RETRIED_STATUS or status >= 500:
             seconds = parse_retry_after(response.headers.get("retry-after"))
-            raise _AttemptFailed(reason, seconds)
+            raise RequestFailure(reason, retry_after=seconds)
         if status in _REQUEST_SPECIFIC_STATUS:
-            raise _RequestRejected(reason)
+            raise RequestFailure(reason, request_specific=True)
         hint = ""
         if status in (401, 403):
             hint = f"; the key is read from {self._endpoint.api_key_variable}"
@@ -292,9 +276,9 @@ class Client:
 
 
 def parse_retry_after(header: str | None) -> float | None:
-    """Returns the seconds of a Retry-After header, which holds seconds or a date.
+    """Returns the seconds of a Retry-After header, or None if it is not valid.
 
-    None for a missing or invalid header.
+    The header holds seconds or a date.
     """
     if header is None:
         return None

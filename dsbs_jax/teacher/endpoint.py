@@ -20,14 +20,10 @@ _URL_FORMAT = "expected http(s)://host[:port]/path"
 class EndpointConfig(Settings):
     """Address of an OpenAI-compatible server, and the limits of retries."""
 
-    base_url: str = setting(
-        help="The server's address including '/v1', for example "
-        "'http://localhost:8000/v1'."
-    )
+    base_url: str = setting(help="The server's address: 'http://localhost:8000/v1'.")
     api_key_variable: str = setting(
         "OPENAI_API_KEY",
-        help="Environment variable that holds the key; it may be unset if the server "
-        "needs no key.",
+        help="Environment variable of the key; unset if the server needs no key.",
     )
     timeout: _Seconds = setting(
         120.0, help="Seconds for one attempt, from connecting to the last byte."
@@ -35,12 +31,11 @@ class EndpointConfig(Settings):
     max_attempts: PositiveInt = setting(8, help="Attempts per request.")
     backoff: _Seconds = setting(
         1.0,
-        help="Seconds before the second attempt, doubled before each further one; the "
-        "actual wait is a random 50 to 100 % of it.",
+        help="Seconds before the second attempt, doubled before each further one and "
+        "then reduced by a random 0 to 50 %.",
     )
     max_backoff: _Seconds = setting(
-        60.0,
-        help="Maximum seconds between attempts, unless the server asks for more.",
+        60.0, help="Maximum seconds of BACKOFF; the server may ask for more."
     )
     max_wait: _Seconds = setting(
         600.0, help="Maximum seconds the server may ask to wait before the run aborts."

@@ -118,7 +118,7 @@ def _missing_requests(
     requests = plan.missing_requests(store, estimate)
     print(f"replies to request: {len(requests):,}, stored: {len(store.replies):,}")
     if requests:
-        inputs = [request.input for request in requests]
+        inputs = [request.row.input for request in requests]
         print(estimate.describe(inputs, store.spent), flush=True)
     return requests
 

@@ -23,7 +23,6 @@ FOLDER = pathlib.Path(__file__).resolve().parent / "prompts"
 
 _SECTION = re.compile(r"=== *(\w+) *")
 _FIELD = re.compile(r"\{(?:input|segment [1-9])\}")
-_EXEMPLAR_SECTIONS = ("input", "label", "answer")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,25 +103,23 @@ class Prompt:
         models do not support the system role.
 
         Args:
-            input: The input that the teacher is to answer.
-            as_json: Whether the exemplars' answers are written as structured output.
+            input: The input that the teacher answers.
+            as_json: Whether the exemplars' answers are structured output.
 
         Raises:
             ValueError: As `fill_question`.
         """
-        messages = []
+        texts = []
         for exemplar in self.exemplars:
             answer = exemplar.answer
             if as_json:
                 answer = structured.exemplar_json(answer, self.spec.parser)
-            question = self.fill_question(exemplar.input)
-            messages.append({"role": "user", "content": question})
-            messages.append({"role": "assistant", "content": answer})
-        messages.append({"role": "user", "content": self.fill_question(input)})
+            texts += [self.fill_question(exemplar.input), answer]
+        texts.append(self.fill_question(input))
         if self.instructions:
-            first = messages[0]["content"]
-            messages[0]["content"] = f"{self.instructions}\n\n{first}"
-        return messages
+            texts[0] = f"{self.instructions}\n\n{texts[0]}"
+        roles = ["user", "assistant"] * len(texts)
+        return [{"role": r, "content": t} for r, t in zip(roles, texts, strict=False)]
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 of everything in the prompt that affects replies.
@@ -179,8 +176,7 @@ def parse(text: str, name: str) -> Prompt:
         parts[kind] = body
     if not _FIELD.search(parts["question"]):
         raise ValueError("expected a section 'question' with {input} or {segment 1}")
-    exemplars = _parse_exemplars(sections)
-    prompt = Prompt(name, dataset, stop, **parts, exemplars=exemplars)
+    prompt = Prompt(name, dataset, stop, **parts, exemplars=_parse_exemplars(sections))
     _check_exemplars(prompt)
     return prompt
 
@@ -224,17 +220,14 @@ def _parse_header(lines: list[str]) -> tuple[str, tuple[str, ...]]:
 def _parse_exemplars(sections: list[tuple[str, str]]) -> tuple[Exemplar, ...]:
     exemplars = []
     for start in range(0, len(sections), 3):
-        number, group = start // 3 + 1, sections[start : start + 3]
-        for (kind, _), expected in zip(group, _EXEMPLAR_SECTIONS, strict=False):
-            if kind != expected:
-                found = f"found {kind!r}"
-                raise ValueError(
-                    f"exemplar {number}: expected a section {expected!r}, {found}"
-                )
-        if len(group) < 3:
-            missing = _EXEMPLAR_SECTIONS[len(group)]
-            raise ValueError(f"exemplar {number}: the section {missing!r} is missing")
-        exemplars.append(Exemplar(*(body for _, body in group)))
+        group = sections[start : start + 3]
+        names = [name for name, _ in group]
+        if names != ["input", "label", "answer"]:
+            raise ValueError(
+                f"exemplar {start // 3 + 1}: expected the sections input, label and "
+                f"answer, found {', '.join(names)}"
+            )
+        exemplars.append(Exemplar(**dict(group)))
     return tuple(exemplars)
 
 

@@ -25,18 +25,19 @@ class Request:
     """A request for one sample of one input.
 
     Attributes:
-        key: The key under which the reply is stored.
-        id: Id of the input.
-        input: Text of the input.
+        row: The input.
         sample: Number of the sample, from 0.
         max_spending: The most that one attempt can cost.
     """
 
-    key: str
-    id: str
-    input: str
+    row: ExtractionInput
     sample: int
     max_spending: Spending
+
+    @property
+    def key(self) -> str:
+        """The key under which the reply is stored."""
+        return self.row.keys[self.sample]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +98,7 @@ class RequestPlan:
                 key = row.keys[sample]
                 if key not in store.replies and key not in requests:
                     most = estimate.max_spending(row.input)
-                    requests[key] = Request(key, row.id, row.input, sample, most)
+                    requests[key] = Request(row, sample, most)
         return list(requests.values())
 
     def shared_settings(self) -> dict[str, Any]:

@@ -1,11 +1,9 @@
 """Sends requests concurrently and stores each reply as soon as it arrives."""
 
 import asyncio
-import contextlib
 import dataclasses
 import signal
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from dsbs_jax.errors import UserError
@@ -14,7 +12,6 @@ from dsbs_jax.settings import PositiveInt, Settings, setting
 from dsbs_jax.teacher.budget import BudgetConfig, CapReached, Ledger, Spending
 from dsbs_jax.teacher.client import Client, RequestFailure
 from dsbs_jax.teacher.endpoint import EndpointConfig
-from dsbs_jax.teacher.replies import Reply
 from dsbs_jax.teacher.request_plan import Request, RequestPlan
 from dsbs_jax.teacher.store import Store, StoredReply
 
@@ -30,9 +27,7 @@ class RunnerConfig(Settings):
 
     concurrency: PositiveInt = setting(8, help="Requests in flight at the same time.")
     max_failures_in_a_row: PositiveInt = setting(
-        20,
-        help="Consecutive requests without a usable reply before the run aborts "
-        "(circuit breaker).",
+        20, help="Consecutive failed requests before the run aborts (circuit breaker)."
     )
 
 
@@ -56,7 +51,7 @@ class RunSummary:
 
 
 class Runner:
-    """Sends requests with concurrent workers; an object runs once."""
+    """Sends the requests of a plan with concurrent workers; an object runs once."""
 
     def __init__(
         self,
@@ -69,14 +64,6 @@ class Runner:
     ) -> None:
         """Prepares a run.
 
-        Args:
-            plan: Builds the body of each request.
-            requests: The requests whose replies are missing.
-            store: Receives the replies, and the spending of failed requests.
-            endpoint: The teacher's server.
-            budget: Prices and caps.
-            config: Concurrency and circuit breaker.
-
         Raises:
             UserError: The key in the environment is not valid.
         """
@@ -87,9 +74,9 @@ class Runner:
         self._progress = Progress("requests", len(requests))
         self._remaining = iter(requests)
         self._summary = RunSummary()
+        self._error: Exception | None = None
         self._stop = asyncio.Event()
         self._done = self._failures_in_a_row = 0
-        self._last_report = time.monotonic()
 
     def run(self) -> RunSummary:
         """Sends requests until all are done, a cap is reached, or a signal arrives.
@@ -112,124 +99,93 @@ class Runner:
         return summary
 
     async def _run_workers(self) -> None:
-        with self._stop_on_signals():
-            tasks = [
-                asyncio.create_task(self._send_requests())
-                for _ in range(self._config.concurrency)
-            ]
-            stopped = asyncio.create_task(self._stop.wait())
-            try:
-                await self._wait_for(tasks, stopped)
-            finally:
-                # Cancellation reaches requests that outlast the grace period. Each of
-                # them still charges its maximum cost and stores its spending.
-                for task in (*tasks, stopped):
-                    task.cancel()
-                await asyncio.gather(*tasks, stopped, return_exceptions=True)
-                await self._client.close()
-        self._report(last=True)
-
-    async def _wait_for(
-        self, tasks: list[asyncio.Task[None]], stopped: asyncio.Task[bool]
-    ) -> None:
-        """Waits for the tasks; raises the exception of the first one that failed."""
-        pending: set[asyncio.Task[Any]] = set(tasks)
-        try:
-            while pending and not self._stop.is_set():
-                done, pending = await asyncio.wait(
-                    {*pending, stopped},
-                    # So that progress is also reported while the server hangs.
-                    timeout=_REPORT_PERIOD,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                pending.discard(stopped)
-                self._report()
-                for task in done - {stopped}:
-                    task.result()
-        finally:
-            # Requests in flight are paid for, so they get time to finish.
-            self._stop.set()
-            if pending:
-                await asyncio.wait(pending, timeout=_GRACE_PERIOD)
-        for task in tasks:
-            if task.done():
-                task.result()
-
-    @contextlib.contextmanager
-    def _stop_on_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        signals = (signal.SIGTERM, signal.SIGINT)
+        # The loop restores the previous handlers when it closes.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop_on_signal, number)
+        count = self._config.concurrency
+        workers: asyncio.Future[Any] = asyncio.gather(
+            *(self._send_requests() for _ in range(count))
+        )
+        stopped = asyncio.create_task(self._stop.wait())
+        reporter = asyncio.create_task(self._report_regularly())
+        await asyncio.wait({workers, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        # Requests in flight are paid for, so they get time to finish. Those that take
+        # longer are cancelled: each charges its maximum cost and stores its spending.
+        self._stop.set()
+        await asyncio.wait({workers}, timeout=_GRACE_PERIOD)
+        for task in (workers, stopped, reporter):
+            task.cancel()
+        await asyncio.gather(workers, stopped, reporter, return_exceptions=True)
+        await self._client.close()
+        self._report()
+        if self._error:
+            raise self._error
 
-        def stop(number: signal.Signals) -> None:
-            self._summary.stop_signal = number
-            self._stop.set()
-
-        for number in signals:
-            loop.add_signal_handler(number, stop, number)
-        try:
-            yield
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
+    def _stop_on_signal(self, number: signal.Signals) -> None:
+        self._summary.stop_signal = number
+        self._stop.set()
 
     async def _send_requests(self) -> None:
         """Sends one request after another; the body of a worker."""
-        while not self._stop.is_set():
-            request = next(self._remaining, None)
-            if request is None:
-                return
-            try:
+        try:
+            while not self._stop.is_set():
+                request = next(self._remaining, None)
+                if request is None:
+                    return
                 await self._send(request)
-            except CapReached as error:
-                self._summary.cap = str(error)
-                self._stop.set()
+                self._done += 1
+        except CapReached as error:
+            self._summary.cap = str(error)
+        except Exception as error:  # noqa: BLE001  Raised once all workers have ended.
+            self._error = self._error or error
+        self._stop.set()
 
     async def _send(self, request: Request) -> None:
-        spent, result = Spending(), None
-        body = self._plan.request_body(request.input, request.sample)
+        body = self._plan.request_body(request.row.input, request.sample)
+        spent, reply = Spending(), None
         try:
-            result = await self._client.request(body, request.max_spending, spent)
+            reply = await self._client.request(body, request.max_spending, spent)
+        except RequestFailure as failure:
+            self._count_failure(request, failure)
         finally:
             # Without a reply, also after a cancellation, the spending is stored alone.
-            if spent.requests and not isinstance(result, Reply):
+            if reply is None and spent.requests:
                 self._store.add_spent(spent)
-        if isinstance(result, Reply):
-            reply = StoredReply(
-                request.key,
-                request.id,
-                request.sample,
-                result.text,
-                result.finish_reason,
-                spent,
-            )
-            self._store.add(reply)
+        if reply is not None:
             self._failures_in_a_row = 0
-        else:
-            self._count_failure(request, result)
-        self._done += 1
-        self._report()
+            self._store.add(
+                StoredReply(
+                    key=request.key,
+                    id=request.row.id,
+                    sample=request.sample,
+                    text=reply.text,
+                    finish_reason=reply.finish_reason,
+                    spent=spent,
+                )
+            )
 
     def _count_failure(self, request: Request, failure: RequestFailure) -> None:
-        """Records a failure; aborts the run after too many in a row."""
+        """Records a failure; raises UserError after too many in a row."""
         summary = self._summary
-        summary.failed[request.key] = failure.reason
-        summary.last_failure = f"last failure: input {request.id!r}: {failure.reason}"
+        summary.failed[request.key] = str(failure)
+        summary.last_failure = f"last failure: input {request.row.id!r}: {failure}"
         if failure.request_specific and self._store.replies:
-            # The server answers other requests, so it works.
-            return
+            return  # The server answers other requests, so it works.
         self._failures_in_a_row += 1
         if self._failures_in_a_row == self._config.max_failures_in_a_row:
-            self._stop.set()
             raise UserError(
                 f"{self._failures_in_a_row} requests in a row failed "
                 f"(MAX_FAILURES_IN_A_ROW); {summary.last_failure}"
             )
 
-    def _report(self, last: bool = False) -> None:
-        now = time.monotonic()
-        if last or now - self._last_report >= _REPORT_PERIOD:
-            self._last_report = now
-            error = self._client.last_error
-            note = self._budget.describe(self._ledger.spent)
-            note += f"; last error: {error:.80}" if error else ""
-            self._progress.update(self._done, note)
+    async def _report_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(_REPORT_PERIOD)
+            self._report()
+
+    def _report(self) -> None:
+        error = self._client.last_error
+        note = self._budget.describe(self._ledger.spent)
+        note += f"; last error: {error:.80}" if error else ""
+        self._progress.update(self._done, note)

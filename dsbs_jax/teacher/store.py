@@ -118,15 +118,22 @@ class Store:
         self.spent.add(spent)
 
     def _read(self) -> None:
-        damaged: dict[int, bytes] = {}
+        good, damaged = [], []
         with self.path.open("rb") as log:
             for number, line in enumerate(log, 1):
                 problem = self._read_line(line)
                 if problem:
-                    damaged[number] = line.removesuffix(b"\n") + b"\n"
                     self.damaged.append(f"line {number}: {problem}")
+                    damaged.append(line.removesuffix(b"\n") + b"\n")
+                else:
+                    good.append(line)
         if damaged:
-            self._move_damaged(damaged)
+            # In this order, because a kill between the two steps then leaves the
+            # damaged lines in both files and loses nothing.
+            _write_synced(self._folder / DAMAGED, damaged, "ab")
+            repaired = self._folder / f".{LOG}.new"
+            _write_synced(repaired, good, "wb")
+            os.replace(repaired, self.path)
 
     def _read_line(self, line: bytes) -> str | None:
         """Reads one line of the log; returns its problem, or None."""
@@ -147,22 +154,12 @@ class Store:
         self.spent.add(spent)
         return None
 
-    def _move_damaged(self, damaged: dict[int, bytes]) -> None:
-        """Moves damaged lines to a second file.
 
-        They are written there before the log is replaced: a kill between the two steps
-        leaves them in both files and loses nothing.
-        """
-        with (self._folder / DAMAGED).open("ab") as file:
-            file.writelines(damaged.values())
-            file.flush()
-            os.fsync(file.fileno())
-        repaired = self._folder / f".{LOG}.new"
-        with self.path.open("rb") as old, repaired.open("wb") as new:
-            new.writelines(line for n, line in enumerate(old, 1) if n not in damaged)
-            new.flush()
-            os.fsync(new.fileno())
-        os.replace(repaired, self.path)
+def _write_synced(path: pathlib.Path, lines: list[bytes], mode: str) -> None:
+    with open(path, mode) as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _encode(entry: dict[str, Any]) -> bytes:

@@ -192,7 +192,7 @@ def test_other_inputs_and_prompts_are_not_mixed_into_a_folder(serve, extract, tm
     text = (prompts.FOLDER / "template.txt").read_text()
     own.write_text(text)
     assert extract(server, PROMPT=str(own)) == extraction.DONE
-    own.write_text(text.replace("dead line from afar", "dead line from there"))
+    own.write_text(text.replace("fixed remotely. So", "fixed by phone. So"))
     with pytest.raises(UserError, match="was created with PROMPT = 'sha256:"):
         extract(server, PROMPT=str(own))
     with (tmp_path / "inputs.jsonl").open("a") as file:

@@ -121,18 +121,19 @@ def test_input_is_put_in_as_it_is(text):
         ("rule: default", "rule: cqaa", "found 'rule: cqaa', expected 'rule: ' and"),
         ("rule: default", "model: x", "found 'model: x'"),
         ("{input}\nA:", "\nA:", "expected a section 'question' with {input}"),
-        ("=== label\nno\n", "", "exemplar 1: expected a section 'label'"),
+        ("=== label\nno\n", "", "exemplar 1: expected the .* found input, answer$"),
         ("=== label\nno", "=== label\nyes", "exemplar 1: .* reads 'no' .* label 'yes'"),
         (
             "So the answer",
             "The answer",
             r"exemplar 1: .* reads None \(no answer marker",
         ),
-        ("=== answer", "=== anser", "expected a section 'answer', found 'anser'"),
+        ("=== answer", "=== anser", "expected the .* found input, label, anser$"),
         (
             "=== answer\nIce is cold. So the answer is no.\n",
             "",
-            "exemplar 1: the section 'answer' is miss",
+            "exemplar 1: expected the sections input, label and answer, found input, "
+            "label$",
         ),
     ],
 )
