@@ -90,6 +90,8 @@ CHECKED = (
     ".github",
     "docs",
     "dsbs_jax/rationales",
+    "dsbs_jax/teacher",
+    "gin/teacher",
     "launch",
     "README.md",
     "CHANGELOG.md",
@@ -100,6 +102,7 @@ CHECKED = (
     "tests/test_architecture.py",
     "tests/test_docs.py",
     "tests/rationales",
+    "tests/teacher",
 )
 # The style guide and this file quote the phrases.
 EXEMPT = {"docs/style.md", "tests/test_style.py"}

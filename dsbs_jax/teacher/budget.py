@@ -43,7 +43,7 @@ class Spending:
 class BudgetConfig(Settings):
     """Prices, caps and how estimates count tokens.
 
-    A cap counts everything ever spent on an output folder. None is no cap.
+    A cap counts everything ever spent on an output folder. None disables a cap.
     """
 
     prompt_price: _Amount = setting(None, help="Price of a million prompt tokens.")

@@ -129,7 +129,7 @@ class RequestPlan:
         }
 
     def first_request(self) -> str:
-        """Formats the first request for people: the prompt, then the other fields."""
+        """Formats the first request: the prompt, then the other fields."""
         row = self.inputs[0]
         body = self.request_body(row.input, 0)
         if self.sampling.style == CHAT:

@@ -94,7 +94,7 @@ class SamplingConfig(Settings):
             if name in (self.max_tokens_name, *_RESERVED_FIELDS):
                 raise UserError(
                     f"EXTRA_BODY sets {name!r}, expected only fields without a setting "
-                    "of their own, and neither n nor stream"
+                    "of their own, and not n or stream"
                 )
 
 

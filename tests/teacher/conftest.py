@@ -1,4 +1,4 @@
-"""A scripted server, and extractions against it."""
+"""A scripted server on loopback, and extractions that send requests to it."""
 
 import contextlib
 import http.server
@@ -15,15 +15,15 @@ from dsbs_jax.teacher import extraction
 
 
 class Server:
-    """Answers on loopback as a script says, and keeps what it was sent.
+    """Answers requests as a script defines, and records them.
 
-    The script takes the example's input and how often it was asked for before, and
-    returns an action: a function of the handler.
+    The script takes the input of a request and the number of earlier requests for it,
+    and returns a completion, or an action, which is a function of the handler.
     """
 
     def __init__(self, script):
         self.script, self.bodies, self.headers, self.closing = script, [], [], False
-        self._lock, self._asked = threading.Lock(), {}
+        self._lock, self._request_counts = threading.Lock(), {}
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -32,7 +32,7 @@ class Server:
             def do_POST(self):
                 content = self.rfile.read(int(self.headers["Content-Length"]))
                 action = outer.take(self.path, json.loads(content), self.headers)
-                # Clients that are killed or lose patience hang up.
+                # A client that is killed or reaches its timeout closes the connection.
                 with contextlib.suppress(ConnectionError):
                     action(self)
 
@@ -40,7 +40,7 @@ class Server:
                 pass
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        # A client that was killed is nothing to report.
+        # Do not print the traceback of a connection whose client was killed.
         self._server.handle_error = lambda *_: None
         self._server.daemon_threads = True
         self._server.socket.listen(64)
@@ -52,19 +52,19 @@ class Server:
         headers = {name.lower(): value for name, value in headers.items()}
         style = "chat" if path.endswith("/chat/completions") else "completion"
         text = body["messages"][-1]["content"] if style == "chat" else body["prompt"]
-        asked = text.rpartition("Q: ")[2].removesuffix("\nA:")
+        question = text.rpartition("Q: ")[2].removesuffix("\nA:")
         with self._lock:
             self.bodies.append(body)
             self.headers.append(headers)
-            times = self._asked.get(asked, 0)
-            self._asked[asked] = times + 1
-        action = self.script(asked, times)
+            earlier = self._request_counts.get(question, 0)
+            self._request_counts[question] = earlier + 1
+        action = self.script(question, earlier)
         return action if callable(action) else reply(action, style=style)
 
     @property
-    def asked(self):
-        """How often each input was asked for."""
-        return dict(self._asked)
+    def request_counts(self):
+        """Number of requests for each input."""
+        return dict(self._request_counts)
 
     def close(self):
         self.closing = True
@@ -165,13 +165,13 @@ ACTIONS = {
 
 @pytest.fixture(scope="session")
 def act():
-    """What a script may answer with, by name."""
+    """The actions of a script, by name."""
     return ACTIONS
 
 
 @pytest.fixture
 def serve():
-    """Starts servers with a script, and stops them after the test."""
+    """Starts servers with a script; they stop after the test."""
     servers = []
 
     def start(script):
@@ -208,7 +208,7 @@ def bindings(folder, server_url, inputs, **macros):
 
 @pytest.fixture
 def command(tmp_path):
-    """Makes the bindings of an extraction of made-up inputs into `tmp_path/out`."""
+    """Returns the bindings of an extraction into `tmp_path/out`."""
 
     def make(server, count=4, labels=False, **macros):
         inputs = tmp_path / "inputs.jsonl"
@@ -221,7 +221,7 @@ def command(tmp_path):
 
 @pytest.fixture
 def extract(command, monkeypatch):
-    """Runs an extraction here, without a card's plots; returns the exit status."""
+    """Runs an extraction in this process, without a card; returns the exit status."""
     monkeypatch.setattr(extraction, "_write_card", lambda *_, **__: None)
 
     def run(server, dry_run=False, **options):

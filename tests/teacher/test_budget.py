@@ -15,7 +15,7 @@ from dsbs_jax.teacher.sampling import SamplingConfig
 GOOD = "The line is dead. So the answer is visit."
 
 
-def test_cost_is_tokens_times_price_of_a_million():
+def test_cost_is_tokens_times_the_price_of_a_million():
     budget = BudgetConfig(prompt_price=2.0, completion_price=10.0)
     assert budget.cost(Spending(3, 1_500_000, 20_000)) == pytest.approx(3.2)
     assert BudgetConfig().cost(Spending(3, 1_500_000, 20_000)) == 0.0
@@ -45,8 +45,10 @@ CALLS = st.lists(
 
 @given(calls=CALLS, cap=st.integers(0, 300), workers=st.integers(1, 5))
 @settings(max_examples=60, deadline=None)
-def test_cap_is_never_passed_and_stops_only_what_does_not_fit(calls, cap, workers):
-    """Whatever runs at the same time, as long as estimates are no less than uses."""
+def test_cap_is_never_exceeded_and_only_stops_requests_that_do_not_fit(
+    calls, cap, workers
+):
+    """Holds for any schedule if no request costs more than its estimate."""
 
     async def run():
         ledger = Ledger(BudgetConfig(max_total_tokens=cap), Spending())
@@ -71,23 +73,23 @@ def test_cap_is_never_passed_and_stops_only_what_does_not_fit(calls, cap, worker
 
     refused, highest = asyncio.run(run())
     assert highest <= cap
-    # What was refused would have gone beyond the cap even alone.
+    # A refused request would exceed the cap even without the other requests.
     assert all(tokens + spent > cap for tokens, spent in refused)
 
 
-def test_estimate_is_of_the_whole_prompt():
+def test_estimate_counts_the_complete_prompt():
     prompt = prompts.load("cqa")
     sampling = SamplingConfig(model="m", style="completion", max_tokens=50)
     estimate = CostEstimate(prompt, sampling, BudgetConfig(chars_per_token=4.0))
     most = estimate.max_spending("Where is it?")
     assert most.requests == 1 and most.completion_tokens == 50
-    # The parts are rounded up one by one, and what joins them is not counted.
+    # Each part is rounded up, and the text between the parts is not counted.
     assert most.prompt_tokens == pytest.approx(
         len(prompt.completion_prompt("Where is it?")) / 4, 0.1
     )
 
 
-def test_estimate_counts_by_a_vocabulary_of_ones_own(tmp_path):
+def test_estimate_counts_with_the_given_tokenizer(tmp_path):
     prompt = prompts.load("template")
     path = tmp_path / "own.model"
     vocabulary.train([prompt.completion_prompt("x")] * 3, path, vocab_size=150)
@@ -105,20 +107,20 @@ def test_estimate_counts_by_a_vocabulary_of_ones_own(tmp_path):
         token_counter(budget)
 
 
-def test_estimate_comes_before_the_first_request(serve, extract, capsys):
+def test_estimate_is_printed_before_the_first_request(serve, extract, capsys):
     server = serve(lambda *_: GOOD)
     prices = {"PROMPT_PRICE": 1.0, "COMPLETION_PRICE": 2.0}
     extract(server, count=10, **prices, MAX_COST=1e-9, MAX_TOKENS=40)
     assert not server.bodies
-    said = capsys.readouterr().out
-    assert "estimate with 4 characters per token: 10 requests, " in said
-    assert "(at most 400), cost about 0.00" in said
-    assert "MAX_COST = 1e-09 will probably stop the run early" in said
+    output = capsys.readouterr().out
+    assert "estimate with 4 characters per token: 10 requests, " in output
+    assert "(at most 400), cost about 0.00" in output
+    assert "MAX_COST = 1e-09 will probably stop the run early" in output
 
 
 CAPS = [
     ({"MAX_REQUESTS": 5}, {"MAX_REQUESTS": 1000}, 5),
-    # The server counts 110 tokens a reply, and up to about 250 are set aside.
+    # The server counts 110 tokens per reply; about 250 are reserved.
     ({"MAX_TOTAL_TOKENS": 800}, {"MAX_TOTAL_TOKENS": 10**6}, 7),
     (
         {"MAX_COST": 0.0008, "PROMPT_PRICE": 1.0, "COMPLETION_PRICE": 1.0},
@@ -129,7 +131,7 @@ CAPS = [
 
 
 @pytest.mark.parametrize(("low", "high", "most"), CAPS)
-def test_cap_stops_cleanly_and_a_higher_one_goes_on(
+def test_cap_stops_the_run_and_a_higher_cap_resumes_it(
     serve, extract, rows, tmp_path, capsys, low, high, most
 ):
     server = serve(lambda *_: GOOD)
@@ -137,20 +139,23 @@ def test_cap_stops_cleanly_and_a_higher_one_goes_on(
     assert extract(server, **options, **low) == extraction.CAPPED
     name = next(iter(low))
     assert 3 <= len(server.bodies) <= most
-    said = capsys.readouterr().out
-    assert f"{name} = {low[name]} is reached" in said
+    output = capsys.readouterr().out
+    assert f"{name} = {low[name]} is reached" in output
     missing = 20 - len(server.bodies)
-    assert f"{missing} replies are missing" in said
+    assert f"{missing} replies are missing" in output
     assert not (tmp_path / "out/rationales.jsonl").exists()
-    # It counts everything ever spent: the same command asks for nothing more.
+    # The cap counts everything ever spent, so the same command sends nothing more.
     before = len(server.bodies)
     assert extract(server, **options, **low) == extraction.CAPPED
     assert len(server.bodies) == before
     assert extract(server, **options, **high) == extraction.DONE
-    assert set(server.asked.values()) == {1} and len(rows("rationales.jsonl")) == 20
+    assert (
+        set(server.request_counts.values()) == {1}
+        and len(rows("rationales.jsonl")) == 20
+    )
 
 
-def test_failed_attempts_count_too(serve, act, extract):
+def test_failed_attempts_count_towards_the_cap(serve, act, extract):
     script = random.Random(0)
     server = serve(lambda *_: act["status"](500) if script.random() < 0.5 else GOOD)
     status = extract(server, count=20, MAX_REQUESTS=12, MAX_ATTEMPTS=9)
@@ -158,7 +163,7 @@ def test_failed_attempts_count_too(serve, act, extract):
     assert len(server.bodies) == 12
 
 
-def test_reply_without_usage_is_charged_as_estimated(serve, act, extract, rows):
+def test_reply_without_usage_is_charged_the_estimate(serve, act, extract, rows):
     server = serve(lambda *_: act["reply"](GOOD, usage=None))
     options = {"count": 6, "MAX_TOKENS": 50, "CONCURRENCY": 1}
     assert extract(server, **options, MAX_TOTAL_TOKENS=800) == extraction.CAPPED

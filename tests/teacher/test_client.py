@@ -22,7 +22,7 @@ MOST = Spending(1, 500, 50)
 
 
 def ask(server, body=None, style="chat", **endpoint):
-    """Sends one request; returns what came of it and what it cost."""
+    """Sends one request; returns the reply or the failure, and the spending."""
 
     async def run():
         ledger, spent = Ledger(BudgetConfig(), Spending()), Spending()
@@ -41,12 +41,12 @@ def ask(server, body=None, style="chat", **endpoint):
     return asyncio.run(run())
 
 
-def test_what_is_sent_is_the_body(serve, monkeypatch):
+def test_client_sends_exactly_the_body(serve, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     server = serve(lambda *_: "fine")
     fields = {"seed": 3, "stop": ["\nQ:"], "max_tokens": 7, "top_k": 40}
-    found, spent = ask(server, fields)
-    assert found == Reply("fine", "stop", Usage(100, 10))
+    result, spent = ask(server, fields)
+    assert result == Reply("fine", "stop", Usage(100, 10))
     assert spent == Spending(1, 100, 10)
     messages = [{"role": "user", "content": "Q: hello\nA:"}]
     assert server.bodies == [{"model": "m", "messages": messages, **fields}]
@@ -55,8 +55,8 @@ def test_what_is_sent_is_the_body(serve, monkeypatch):
 
 def test_completion_style_has_its_own_path_and_fields(serve):
     server = serve(lambda *_: "fine")
-    found, _ = ask(server, style="completion")
-    assert found.text == "fine"
+    result, _ = ask(server, style="completion")
+    assert result.text == "fine"
     assert server.bodies == [{"model": "m", "prompt": "hello"}]
 
 
@@ -69,15 +69,15 @@ def test_completion_style_has_its_own_path_and_fields(serve):
         ("broken", 2 * 550),
     ],
 )
-def test_attempts_that_may_have_been_computed_are_charged(serve, act, fault, tokens):
+def test_attempts_that_may_be_billed_are_charged(serve, act, fault, tokens):
     actions = {
         "status": act["status"](500),
         "cut_off": act["cut_off"](),
         "hang_up": act["hang_up"],
         "broken": act["raw"](b"{"),
     }
-    found, spent = ask(serve(lambda *_: actions[fault]))
-    assert isinstance(found, RequestFailure)
+    result, spent = ask(serve(lambda *_: actions[fault]))
+    assert isinstance(result, RequestFailure)
     assert (spent.requests, spent.tokens) == (2, tokens)
 
 
@@ -86,16 +86,16 @@ def close_for_good(server):
     server.close = lambda: None
 
 
-def test_server_that_is_not_there_is_said_at_once(serve):
+def test_unreachable_server_is_reported_immediately(serve):
     server = serve(lambda *_: "fine")
     close_for_good(server)
-    began = time.monotonic()
+    start_time = time.monotonic()
     with pytest.raises(UserError, match=f"{server.url}: the connection failed: "):
         ask(server, backoff=60.0)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - start_time < 2
 
 
-def test_nothing_is_charged_where_nobody_listens_any_more(serve, act):
+def test_refused_connections_are_not_charged(serve, act):
     last = act["raw"](act["message"]("fine"), Connection="close")
     server = serve(lambda *_: last)
 
@@ -119,7 +119,7 @@ def test_nothing_is_charged_where_nobody_listens_any_more(serve, act):
 
 ERRORS = {
     "endless": lambda act: act["endless"](500),
-    "gzip that is none": lambda act: act["raw"](b"x", 500, Content_Encoding="gzip"),
+    "not gzip": lambda act: act["raw"](b"x", 500, Content_Encoding="gzip"),
     "cut off": lambda act: act["cut_off"](500),
     **{
         f"in {name}": lambda act, name=name: act["raw"](
@@ -131,18 +131,18 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_error_is_judged_by_its_status_whatever_its_body(serve, act, name):
-    began = time.monotonic()
-    found, spent = ask(serve(lambda *_: ERRORS[name](act)), timeout=5.0)
-    assert str(found).startswith("status 500: ")
+def test_error_status_counts_even_if_the_body_is_unreadable(serve, act, name):
+    start_time = time.monotonic()
+    result, spent = ask(serve(lambda *_: ERRORS[name](act)), timeout=5.0)
+    assert str(result).startswith("status 500: ")
     assert spent == Spending(2, 0, 0)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - start_time < 4
     if name.startswith("in "):
-        assert "out of \ufffd order" in str(found)
+        assert "out of \ufffd order" in str(result)
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "expected"),
     [
         (b'{"error": {"message": "too long"}}', "too long"),
         (b'{"error": "too long", "error_type": "validation"}', "too long"),
@@ -154,16 +154,16 @@ def test_error_is_judged_by_its_status_whatever_its_body(serve, act, name):
         (b"", "Internal Server Error"),
     ],
 )
-def test_what_is_wrong_is_said_in_the_servers_words(serve, act, body, said):
-    found, _ = ask(serve(lambda *_: act["raw"](body, 500)))
-    assert str(found).startswith(f"status 500: {said}")
+def test_failure_contains_the_message_of_the_server(serve, act, body, expected):
+    result, _ = ask(serve(lambda *_: act["raw"](body, 500)))
+    assert str(result).startswith(f"status 500: {expected}")
 
 
-def test_no_wait_asked_for_is_no_hurry(serve, act):
+def test_retry_after_zero_keeps_the_backoff(serve, act):
     server = serve(lambda *_: act["status"](429, Retry_After="0"))
-    began = time.monotonic()
+    start_time = time.monotonic()
     ask(server, backoff=0.4)
-    assert time.monotonic() - began >= 0.2
+    assert time.monotonic() - start_time >= 0.2
 
 
 @pytest.mark.parametrize(
@@ -222,13 +222,13 @@ def test_bad_setting_is_named(setting, message):
         {"api_key_variable": KEY},
     ],
 )
-def test_key_in_the_wrong_place_is_refused_and_not_shown(setting):
+def test_key_in_the_wrong_setting_is_rejected_and_not_printed(setting):
     with pytest.raises(UserError) as caught:
         EndpointConfig(**{"base_url": "http://localhost/v1", **setting})
     assert KEY not in str(caught.value)
 
 
-def test_key_that_cannot_be_one_is_not_shown(monkeypatch):
+def test_invalid_key_is_not_printed(monkeypatch):
     monkeypatch.setenv("MY_KEY", "s\u00e9cret")
     with pytest.raises(UserError, match="variable MY_KEY: .* ASCII") as caught:
         EndpointConfig(base_url="http://localhost/v1", api_key_variable="MY_KEY").key()
@@ -254,14 +254,14 @@ def run_binary(server, command, **macros):
     )
 
 
-def test_key_appears_nowhere(serve, act, command, tmp_path):
-    """Also where the server says it back, in an error or a completion."""
+def test_key_is_never_printed_or_written(serve, act, command, tmp_path):
+    """Even if the server repeats the key in an error or a completion."""
     answers = {
         "line 0": f"Your key is {KEY}. {GOOD}",
         "line 1": act["status"](500, f"unknown key {KEY}"),
         "line 2": GOOD,
     }
-    server = serve(lambda asked, _: answers[asked])
+    server = serve(lambda question, _: answers[question])
     done = run_binary(server, command, count=3, MAX_ATTEMPTS=1)
     assert done.returncode == 4, done.stderr
     assert f"Bearer {KEY}" in server.headers[0]["authorization"]
@@ -269,8 +269,8 @@ def test_key_appears_nowhere(serve, act, command, tmp_path):
     refused = run_binary(server, command, MAX_ATTEMPTS=1)
     assert refused.returncode == 2
     assert "status 401: bad key [key]; the key is read from OPENAI" in refused.stderr
-    said = done.stdout + done.stderr + refused.stdout + refused.stderr
-    assert KEY not in said and "Traceback" not in said
+    output = done.stdout + done.stderr + refused.stdout + refused.stderr
+    assert KEY not in output and "Traceback" not in output
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert len(files) >= 9
     for path in files:
@@ -279,13 +279,13 @@ def test_key_appears_nowhere(serve, act, command, tmp_path):
     assert "Your key is [key]. The line" in log
 
 
-def test_what_a_server_says_cannot_disturb_the_terminal(serve, act):
+def test_messages_of_a_server_cannot_disturb_the_terminal(serve, act):
     server = serve(
         lambda *_: act["status"](400, "a\x1b[2J\nb\u202e\ud800" + "c" * 9999)
     )
-    found, _ = ask(server)
-    assert found.request_specific
-    assert str(found).isprintable() and len(str(found)) <= 300
+    result, _ = ask(server)
+    assert result.request_specific
+    assert str(result).isprintable() and len(str(result)) <= 300
 
 
 BODIES = st.recursive(
@@ -309,10 +309,10 @@ def test_any_json_is_a_reply_or_malformed(body, style):
     import json
 
     try:
-        found = replies.decode(json.dumps(body).encode(), style)
+        result = replies.decode(json.dumps(body).encode(), style)
     except replies.MalformedReply:
         return
-    assert isinstance(found.text, str)
+    assert isinstance(result.text, str)
 
 
 @given(st.binary())
@@ -325,7 +325,7 @@ def test_any_bytes_are_a_reply_or_malformed(content):
     "usage",
     [None, [], {"prompt_tokens": -1}, {"prompt_tokens": 1e9}, {"prompt_tokens": True}],
 )
-def test_usage_that_makes_no_sense_is_none(act, usage):
+def test_invalid_usage_is_ignored(act, usage):
     content = act["message"]("x", usage=None)[:-1]
     import json
 

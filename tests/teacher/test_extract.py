@@ -22,12 +22,12 @@ from dsbs_jax.teacher.sampling import SamplingConfig
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def answer(asked, label="visit"):
-    return f"What {asked} says is enough to decide. So the answer is {label}."
+def answer(question, label="visit"):
+    return f"What {question} says is enough to decide. So the answer is {label}."
 
 
-def test_output_is_a_dataset_of_ones_own(serve, extract, tmp_path):
-    server = serve(lambda asked, _: answer(asked))
+def test_output_can_be_read_as_a_dataset(serve, extract, tmp_path):
+    server = serve(lambda question, _: answer(question))
     assert extract(server, count=6, labels=True) == extraction.DONE
     records = jsonl.read_jsonl(tmp_path / "out/rationales.jsonl")
     assert [(r.id, r.label) for r in records[:2]] == [("n0", "remote"), ("n1", "visit")]
@@ -40,7 +40,7 @@ def test_output_is_a_dataset_of_ones_own(serve, extract, tmp_path):
 
 
 def test_the_card_of_a_folder_uses_the_settings_of_its_report(serve, extract, tmp_path):
-    server = serve(lambda asked, _: answer(asked))
+    server = serve(lambda question, _: answer(question))
     assert extract(server, labels=True, MIN_WORDS=3, PROMPT="svamp") == extraction.DONE
     rows = tmp_path / "out/rationales.jsonl"
     rationales = inputs.read_file(rows, filters.FilterConfig())
@@ -57,9 +57,9 @@ def test_the_card_of_a_folder_uses_the_settings_of_its_report(serve, extract, tm
         assert (rationales.result.config, rationales.spec.name) == (None, "default")
 
 
-def test_samples_are_asked_for_one_by_one_and_vote(serve, extract, rows):
+def test_samples_are_requested_one_by_one_and_vote(serve, extract, rows):
     votes = iter(["visit", "visit", "remote", "visit", "remote"] * 3)
-    server = serve(lambda asked, _: answer(asked, next(votes)))
+    server = serve(lambda question, _: answer(question, next(votes)))
     options = {"SAMPLES": 5, "TEMPERATURE": 0.7, "SEED": 40, "CONCURRENCY": 1}
     assert extract(server, count=1, **options) == extraction.DONE
     (row,) = rows("rationales.jsonl")
@@ -67,18 +67,18 @@ def test_samples_are_asked_for_one_by_one_and_vote(serve, extract, rows):
     assert (row["votes"], row["samples"], row["margin"]) == (3, 5, 0.2)
     assert [body["seed"] for body in server.bodies] == [40, 41, 42, 43, 44]
     assert {body["temperature"] for body in server.bodies} == {0.7}
-    # More samples later are asked for alone.
+    # With more samples later, only the additional ones are requested.
     assert extract(server, **{**options, "SAMPLES": 7}) == extraction.DONE
     assert [body["seed"] for body in server.bodies[5:]] == [45, 46]
     assert rows("rationales.jsonl")[0]["samples"] == 7
 
 
-def test_samples_that_failed_do_not_spoil_the_others(serve, act, extract, rows):
+def test_failed_samples_do_not_affect_the_others(serve, act, extract, rows):
     script = iter(["visit", None, "visit"])
 
-    def next_answer(asked, _):
+    def next_answer(question, _):
         label = next(script)
-        return answer(asked, label) if label else act["raw"](b"{")
+        return answer(question, label) if label else act["raw"](b"{")
 
     options = {"SAMPLES": 3, "TEMPERATURE": 1.0, "CONCURRENCY": 1, "MAX_ATTEMPTS": 1}
     assert extract(serve(next_answer), count=1, **options) == extraction.DONE
@@ -87,13 +87,13 @@ def test_samples_that_failed_do_not_spoil_the_others(serve, act, extract, rows):
     assert rows("failed.jsonl") == []
 
 
-def test_same_input_twice_is_asked_once(serve, extract, tmp_path, rows):
+def test_duplicate_input_is_requested_once(serve, extract, tmp_path, rows):
     path = tmp_path / "inputs.jsonl"
     path.write_text('{"input": "line 1"}\n' * 2 + '{"input": "line 2"}\n')
-    server = serve(lambda asked, _: answer(asked))
+    server = serve(lambda question, _: answer(question))
     options = {"DROP_DUPLICATE_ROWS": False}
     assert extract(server, **options) == extraction.DONE
-    assert server.asked == {"line 1": 1, "line 2": 1}
+    assert server.request_counts == {"line 1": 1, "line 2": 1}
     ids = [row["id"] for row in rows("rationales.jsonl")]
     assert ids == ["inputs-1", "inputs-2", "inputs-3"]
     assert extract(server) == extraction.DONE
@@ -101,13 +101,13 @@ def test_same_input_twice_is_asked_once(serve, extract, tmp_path, rows):
     assert dropped["id"] == "inputs-2" and "duplicate" in dropped["reason"]
 
 
-def test_structured_output_is_asked_for_and_read_strictly(serve, extract, rows):
+def test_structured_output_is_requested_and_read_strictly(serve, extract, rows):
     replies = {
         "line 0": '{"rationale": "It is dead.", "label": "visit"}',
         "line 1": '{"rationale": "It is dead.", "label": "visit", "x": 1}',
         "line 2": "It is dead. So the answer is visit.",
     }
-    server = serve(lambda asked, _: replies[asked])
+    server = serve(lambda question, _: replies[question])
     assert extract(server, count=3, STRUCTURED=True) == extraction.DONE
     (row,) = rows("rationales.jsonl")
     assert (row["teacher_label"], row["rationale"]) == ("visit", "It is dead.")
@@ -120,8 +120,8 @@ def test_structured_output_is_asked_for_and_read_strictly(serve, extract, rows):
     assert json.loads(body["messages"][1]["content"]).keys() == {"rationale", "label"}
 
 
-def test_completion_style(serve, extract, rows):
-    server = serve(lambda asked, _: " " + answer(asked) + "\n\nQ: and")
+def test_completion_style_sends_one_prompt(serve, extract, rows):
+    server = serve(lambda question, _: " " + answer(question) + "\n\nQ: and")
     assert extract(server, STYLE="completion") == extraction.DONE
     assert len(rows("rationales.jsonl")) == 4
     prompt = prompts.load("template")
@@ -131,8 +131,8 @@ def test_completion_style(serve, extract, rows):
     assert server.bodies[0]["stop"] == ["\nQ:"]
 
 
-def test_fields_of_the_server_are_passed_on(serve, extract):
-    server = serve(lambda asked, _: answer(asked))
+def test_extra_fields_are_sent_unchanged(serve, extract):
+    server = serve(lambda question, _: answer(question))
     fields = {"SEED": None, "TEMPERATURE": None, "SEND_STOP": False}
     extra = {"top_k": 5, "chat_template_kwargs": {"enable_thinking": False}}
     options = {"MAX_TOKENS_NAME": "max_completion_tokens", "EXTRA_BODY": extra}
@@ -142,16 +142,17 @@ def test_fields_of_the_server_are_passed_on(serve, extract):
     assert body == {"model": "scripted", "max_completion_tokens": 256, **extra}
 
 
-def test_dry_run_prints_the_whole_prompt_and_does_nothing(
+def test_dry_run_prints_the_complete_prompt_and_sends_nothing(
     serve, extract, tmp_path, capsys
 ):
-    server = serve(lambda asked, _: answer(asked))
+    server = serve(lambda question, _: answer(question))
     assert extract(server, dry_run=True) == extraction.DONE
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for message in prompts.load("template").chat_messages("line 0"):
-        assert f"[{message['role']}]\n{message['content']}\n" in said
+        assert f"[{message['role']}]\n{message['content']}\n" in output
     assert (
-        '"seed": 0' in said and "estimate with 4 characters per token: 4 requ" in said
+        '"seed": 0' in output
+        and "estimate with 4 characters per token: 4 requ" in output
     )
     assert extract(server, dry_run=True, STYLE="completion") == extraction.DONE
     assert (
@@ -169,24 +170,22 @@ OTHER = [
 
 
 @pytest.mark.parametrize(("macros", "message"), OTHER)
-def test_other_settings_are_not_mixed_into_a_folder(
-    serve, extract, tmp_path, macros, message
-):
-    server = serve(lambda asked, _: answer(asked))
+def test_folder_rejects_other_settings(serve, extract, tmp_path, macros, message):
+    server = serve(lambda question, _: answer(question))
     assert extract(server) == extraction.DONE
     before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
     with pytest.raises(UserError, match=re.escape(message)):
         extract(server, **macros)
     after = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert after == before and len(server.bodies) == 4
-    # What does not change the replies may change.
+    # Settings that do not affect the replies may change.
     more = {"CONCURRENCY": 1, "MAX_REQUESTS": 100, "MIN_WORDS": 30}
     assert extract(server, **more) == extraction.DONE
     assert len(server.bodies) == 4
 
 
-def test_other_inputs_and_prompts_are_not_mixed_into_a_folder(serve, extract, tmp_path):
-    server = serve(lambda asked, _: answer(asked))
+def test_folder_rejects_other_inputs_and_prompts(serve, extract, tmp_path):
+    server = serve(lambda question, _: answer(question))
     assert extract(server) == extraction.DONE
     own = tmp_path / "own.txt"
     text = (prompts.FOLDER / "template.txt").read_text()
@@ -201,12 +200,10 @@ def test_other_inputs_and_prompts_are_not_mixed_into_a_folder(serve, extract, tm
         extract(server)
 
 
-def test_setting_mended_before_any_reply_came_keeps_the_folder(
-    serve, act, extract, rows
-):
-    def script(asked, _):
+def test_settings_may_change_until_the_first_reply_is_stored(serve, act, extract, rows):
+    def script(question, _):
         known = server.bodies[-1]["model"] == "scripted"
-        return answer(asked) if known else act["status"](404, "no such model")
+        return answer(question) if known else act["status"](404, "no such model")
 
     server = serve(script)
     with pytest.raises(UserError, match="status 404: no such model"):
@@ -217,35 +214,39 @@ def test_setting_mended_before_any_reply_came_keeps_the_folder(
         extract(server, TEACHER_MODEL="scirpted")
 
 
-def test_folder_of_something_else_is_left_alone(serve, extract, tmp_path):
+def test_folder_of_something_else_is_left_unchanged(serve, extract, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.txt").write_text("years of work")
     with pytest.raises(UserError, match="holds 'thesis.txt' but no run.json"):
-        extract(serve(lambda asked, _: answer(asked)))
+        extract(serve(lambda question, _: answer(question)))
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
-def test_run_killed_in_its_first_moments_begins_anew(serve, extract, tmp_path):
+def test_run_that_was_killed_before_run_json_starts_again(serve, extract, tmp_path):
     (tmp_path / "out/completions").mkdir(parents=True)
     (tmp_path / "out/completions/replies.jsonl").write_text("")
     (tmp_path / "out/.run.json.x1y2").write_text("{")
-    assert extract(serve(lambda asked, _: answer(asked))) == extraction.DONE
+    assert extract(serve(lambda question, _: answer(question))) == extraction.DONE
 
 
-def test_damaged_reply_is_named_and_asked_again(serve, extract, tmp_path, capsys):
-    server = serve(lambda asked, _: answer(asked))
+def test_damaged_reply_is_reported_and_requested_again(
+    serve, extract, tmp_path, capsys
+):
+    server = serve(lambda question, _: answer(question))
     assert extract(server) == extraction.DONE
     expected = (tmp_path / "out/rationales.jsonl").read_bytes()
     log = tmp_path / "out/completions/replies.jsonl"
     lines = log.read_bytes().split(b"\n")
-    asked = re.search(rb"line \d", lines[1]).group().decode()
+    question = re.search(rb"line \d", lines[1]).group().decode()
     lines[1] = lines[1].replace(b"enough", b"plenty")
     log.write_bytes(b"\n".join(lines))
     capsys.readouterr()
     assert extract(server) == extraction.DONE
-    said = capsys.readouterr().out
-    assert "replies.jsonl: line 2: wrong checksum; the line is moved to" in said
-    assert server.asked == {f"line {n}": 1 + (asked == f"line {n}") for n in range(4)}
+    output = capsys.readouterr().out
+    assert "replies.jsonl: line 2: wrong checksum; the line is moved to" in output
+    assert server.request_counts == {
+        f"line {n}": 1 + (question == f"line {n}") for n in range(4)
+    }
     assert (tmp_path / "out/rationales.jsonl").read_bytes() == expected
 
 
@@ -278,10 +279,10 @@ BAD = [
 
 
 @pytest.mark.parametrize(("macros", "message"), BAD, ids=[str(m) for m, _ in BAD])
-def test_bad_setting_is_named_before_anything_is_sent(
+def test_bad_setting_is_named_before_any_request(
     serve, extract, tmp_path, macros, message
 ):
-    server = serve(lambda asked, _: answer(asked))
+    server = serve(lambda question, _: answer(question))
     with pytest.raises(UserError, match=message):
         extract(server, **macros)
     assert not server.bodies and not (tmp_path / "out").exists()
@@ -303,7 +304,7 @@ def test_bad_row_is_named(serve, extract, tmp_path, line, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_key_is_of_everything_that_is_sent():
+def test_request_key_depends_on_everything_that_is_sent():
     one = SamplingConfig(model="m", temperature=1.0)
     prompt = prompts.load("template")
 
@@ -390,10 +391,10 @@ def test_gin_file_holds_the_defaults_of_the_settings():
 
 
 @pytest.mark.slow
-def test_two_commands_from_ones_own_inputs_to_a_student(
+def test_two_commands_train_a_student_on_unlabeled_inputs(
     serve, extract, tmp_path, tiny_jsonl, tiny_settings
 ):
-    """Inputs without labels: the student learns the teacher's."""
+    """Without human labels, the student learns the teacher's labels."""
     from dsbs_jax.local import loop
 
     known = [json.loads(line) for line in tiny_jsonl.read_text().splitlines()]
@@ -401,8 +402,8 @@ def test_two_commands_from_ones_own_inputs_to_a_student(
     inputs = tmp_path / "inputs.jsonl"
     inputs.write_text("".join(json.dumps({"input": r["input"]}) + "\n" for r in known))
 
-    def script(asked, _):
-        row = teacher[asked]
+    def script(question, _):
+        row = teacher[question]
         return f"{row['rationale']} So the answer is {row['teacher_label']}."
 
     assert extract(serve(script), INPUT_FILE=str(inputs)) == extraction.DONE

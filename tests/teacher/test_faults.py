@@ -1,8 +1,8 @@
-"""Servers that fail in every way: each example ends stored or reported, exactly once.
+"""Servers that fail in many ways: each input is stored or reported exactly once.
 
-More random moments of being killed than the suite's three, with a log:
+More kills at random moments than the default of three, with a log:
 
-    DSBS_KILLS=30 python -m pytest tests/teacher/test_faults.py -k killed -s
+    DSBS_KILLS=30 python -m pytest tests/teacher/test_faults.py -k kill -s
 """
 
 import email.utils
@@ -36,7 +36,7 @@ def soon():
     return email.utils.formatdate(time.time() + 1, usegmt=True)
 
 
-# Where asking again helps.
+# Faults after which a retry succeeds.
 FAULTS = {
     "429": lambda act: act["status"](429, "slow down"),
     "429 with seconds": lambda act: act["status"](429, Retry_After="0.05"),
@@ -44,12 +44,12 @@ FAULTS = {
     "429 with nonsense": lambda act: act["status"](429, Retry_After="soon, -1 or nan"),
     "500": lambda act: act["status"](500),
     "503 without JSON": lambda act: lambda handler: handler.send_error(503),
-    "cut in the body": lambda act: act["cut_off"](),
+    "body cut off": lambda act: act["cut_off"](),
     "hangs up": lambda act: act["hang_up"],
     "broken JSON": lambda act: act["raw"](b'{"choices": [{"message": '),
-    "no JSON at all": lambda act: act["raw"](b"<html>busy</html>"),
-    "JSON of another kind": lambda act: act["raw"](b"[1, 2]"),
-    "nested without end": lambda act: act["raw"](b"[" * 200_000),
+    "not JSON": lambda act: act["raw"](b"<html>busy</html>"),
+    "another JSON type": lambda act: act["raw"](b"[1, 2]"),
+    "nested too deeply": lambda act: act["raw"](b"[" * 200_000),
     "no choices": lambda act: act["raw"](b'{"choices": []}'),
     "empty choice": lambda act: act["raw"](b'{"choices": [{}]}'),
     "choice without text": lambda act: act["reply"](None),
@@ -61,25 +61,25 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_failed_attempt_is_made_again(serve, act, extract, rows, fault):
-    server = serve(lambda _, times: GOOD if times else FAULTS[fault](act))
+def test_failed_attempt_is_retried(serve, act, extract, rows, fault):
+    server = serve(lambda _, earlier: GOOD if earlier else FAULTS[fault](act))
     assert extract(server) == extraction.DONE
     assert len(rows("rationales.jsonl")) == 4
-    assert set(server.asked.values()) == {2}
+    assert set(server.request_counts.values()) == {2}
     assert_each_ends_once(rows, 4)
-    # All is there: nothing is asked again.
+    # All replies are stored, so nothing is requested again.
     assert extract(server) == extraction.DONE
-    assert set(server.asked.values()) == {2}
+    assert set(server.request_counts.values()) == {2}
 
 
 @pytest.mark.parametrize("fault", ["500", "broken JSON", "no choices", "hangs up"])
-def test_what_never_answers_is_reported_and_asked_again(
+def test_failed_input_is_reported_and_requested_again_in_the_next_run(
     serve, act, extract, rows, fault
 ):
     broken = {"line 1", "line 2"}
 
-    def script(asked, _):
-        return FAULTS[fault](act) if asked in broken else GOOD
+    def script(question, _):
+        return FAULTS[fault](act) if question in broken else GOOD
 
     server = serve(script)
     assert extract(server) == extraction.SOME_FAILED
@@ -89,7 +89,7 @@ def test_what_never_answers_is_reported_and_asked_again(
     assert_each_ends_once(rows, 4)
     broken.clear()
     assert extract(server) == extraction.DONE
-    assert server.asked == {"line 0": 1, "line 1": 3, "line 2": 3, "line 3": 1}
+    assert server.request_counts == {"line 0": 1, "line 1": 3, "line 2": 3, "line 3": 1}
     assert not rows("failed.jsonl")
     assert_each_ends_once(rows, 4)
 
@@ -97,10 +97,10 @@ def test_what_never_answers_is_reported_and_asked_again(
 @pytest.mark.parametrize("fault", ["hang", "drip", "endless"])
 def test_attempt_ends_in_time(serve, act, extract, rows, fault):
     action = act["endless"]() if fault == "endless" else act[fault]
-    server = serve(lambda asked, _: GOOD if asked != "line 1" else action)
-    began = time.monotonic()
+    server = serve(lambda question, _: GOOD if question != "line 1" else action)
+    start_time = time.monotonic()
     assert extract(server, TIMEOUT=0.3) == extraction.SOME_FAILED
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - start_time < 3
     (failed,) = rows("failed.jsonl")
     expected = ("no complete reply within 0.3 s", "the reply exceeds 8388608 bytes")
     assert failed["reason"].startswith(expected)
@@ -122,8 +122,8 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_any_text_is_stored_as_it_came(serve, extract, rows, tmp_path, name):
-    server = serve(lambda asked, _: TEXTS[name] if asked == "line 1" else GOOD)
+def test_any_text_is_stored_unchanged(serve, extract, rows, tmp_path, name):
+    server = serve(lambda question, _: TEXTS[name] if question == "line 1" else GOOD)
     assert extract(server) == extraction.DONE
     assert_each_ends_once(rows, 4)
     opened = store.Store(tmp_path / "out/completions")
@@ -131,7 +131,7 @@ def test_any_text_is_stored_as_it_came(serve, extract, rows, tmp_path, name):
     assert not opened.damaged
     opened.close()
     assert extract(server) == extraction.DONE
-    assert set(server.asked.values()) == {1}
+    assert set(server.request_counts.values()) == {1}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_any_text_is_stored_as_it_came(serve, extract, rows, tmp_path, name):
         ("It is dead. So the answer is visit.\n\nQ: another li", "visit"),
     ],
 )
-def test_truncated_answer_is_no_label(serve, act, extract, rows, text, label):
+def test_truncated_answer_gives_no_label(serve, act, extract, rows, text, label):
     server = serve(lambda *_: act["reply"](text, finish_reason="length"))
     assert extract(server, count=1) == extraction.DONE
     labels = [row["teacher_label"] for row in rows("rationales.jsonl")]
@@ -160,29 +160,27 @@ def test_refusal_ends_the_run_with_one_error(serve, act, extract, tmp_path, code
     assert not (tmp_path / "out/rationales.jsonl").exists()
 
 
-def test_requests_refused_for_themselves_do_not_keep_the_others_back(
-    serve, act, extract, rows
-):
-    """Also when they come first, and when they alone are left to ask for."""
+def test_rejected_requests_do_not_stop_the_others(serve, act, extract, rows):
+    """Also if they come first, and if no other request is left."""
     refused = {f"line {n}" for n in (0, 1, 5, 6, 7, 8)}
 
-    def script(asked, _):
-        return act["status"](400, "too long") if asked in refused else GOOD
+    def script(question, _):
+        return act["status"](400, "too long") if question in refused else GOOD
 
     server = serve(script)
     options = {"CONCURRENCY": 1, "MAX_FAILURES_IN_A_ROW": 3}
-    for times in (1, 2):
+    for runs in (1, 2):
         assert extract(server, count=9, **options) == extraction.SOME_FAILED
         failed = rows("failed.jsonl")
         assert {row["input"] for row in failed} == refused
         assert {row["reason"] for row in failed} == {"status 400: too long"}
         assert_each_ends_once(rows, 9)
-        assert {server.asked[x] for x in refused} == {times}
-        assert server.asked["line 2"] == 1
+        assert {server.request_counts[x] for x in refused} == {runs}
+        assert server.request_counts["line 2"] == 1
 
 
 @pytest.mark.parametrize("code", [400, 500])
-def test_server_that_answers_nothing_at_all_ends_in_one_error(
+def test_run_in_which_every_request_fails_ends_in_one_error(
     serve, act, extract, tmp_path, code
 ):
     server = serve(lambda *_: act["status"](code, "no JSON schema here"))
@@ -192,21 +190,23 @@ def test_server_that_answers_nothing_at_all_ends_in_one_error(
     assert not (tmp_path / "out/failed.jsonl").exists()
 
 
-def test_server_that_hangs_is_seen_to(serve, act, extract, monkeypatch, capsys):
+def test_progress_is_reported_while_the_server_hangs(
+    serve, act, extract, monkeypatch, capsys
+):
     monkeypatch.setattr(runner, "_REPORT_PERIOD", 0.2)
-    server = serve(lambda asked, times: GOOD if times else act["hang"])
+    server = serve(lambda _, earlier: GOOD if earlier else act["hang"])
     assert extract(server, count=1, TIMEOUT=0.9) == extraction.DONE
     assert re.search(r"^requests 0/1 .* left$", capsys.readouterr().out, re.M)
 
 
-def test_server_that_fails_throughout_ends_the_run(serve, act, extract):
+def test_consecutive_failures_abort_the_run(serve, act, extract):
     server = serve(lambda *_: act["status"](500, "out of order"))
     with pytest.raises(UserError, match="3 requests in a row failed .*out of order"):
         extract(server, count=30, MAX_FAILURES_IN_A_ROW=3, CONCURRENCY=2)
     assert len(server.bodies) <= 10
 
 
-def test_everybody_waits_as_long_as_the_server_asks(serve, act, extract):
+def test_all_requests_wait_as_long_as_the_server_asks(serve, act, extract):
     times = []
 
     def script(*_):
@@ -217,7 +217,7 @@ def test_everybody_waits_as_long_as_the_server_asks(serve, act, extract):
     assert times[1] - times[0] >= 1
 
 
-def test_endless_wait_is_refused(serve, act, extract):
+def test_too_long_wait_ends_the_run(serve, act, extract):
     server = serve(lambda *_: act["status"](429, "quota", Retry_After="86400"))
     with pytest.raises(UserError, match="429: quota; the server asks to wait 86,400 s"):
         extract(server)
@@ -239,7 +239,9 @@ def start(command, log):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_the_run_cleanly(serve, command, extract, rows, tmp_path, number):
+def test_signal_stops_the_run_and_the_next_run_resumes(
+    serve, command, extract, rows, tmp_path, number
+):
     def script(*_):
         time.sleep(0.05)
         return GOOD
@@ -253,21 +255,21 @@ def test_signal_ends_the_run_cleanly(serve, command, extract, rows, tmp_path, nu
         run.send_signal(number)
         assert run.wait(20) == 128 + number
         log.seek(0)
-        said = log.read()
-    assert f"stopped by {number.name}" in said and "replies are missing" in said
-    assert "Traceback" not in said
+        output = log.read()
+    assert f"stopped by {number.name}" in output and "replies are missing" in output
+    assert "Traceback" not in output
     stored = store.Store(tmp_path / "out/completions")
-    # Requests under way came to their end.
+    # Requests in flight were finished.
     assert len(stored.replies) == len(server.bodies) < 30
     stored.close()
     assert not (tmp_path / "out/rationales.jsonl").exists()
     assert extract(server, CONCURRENCY=2) == extraction.DONE
     assert_each_ends_once(rows, 30)
-    assert set(server.asked.values()) == {1}
+    assert set(server.request_counts.values()) == {1}
 
 
 def stored_inputs(folder):
-    """The inputs whose replies are stored whole, read without opening the store."""
+    """The inputs whose replies are stored completely, without opening the store."""
     path = folder / "completions/replies.jsonl"
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     ids = [json.loads(line).get("id") for line in lines]
@@ -275,28 +277,27 @@ def stored_inputs(folder):
 
 
 def killed_script(act):
-    """Some fail at first, some always, some answer nonsense; all take a while."""
+    """Some inputs fail at first, some always, and some get a useless answer."""
 
-    def script(asked, times):
+    def script(question, earlier):
         time.sleep(0.03)
-        kind = int(asked.split()[1]) % 10
-        if kind == 3 and times == 0:
+        kind = int(question.split()[1]) % 10
+        if kind == 3 and earlier == 0:
             return act["status"](500)
         if kind == 5:
             return act["raw"](b'{"choices": [')
         if kind == 7:
             return "\ud800 no idea"
-        return f"{asked} is dead. So the answer is visit."
+        return f"{question} is dead. So the answer is visit."
 
     return script
 
 
 def kill_at(rng, process, server, folder):
-    """Kills a process at a random moment: of starting, asking or writing.
+    """Kills a process at a random moment while it starts, sends requests or writes.
 
-    Moments are counted in requests, and not in seconds alone, so that a machine that is
-    busy with other things does not move all of them into one phase. Returns the moment,
-    or None when the process ended before it came.
+    The moment is counted in requests and not only in seconds, so that kills also reach
+    all phases on a busy machine. Returns the moment, or None if the process has ended.
     """
     phase = rng.choice(["starting", "asking", "asking", "asking", "writing"])
     left = max(1, 60 - len(stored_inputs(folder)))
@@ -315,7 +316,7 @@ def kill_at(rng, process, server, folder):
     return f"{phase}, request {len(server.bodies)}" if process.wait() < 0 else None
 
 
-def test_killed_at_any_moment_loses_nothing(serve, act, command, tmp_path):
+def test_kill_at_any_moment_loses_no_reply(serve, act, command, tmp_path):
     server = serve(killed_script(act))
 
     def begin(folder):
@@ -324,29 +325,29 @@ def test_killed_at_any_moment_loses_nothing(serve, act, command, tmp_path):
             return start(made, log)
 
     def assert_ended(folder, status):
-        said = (tmp_path / "log").read_text()[-2000:]
-        assert status == extraction.SOME_FAILED, said
+        output = (tmp_path / "log").read_text()[-2000:]
+        assert status == extraction.SOME_FAILED, output
         return {name: (folder / name).read_bytes() for name in FILES}
 
-    whole = tmp_path / "whole"
-    expected = assert_ended(whole, begin(whole).wait(60))
+    complete = tmp_path / "complete"
+    expected = assert_ended(complete, begin(complete).wait(60))
     assert all(expected.values())
     rng, number, finished = random.Random(KILLS), 0, 0
     while number < KILLS:
         folder = tmp_path / f"run{finished}"
-        before, asked = stored_inputs(folder), server.asked
+        before, counts = stored_inputs(folder), server.request_counts
         process = begin(folder)
         moment = kill_at(rng, process, server, folder)
         after = stored_inputs(folder)
         assert before <= after, "lost"
-        assert all(server.asked[x] == asked[x] for x in before), "asked twice"
+        assert all(server.request_counts[x] == counts[x] for x in before), "sent twice"
         if moment is None:
             assert assert_ended(folder, process.returncode) == expected
             finished += 1
             continue
         number += 1
         if (folder / "failed.jsonl").exists():
-            # Killed while it wrote: the next run has to end it well.
+            # Killed while it wrote the output; the next run has to finish it.
             assert assert_ended(folder, begin(folder).wait(60)) == expected
             finished += 1
         print(
@@ -354,11 +355,11 @@ def test_killed_at_any_moment_loses_nothing(serve, act, command, tmp_path):
         )
     last = tmp_path / f"run{finished}"
     assert assert_ended(last, begin(last).wait(60)) == expected
-    print(f"\n{number} kills, {finished + 1} runs ended like one never stopped")
+    print(f"\n{number} kills, {finished + 1} runs ended like an uninterrupted one")
 
 
 def test_imports_neither_tensorflow_nor_jax(serve, command, tmp_path):
-    """A whole extraction, its card included."""
+    """Holds for a complete extraction including the card."""
     server = serve(lambda *_: GOOD)
     arguments = [f"--gin_bindings={b}" for b in command(server)]
     code = """

@@ -10,8 +10,8 @@ from dsbs_jax.data.records import SEGMENT_SEPARATOR
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import prompts
 
-OWN = ("cqa", "svamp", "asdiv", "anli1", "esnli")
-ALL = (*OWN, "template")
+BUILT_IN = ("cqa", "svamp", "asdiv", "anli1", "esnli")
+ALL = (*BUILT_IN, "template")
 
 SMALL = """# A comment.
 rule: default
@@ -34,7 +34,7 @@ Ice is cold. So the answer is no.
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_exemplar_is_read_as_it_says(name):
+def test_parser_reads_the_label_of_every_exemplar(name):
     prompt = prompts.load(name)
     assert prompt.dataset == ("default" if name == "template" else name)
     for exemplar in prompt.exemplars:
@@ -45,8 +45,8 @@ def test_every_exemplar_is_read_as_it_says(name):
         assert len(parsed.rationale.split()) >= 8
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_ten_different_exemplars(name):
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_prompt_has_ten_different_exemplars(name):
     exemplars = prompts.load(name).exemplars
     assert len(exemplars) == 10
     assert len({e.input for e in exemplars}) == 10
@@ -62,7 +62,7 @@ def test_classes_are_balanced_and_mixed(name):
     assert all(a != b for a, b in zip(labels, labels[1:], strict=False))
 
 
-def test_choices_are_balanced_and_among_those_offered():
+def test_choices_are_balanced_and_valid():
     letters = collections.Counter()
     for exemplar in prompts.load("cqa").exemplars:
         choices = dict(re.findall(r"^\((\w)\) (.+)$", exemplar.input, re.MULTILINE))
@@ -80,12 +80,35 @@ def test_equations_have_a_value_and_use_the_numbers_of_the_story(name):
         told = re.findall(r"\d+(?:\.\d+)?", exemplar.input)
         words = {"four": "4"}
         told += [number for word, number in words.items() if word in exemplar.input]
-        # A rectangle has each of its sides twice.
+        # A perimeter counts each side of a rectangle twice.
         told += ["2"] if "rectangular" in exemplar.input else []
         assert set(re.findall(r"\d+(?:\.\d+)?", exemplar.label)) <= set(told)
 
 
-def test_prompt_ends_where_the_teacher_goes_on():
+# The fingerprint is part of run.json, and the text is part of every request key. A
+# change of a built-in prompt would send all requests of existing folders again.
+FINGERPRINTS = {
+    "cqa": "b079980746df6c21",
+    "svamp": "7b221928076684a6",
+    "asdiv": "c9e3892bba6a4fd1",
+    "anli1": "1ae0f99e7079a05d",
+    "esnli": "b353fb0de67829c0",
+}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_text_of_a_built_in_prompt_is_that_of_version_0_1(name):
+    digest = prompts.load(name).fingerprint().removeprefix("sha256:")
+    assert digest.startswith(FINGERPRINTS[name])
+
+
+def test_comments_are_not_part_of_a_prompt():
+    assert "# A comment." in SMALL
+    changed = SMALL.replace("# A comment.", "# Another comment.\n# And a second one.")
+    assert prompts.parse(changed, "small") == prompts.parse(SMALL, "small")
+
+
+def test_prompt_ends_where_the_answer_begins():
     prompt = prompts.parse(SMALL, "small")
     assert prompt.completion_prompt("fire") == (
         "Say yes or no.\n\nQ: ice\nA: Ice is cold. So the answer is no.\n\nQ: fire\nA:"
@@ -101,16 +124,16 @@ def test_prompt_ends_where_the_teacher_goes_on():
     )
 
 
-def test_segments_have_their_places():
+def test_segments_fill_their_fields():
     prompt = prompts.load("esnli")
-    asked = prompt.fill_question(f"A dog runs.{SEGMENT_SEPARATOR}It sleeps.")
-    assert asked == "Premise: A dog runs.\nHypothesis: It sleeps.\nReason:"
+    question = prompt.fill_question(f"A dog runs.{SEGMENT_SEPARATOR}It sleeps.")
+    assert question == "Premise: A dog runs.\nHypothesis: It sleeps.\nReason:"
     with pytest.raises(ValueError, match="expects 2 segments separated .*, found 1"):
         prompt.fill_question("A dog runs.")
 
 
 @given(st.text(alphabet="{} input1segmnt\n\\", min_size=1))
-def test_input_is_put_in_as_it_is(text):
+def test_input_is_inserted_unchanged(text):
     prompt = prompts.parse(SMALL, "small")
     assert prompt.completion_prompt(text).endswith(f"\n\nQ: {text}\nA:")
 
@@ -137,7 +160,7 @@ def test_input_is_put_in_as_it_is(text):
         ),
     ],
 )
-def test_what_is_wrong_with_a_file_is_named(tmp_path, old, new, message):
+def test_problem_of_a_prompt_file_is_named(tmp_path, old, new, message):
     assert old in SMALL
     path = tmp_path / "own.txt"
     path.write_text(SMALL.replace(old, new))
@@ -146,7 +169,7 @@ def test_what_is_wrong_with_a_file_is_named(tmp_path, old, new, message):
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_file_that_cannot_be_read_is_named(tmp_path):
+def test_unreadable_prompt_file_is_named(tmp_path):
     with pytest.raises(UserError, match="prompt 'cqaa': No such file.* one of anli1, "):
         prompts.load("cqaa")
     with pytest.raises(UserError, match="Is a directory"):
@@ -156,7 +179,7 @@ def test_file_that_cannot_be_read_is_named(tmp_path):
         prompts.load(str(tmp_path / "latin.txt"))
 
 
-def test_own_file_with_windows_line_ends_and_a_mark_is_read(tmp_path):
+def test_windows_line_ends_and_byte_order_mark_are_accepted(tmp_path):
     path = tmp_path / "own.txt"
     path.write_bytes(b"\xef\xbb\xbf" + SMALL.replace("\n", "\r\n").encode())
     assert prompts.load(str(path)).completion_prompt("x") == prompts.parse(

@@ -1,7 +1,7 @@
-"""A server that this project did not write: `transformers serve`, on loopback.
+"""Extractions from a real server: `transformers serve` on loopback.
 
-Two tiny models are made on the spot: one of random weights, which says nonsense, and
-one that was trained for seconds to give one answer to everything.
+The fixture creates two tiny models: one with random weights, and one that
+is trained for a few seconds to give the same answer to every question.
 """
 
 import importlib.util
@@ -30,7 +30,7 @@ ANSWER = " No page opens and no call gets through. So the answer is visit."
 
 
 def make_models(folder):
-    """Saves `random` and `taught`, of some 50,000 weights each."""
+    """Saves the models `random` and `answering`, with about 50,000 weights each."""
     import tokenizers
     import torch
     import transformers
@@ -62,15 +62,15 @@ def make_models(folder):
         pad_token_id=0,
     )
     model = transformers.LlamaForCausalLM(config)
-    for name in ("random", "taught"):
-        if name == "taught":
+    for name in ("random", "answering"):
+        if name == "answering":
             teach(model, tokenizer)
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
 
 
 def teach(model, tokenizer, steps=150):
-    """Trains a model to end the prompts of `command` with the answer."""
+    """Trains a model to continue the prompts of `command` with the answer."""
     import torch
 
     prompt = prompts.load("template")
@@ -104,16 +104,19 @@ def free_port():
 
 
 class Served:
-    """What `extract` needs to know of a server."""
+    """The attributes of a server that `extract` reads, and its models."""
 
     def __init__(self, url, folder, log):
         self.url, self.log = url, log
-        self.random, self.taught = str(folder / "random"), str(folder / "taught")
+        self.random, self.answering = (
+            str(folder / "random"),
+            str(folder / "answering"),
+        )
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """The server, once it answers."""
+    """The server, started and ready."""
     for package in ("torch", "transformers", "fastapi", "uvicorn"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed; it is part of the extra hf")
@@ -164,18 +167,18 @@ def test_extraction_from_a_real_server(served, extract, rows, tmp_path, style):
     status = extract(served, count=3, **options)
     assert status == extraction.DONE, served.log.read_text()[-3000:]
     opened = store.Store(tmp_path / "out/completions")
-    found = list(opened.replies.values())
+    replies = list(opened.replies.values())
     opened.close()
-    assert len(found) == 6
-    assert {stored.finish_reason for stored in found} <= {"stop", "length"}
-    # The server counts for itself.
-    assert all(stored.spent.requests == 1 for stored in found)
-    assert all(stored.spent.prompt_tokens > 100 for stored in found)
-    assert all(0 < stored.spent.completion_tokens <= 24 for stored in found)
-    assert any(stored.text.strip() for stored in found)
+    assert len(replies) == 6
+    assert {reply.finish_reason for reply in replies} <= {"stop", "length"}
+    # The token counts are the server's.
+    assert all(reply.spent.requests == 1 for reply in replies)
+    assert all(reply.spent.prompt_tokens > 100 for reply in replies)
+    assert all(0 < reply.spent.completion_tokens <= 24 for reply in replies)
+    assert any(reply.text.strip() for reply in replies)
     ids = [r["id"] for n in ("rationales", "filtered") for r in rows(f"{n}.jsonl")]
     assert sorted(ids) == ["n0", "n1", "n2"] and not rows("failed.jsonl")
-    # A random model gives no answer: all of it is kept, with the reason.
+    # A random model gives no answer; its completions are kept with the reason.
     assert all(len(row["completions"]) == 2 for row in rows("filtered.jsonl"))
     before = (tmp_path / "out/completions/replies.jsonl").read_bytes()
     assert extract(served, **options) == extraction.DONE
@@ -183,8 +186,8 @@ def test_extraction_from_a_real_server(served, extract, rows, tmp_path, style):
 
 
 @pytest.mark.slow
-def test_model_that_is_not_there_ends_in_one_error(served, extract):
-    """Whatever the server makes of it, the run ends and says so."""
+def test_missing_model_ends_in_one_error(served, extract):
+    """Servers answer this with different errors; each of them ends the run."""
     options = {"TEACHER_MODEL": "/no/such/model", "TIMEOUT": 60.0, "MAX_ATTEMPTS": 1}
     with pytest.raises(UserError, match="status [45]"):
         extract(served, count=1, **options)
@@ -192,8 +195,8 @@ def test_model_that_is_not_there_ends_in_one_error(served, extract):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("style", ["chat", "completion"])
-def test_teacher_that_answers_makes_a_dataset(served, extract, tmp_path, style):
-    options = {"TEACHER_MODEL": served.taught, "STYLE": style, "TIMEOUT": 60.0}
+def test_trained_teacher_gives_a_dataset(served, extract, tmp_path, style):
+    options = {"TEACHER_MODEL": served.answering, "STYLE": style, "TIMEOUT": 60.0}
     assert extract(served, count=3, MAX_TOKENS=60, **options) == extraction.DONE
     records = jsonl.read_jsonl(tmp_path / "out/rationales.jsonl")
     assert [record.id for record in records] == ["n0", "n1", "n2"]

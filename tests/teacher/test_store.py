@@ -10,7 +10,7 @@ from dsbs_jax.errors import UserError
 from dsbs_jax.teacher.budget import Spending
 from dsbs_jax.teacher.store import DAMAGED, LOG, Store, StoredReply
 
-# Any characters, lone surrogates and control characters among them.
+# Any characters, including lone surrogates and control characters.
 TEXT = st.text(st.characters(exclude_categories=()))
 
 
@@ -36,7 +36,7 @@ def filled(folder, count=5):
 
 @given(text=TEXT, id=TEXT, reason=st.none() | TEXT)
 @settings(max_examples=50)
-def test_any_text_comes_back_as_it_was(tmp_path_factory, text, id, reason):
+def test_any_text_is_read_back_unchanged(tmp_path_factory, text, id, reason):
     folder = tmp_path_factory.mktemp("store")
     entry = StoredReply("key", id, 3, text, reason, Spending(2, 5, 7))
     store = Store(folder)
@@ -49,28 +49,28 @@ def test_any_text_comes_back_as_it_was(tmp_path_factory, text, id, reason):
     assert not again.damaged
 
 
-def test_log_cut_anywhere_loses_only_the_line_that_was_cut(tmp_path):
-    content = filled(tmp_path / "whole").read_bytes()
+def test_truncated_log_loses_only_the_cut_line(tmp_path):
+    content = filled(tmp_path / "complete").read_bytes()
     ends = [n + 1 for n, byte in enumerate(content) if byte == 10]
     for cut in range(0, len(content), 7):
         folder = tmp_path / str(cut)
         folder.mkdir()
         (folder / LOG).write_bytes(content[:cut])
         store = Store(folder)
-        whole = sum(end <= cut for end in ends)
-        assert list(store.replies) == [f"key{n}" for n in range(whole)]
+        complete = sum(end <= cut for end in ends)
+        assert list(store.replies) == [f"key{n}" for n in range(complete)]
         is_whole = cut == 0 or cut in ends
         assert len(store.damaged) == (0 if is_whole else 1)
-        # What is added now is not glued to the rest of the cut line.
+        # A new line does not join the rest of the cut line.
         store.add(stored(9))
         store.close()
         again = reopened(folder)
-        assert len(again.replies) == whole + 1 and not again.damaged
+        assert len(again.replies) == complete + 1 and not again.damaged
 
 
 @given(position=st.integers(0, 10**6), byte=st.integers(0, 255))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-def test_changed_byte_is_noticed_and_set_aside(tmp_path_factory, position, byte):
+def test_changed_byte_is_detected_and_its_line_moved(tmp_path_factory, position, byte):
     folder = tmp_path_factory.mktemp("store")
     path = filled(folder)
     content = bytearray(path.read_bytes())
@@ -82,14 +82,14 @@ def test_changed_byte_is_noticed_and_set_aside(tmp_path_factory, position, byte)
     store = reopened(folder)
     expected = {f"key{n}": stored(n) for n in range(5)}
     assert store.replies.items() <= expected.items()
-    # A line end that is gone, or one too many, spoils two lines at most.
+    # A missing or additional line end damages at most two lines.
     assert 3 <= len(store.replies) < 5 and store.damaged
     assert (folder / DAMAGED).stat().st_size
     again = reopened(folder)
     assert again.replies == store.replies and not again.damaged
 
 
-def test_damaged_lines_are_numbered_and_kept_word_for_word(tmp_path):
+def test_damaged_lines_are_numbered_and_kept_unchanged(tmp_path):
     path = filled(tmp_path)
     lines = path.read_bytes().split(b"\n")
     changed = lines[2].replace(b"so", b"no")
@@ -111,7 +111,7 @@ def hold(folder, ready, end):
     store.close()
 
 
-def test_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
+def test_second_process_cannot_open_the_store_until_the_first_ends(tmp_path):
     context = multiprocessing.get_context("spawn")
     ready, end = context.Event(), context.Event()
     other = context.Process(target=hold, args=(str(tmp_path), ready, end))
@@ -119,13 +119,13 @@ def test_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
     assert ready.wait(60)
     with pytest.raises(UserError, match="another process is writing to it"):
         Store(tmp_path)
-    # However it ends.
+    # The lock also ends if the process is killed.
     other.kill()
     other.join()
     Store(tmp_path).close()
 
 
-def test_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
+def test_full_disk_leaves_no_partial_line(tmp_path, monkeypatch):
     store = Store(tmp_path)
     store.add(stored(0))
     write = os.write

@@ -52,7 +52,7 @@ def test_marker_inside_a_structured_rationale_gives_no_label():
         ("anli1", "neutral.", "neutral"),
         ("anli1", "Neutral", None),
         ("default", "visit.", "visit"),
-        ("default", "visit\nor remote", None),
+        ("default", "visit\nremote", None),
         ("default", " ", None),
     ],
 )

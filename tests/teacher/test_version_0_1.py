@@ -38,13 +38,13 @@ def resume(serve, extract, tmp_path):
     """Copies a folder, resumes it, and returns the status and the server."""
 
     def run(name):
-        # The replies that the finished extraction has, by what the server is asked.
+        # The replies of the finished extraction, by input and sample.
         rows = {
             row["id"]: row["input"] for row in read_rows(FIXTURES / "tickets.jsonl")
         }
         finished = replies_of("extraction", tmp_path / "finished")
         texts = {(rows[r.id], r.sample): r.text for r in finished.values()}
-        server = serve(lambda asked, _: texts[asked, server.bodies[-1]["seed"]])
+        server = serve(lambda question, _: texts[question, server.bodies[-1]["seed"]])
         shutil.copytree(FIXTURES / name, tmp_path / "out")
         return extract(server, CONCURRENCY=1, **SETTINGS), server
 
