@@ -38,38 +38,43 @@ setuptools.setup(
         "dsbs_jax.rationales.card": ["templates/*.jinja"],
         "dsbs_jax.teacher": ["prompts/*.txt"],
     },
+    # Lower bounds are the lowest versions that pass the tests (.ci/lowest.txt).
     install_requires=[
         # Student and local engine.
-        "jax>=0.10.2",
-        "flax>=0.12.8",
-        "optax>=0.2.8",
-        "orbax-checkpoint>=0.12.8",
-        "tensorstore>=0.1.86",
-        "msgpack>=1.2.4",
+        "jax>=0.6.0",
+        "flax>=0.10.6",
+        "optax>=0.2.4",
+        "orbax-checkpoint>=0.11.20",
+        "tensorstore>=0.1.73",
+        "msgpack>=1.0.7",
+        "numpy>=2.0.0",
         # Data.
         "seqio>=0.0.20",
-        "tensorflow>=2.21.0",
+        "tensorflow>=2.20.0",
         "tensorflow-datasets>=4.9.10",
-        "tensorflow-text>=2.21.1",
-        "sentencepiece>=0.2.3",
-        "etils[epath]>=1.15.0",
-        # The teacher's client, and the HTTP library whose errors it raises.
-        "openai>=3.52.0",
-        "httpx2>=2.12.0",
-        # Settings and flags.
+        "tensorflow-text>=2.20.0",
+        "sentencepiece>=0.2.0",
+        "protobuf>=6.31.1",
+        "etils[epath]>=1.13.0",
+        # The teacher's client, the HTTP library whose errors it raises, and retries.
+        "openai>=3.0.0",
+        "httpx2>=2.10.0",
+        "tenacity>=9.0.0",
+        # Settings, flags and strict JSON.
         "msgspec>=0.19.0",
         "gin-config>=0.5.0",
-        "absl-py>=2.5.1",
+        "absl-py>=2.0.0",
         # Published weights and vocabularies.
-        "huggingface-hub>=2.4.0",
+        "huggingface-hub>=1.0.0",
         "safetensors>=0.8.0",
         # The templates of the quality card.
         "jinja2>=3.1.0",
+        "markupsafe>=2.1.0",
         # TensorBoard, plots and progress bars.
         "clu>=0.0.12",
-        "tensorboard>=2.21.0",
-        "matplotlib>=3.11.2",
-        "tqdm>=4.70.1",
+        "tensorboard>=2.20.0",
+        "matplotlib>=3.8.4",
+        "tqdm>=4.66.0",
     ],
     extras_require={
         "cuda": ["jax[cuda13]>=0.10.2"],

@@ -4,7 +4,9 @@ The import rules themselves are in pyproject.toml, and import-linter checks them
 """
 
 import ast
+import importlib.metadata
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -72,6 +74,28 @@ def test_architecture_page_describes_every_package():
     names = {p.parent.name for p in PACKAGE.glob("*/__init__.py")}
     names |= {p.stem for p in PACKAGE.glob("*.py")} - {"__init__"}
     assert [n for n in sorted(names) if f"`{n}`" not in described] == []
+
+
+def imported_packages():
+    """The names of the packages outside this project that dsbs_jax imports."""
+    names = set()
+    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "tasks").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(node.module.partition(".")[0])
+    return names - sys.stdlib_module_names - {"dsbs_jax"}
+
+
+def test_every_imported_package_is_a_declared_dependency():
+    declared = set(re.findall(r'"([a-z0-9_-]+)[>\[]', (ROOT / "setup.py").read_text()))
+    # launch/t5x.txt installs T5X.
+    missing = imported_packages() - {"t5x"}
+    for name, distributions in importlib.metadata.packages_distributions().items():
+        if any(d.lower().replace("_", "-") in declared for d in distributions):
+            missing.discard(name)
+    assert missing == set()
 
 
 def test_no_package_is_too_large():
