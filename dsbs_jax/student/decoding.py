@@ -1,7 +1,11 @@
-"""Greedy and beam decoding with a cache, ending as soon as every row has ended."""
+"""Greedy and beam decoding with a cache.
+
+Both stop as soon as every row has ended, so short answers are fast. N is the number of
+beams, C = 2 * N the number of candidates in a step of beam search.
+"""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -9,22 +13,61 @@ import jax.numpy as jnp
 from dsbs_jax.student.network import Cache, Transformer
 
 EOS = 1
-# Stands for a beam that must not be chosen.
+# Score of a beam that must not be chosen: lower than any sum of log-probabilities.
 _NEVER = -1e9
 
 
 class Decoded(NamedTuple):
-    """What decoding found.
+    """The result of decoding.
 
     Attributes:
-        tokens: Int32 [B, T], the end of sequence included, 0 behind it.
+        tokens: Int32 [B, T], with the end token, and 0 after it.
         log_probability: Float32 [B], sum over the generated tokens, in nats.
-        steps: Int32 scalar, decoder steps that were run.
+        steps: Int32 scalar, the number of decoder steps.
     """
 
     tokens: jax.Array
     log_probability: jax.Array
     steps: jax.Array
+
+
+def _start(model: Transformer, params: Any, inputs: jax.Array, length: int) -> Cache:
+    """Encodes inputs, int32 [B, S], and creates the cache for `length` tokens."""
+    cache = model.apply(
+        {"params": params}, inputs, length, method=Transformer.start_decoding
+    )
+    # `apply` returns what the method returns, but Flax types it as variables.
+    return cast(Cache, cache)
+
+
+def _decode_step(
+    model: Transformer, params: Any, tokens: jax.Array, cache: Cache, step: jax.Array
+) -> tuple[jax.Array, Cache]:
+    """Returns the logits after `tokens` [B], float32 [B, V], and the new cache."""
+    result = model.apply(
+        {"params": params}, tokens, cache, step, method=Transformer.decode_step
+    )
+    return cast(tuple[jax.Array, Cache], result)
+
+
+class _Greedy(NamedTuple):
+    """State of greedy decoding.
+
+    Attributes:
+        step: Int32 scalar.
+        last: Int32 [B], the decoder's next input.
+        tokens: Int32 [B, T].
+        ended: Bool [B].
+        total: Float32 [B], sum of the tokens' log-probabilities.
+        cache: The decoder's cache.
+    """
+
+    step: jax.Array
+    last: jax.Array
+    tokens: jax.Array
+    ended: jax.Array
+    total: jax.Array
+    cache: Cache
 
 
 @functools.partial(
@@ -37,80 +80,80 @@ def greedy(
     max_decode_length: int,
     stop_at_eos: bool = True,
 ) -> Decoded:
-    """Takes the most likely token at each step.
+    """Generates the most likely token in each step.
 
     Args:
         model: The student.
-        params: Its parameters.
-        encoder_input_tokens: Int32 [B, S]; a row of padding has ended at once.
-        max_decode_length: T, new tokens at most; Hugging Face's `max_length` counts the
-            start token too and is one more.
+        params: The student's parameters.
+        encoder_input_tokens: Int32 [B, S]; a row of padding ends at once.
+        max_decode_length: T, the largest number of new tokens. Hugging Face's
+            `max_length` also counts the start token, so it is T + 1.
         stop_at_eos: False always generates T tokens, for timing.
     """
     batch = encoder_input_tokens.shape[0]
-    variables = {"params": params}
-    cache = model.apply(
-        variables,
-        encoder_input_tokens,
-        max_decode_length,
-        method=Transformer.start_decoding,
-    )
 
-    def unfinished(state: tuple) -> jax.Array:
-        step, _, _, ended, _, _ = state
-        return (step < max_decode_length) & ~jnp.all(ended)
+    def unfinished(state: _Greedy) -> jax.Array:
+        return (state.step < max_decode_length) & ~jnp.all(state.ended)
 
-    def advance(state: tuple) -> tuple:
+    def advance(state: _Greedy) -> _Greedy:
         step, last, tokens, ended, total, cache = state
-        logits, cache = model.apply(
-            variables, last, cache, step, method=Transformer.decode_step
-        )
-        best, log_prob = _most_likely(logits)
+        logits, cache = _decode_step(model, params, last, cache, step)
+        best, log_probability = _most_likely(logits)
+        # Rows that have ended are computed with the others, and padded.
         best = jnp.where(ended, 0, best)
-        total = total + jnp.where(ended, 0.0, log_prob)
+        total = total + jnp.where(ended, 0.0, log_probability)
         tokens = jax.lax.dynamic_update_slice_in_dim(
             tokens, best[:, None], step, axis=1
         )
         if stop_at_eos:
             ended = ended | (best == EOS)
-        return step + 1, best, tokens, ended, total, cache
+        return _Greedy(step + 1, best, tokens, ended, total, cache)
 
-    state = (
-        jnp.zeros((), jnp.int32),
-        jnp.zeros(batch, jnp.int32),
-        jnp.zeros((batch, max_decode_length), jnp.int32),
-        ~jnp.any(encoder_input_tokens > 0, axis=1),
-        jnp.zeros(batch, jnp.float32),
-        cache,
+    state = _Greedy(
+        step=jnp.zeros((), jnp.int32),
+        last=jnp.zeros(batch, jnp.int32),
+        tokens=jnp.zeros((batch, max_decode_length), jnp.int32),
+        ended=~jnp.any(encoder_input_tokens > 0, axis=1),
+        total=jnp.zeros(batch, jnp.float32),
+        cache=_start(model, params, encoder_input_tokens, max_decode_length),
     )
-    steps, _, tokens, _, total, _ = jax.lax.while_loop(unfinished, advance, state)
-    return Decoded(tokens, total, steps)
+    state = jax.lax.while_loop(unfinished, advance, state)
+    return Decoded(state.tokens, state.total, state.step)
 
 
 def _most_likely(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The most likely token and its log-probability: int32 and float32 [B] of [B, V].
+    """Finds the most likely token of each row.
 
-    Of several equal ones the first, as by `jnp.argmax`, but in two plain reductions,
-    which a CPU does three times as fast as a search for value and place at once.
+    The result is that of `jnp.argmax`, the first of equal logits, but by two plain
+    reductions: the maximum, then the smallest index that has it. A CPU computes them
+    three times as fast as argmax, which reduces pairs of value and index.
+
+    Args:
+        logits: Float32 [B, V].
+
+    Returns:
+        The tokens, int32 [B], and their log-probabilities, float32 [B].
     """
     highest = jnp.max(logits, axis=-1, keepdims=True)
-    places = jnp.arange(logits.shape[-1], dtype=jnp.int32)
-    best = jnp.min(jnp.where(logits == highest, places, logits.shape[-1] - 1), axis=-1)
+    indices = jnp.arange(logits.shape[-1], dtype=jnp.int32)
+    last = logits.shape[-1] - 1
+    best = jnp.min(jnp.where(logits == highest, indices, last), axis=-1)
     return best, highest[:, 0] - jax.nn.logsumexp(logits, axis=-1)
 
 
 class _Beams(NamedTuple):
-    """State of a beam search; scores are sums of log-probabilities.
+    """State of beam search; scores are log-probabilities in nats.
 
     Attributes:
         step: Int32 scalar.
-        tokens: Int32 [B, N, T], of the beams that go on.
-        scores: Float32 [B, N], theirs, best first.
-        done_tokens: Int32 [B, N, T], of ended beams.
-        done_scores: Float32 [B, N], length-normalised, best first.
-        done_totals: Float32 [B, N], the same before they are normalised.
-        open: Bool [B], whether a better ended beam may yet come.
-        cache: Rows [B * N].
+        tokens: Running beams, int32 [B, N, T].
+        scores: Log-probabilities of the running beams, float32 [B, N], best first.
+        done_tokens: Finished beams, int32 [B, N, T].
+        done_scores: Length-normalized scores of the finished beams, float32 [B, N],
+            best first; `_NEVER` where there are fewer than N.
+        done_totals: Log-probabilities of the finished beams, float32 [B, N].
+        open: Bool [B], whether a better finished beam is still possible.
+        cache: The decoder's cache, with B * N rows: row b * N + n is beam n of row b.
     """
 
     step: jax.Array
@@ -123,10 +166,20 @@ class _Beams(NamedTuple):
     cache: Cache
 
 
-def _take(array: jax.Array, index: jax.Array) -> jax.Array:
-    """Picks beams: [B, M, ...] by int32 [B, N] -> [B, N, ...]."""
-    index = index.reshape(*index.shape, *[1] * (array.ndim - 2))
-    return jnp.take_along_axis(array, index, axis=1)
+class _Candidates(NamedTuple):
+    """The best C continuations of a row's running beams, best first.
+
+    Attributes:
+        tokens: Int32 [B, C, T], with the new token.
+        scores: Log-probabilities, float32 [B, C].
+        sources: Int32 [B, C], the beam that each one continues.
+        ends: Bool [B, C], whether it ends with this step.
+    """
+
+    tokens: jax.Array
+    scores: jax.Array
+    sources: jax.Array
+    ends: jax.Array
 
 
 @functools.partial(
@@ -141,96 +194,143 @@ def beam_search(
     num_beams: int = 4,
     length_penalty: float = 1.0,
 ) -> Decoded:
-    """Beam search as Hugging Face's `generate` does it, with early_stopping=False.
+    """Decodes with the beam search of Hugging Face's `generate` (early_stopping=False).
 
-    Each step keeps the best `num_beams` of the continuations that have not ended; ended
-    ones are ranked by their log-probability over length ** `length_penalty`. A row is
-    closed when its best going beam, so normalised, is no better than its worst of
-    `num_beams` ended ones.
+    Each step extends the N running beams of a row by one token. The best N
+    continuations without the end token run on. Those with the end token are finished,
+    and the N best of all steps are kept, ranked by log-probability / length **
+    `length_penalty`. A row is complete when its best running beam, normalized like
+    this, is not better than the worst of N finished beams.
 
     Args:
         model: The student.
-        params: Its parameters.
-        encoder_input_tokens: Int32 [B, S]; a row of padding has ended at once.
-        max_decode_length: T, new tokens at most.
+        params: The student's parameters.
+        encoder_input_tokens: Int32 [B, S]; a row of padding ends at once.
+        max_decode_length: T, the largest number of new tokens.
         num_beams: N.
-        length_penalty: 0 or more; the larger, the longer the result.
+        length_penalty: 0 or more; a larger value prefers longer results.
     """
-    batch, length, n = encoder_input_tokens.shape[0], max_decode_length, num_beams
-    variables = {"params": params}
-    cache = model.apply(
-        variables, encoder_input_tokens, length, method=Transformer.start_decoding
-    )
-    cache = jax.tree.map(lambda x: jnp.repeat(x, n, axis=0), cache)
+    length = max_decode_length
 
     def unfinished(beams: _Beams) -> jax.Array:
         return (beams.step < length) & jnp.any(beams.open)
 
     def advance(beams: _Beams) -> _Beams:
-        step = beams.step
-        last = jnp.where(
-            step > 0,
-            jax.lax.dynamic_index_in_dim(
-                beams.tokens, jnp.maximum(step - 1, 0), axis=2, keepdims=False
-            ),
-            0,
-        )
-        logits, cache = model.apply(
-            variables,
-            last.reshape(-1),
-            beams.cache,
-            step,
-            method=Transformer.decode_step,
-        )
-        log_probs = jax.nn.log_softmax(logits).reshape(batch, n, -1)
-        vocabulary = log_probs.shape[-1]
-        totals = (log_probs + beams.scores[:, :, None]).reshape(batch, -1)
-        # Twice as many as needed, so that n are left should n of them end.
-        scores, flat = jax.lax.top_k(totals, 2 * n)
-        source, token = flat // vocabulary, (flat % vocabulary).astype(jnp.int32)
-        tokens = _take(beams.tokens, source)
-        tokens = jax.lax.dynamic_update_slice_in_dim(
-            tokens, token[:, :, None], step, axis=2
-        )
-        ends = (token == EOS) | (step + 1 == length)
+        last = _last_tokens(beams).reshape(-1)
+        logits, cache = _decode_step(model, params, last, beams.cache, beams.step)
+        candidates = _extend(beams, logits)
+        penalty = (beams.step + 1).astype(jnp.float32) ** length_penalty
+        return _select(beams._replace(cache=cache), candidates, penalty)
 
-        going_scores, chosen = jax.lax.top_k(jnp.where(ends, _NEVER, scores), n)
-        own = jax.tree.map(
-            lambda x: _take(
-                x.reshape(batch, n, *x.shape[1:]), _take(source, chosen)
-            ).reshape(x.shape),
-            cache.own,
-        )
-        penalty = (step + 1).astype(jnp.float32) ** length_penalty
-        may_end = ends & (jnp.arange(2 * n) < n) & beams.open[:, None]
-        ended = jnp.where(may_end, scores / penalty, _NEVER)
-        all_scores = jnp.concatenate([beams.done_scores, ended], axis=1)
-        done_scores, kept = jax.lax.top_k(all_scores, n)
-        all_tokens = jnp.concatenate([beams.done_tokens, tokens], axis=1)
-        all_totals = jnp.concatenate([beams.done_totals, scores], axis=1)
-        better = going_scores[:, 0] / penalty > done_scores[:, -1]
-        return _Beams(
-            step + 1,
-            _take(tokens, chosen),
-            going_scores,
-            _take(all_tokens, kept),
-            done_scores,
-            _take(all_totals, kept),
-            beams.open & better,
-            cache._replace(own=own),
-        )
-
-    first = jnp.where(jnp.arange(n) == 0, 0.0, _NEVER)
-    none = jnp.zeros((batch, n, length), jnp.int32)
-    beams = _Beams(
-        jnp.zeros((), jnp.int32),
-        none,
-        jnp.broadcast_to(first, (batch, n)),
-        none,
-        jnp.full((batch, n), _NEVER),
-        jnp.zeros((batch, n)),
-        jnp.any(encoder_input_tokens > 0, axis=1),
-        cache,
-    )
+    cache = _start(model, params, encoder_input_tokens, length)
+    beams = _first_beams(encoder_input_tokens, cache, length, num_beams)
     beams = jax.lax.while_loop(unfinished, advance, beams)
     return Decoded(beams.done_tokens[:, 0], beams.done_totals[:, 0], beams.step)
+
+
+def _first_beams(
+    encoder_input_tokens: jax.Array, cache: Cache, length: int, n: int
+) -> _Beams:
+    """Creates the state before the first step."""
+    batch = encoder_input_tokens.shape[0]
+    # All beams are the same before the first step. Only beam 0 may be continued, or all
+    # N beams would choose the same tokens.
+    scores = jnp.where(jnp.arange(n) == 0, 0.0, _NEVER)
+    no_tokens = jnp.zeros((batch, n, length), jnp.int32)
+    return _Beams(
+        step=jnp.zeros((), jnp.int32),
+        tokens=no_tokens,
+        scores=jnp.broadcast_to(scores, (batch, n)),
+        done_tokens=no_tokens,
+        done_scores=jnp.full((batch, n), _NEVER),
+        done_totals=jnp.zeros((batch, n)),
+        open=jnp.any(encoder_input_tokens > 0, axis=1),
+        cache=jax.tree.map(lambda x: jnp.repeat(x, n, axis=0), cache),
+    )
+
+
+def _last_tokens(beams: _Beams) -> jax.Array:
+    """Returns the decoder's inputs, int32 [B, N]; the first is the start token 0."""
+    previous = jax.lax.dynamic_index_in_dim(
+        beams.tokens, jnp.maximum(beams.step - 1, 0), axis=2, keepdims=False
+    )
+    return jnp.where(beams.step > 0, previous, 0)
+
+
+def _extend(beams: _Beams, logits: jax.Array) -> _Candidates:
+    """Finds the best continuations of the running beams.
+
+    Args:
+        beams: The running beams.
+        logits: Float32 [B * N, V], of the next token.
+    """
+    batch, n, length = beams.tokens.shape
+    log_probs = jax.nn.log_softmax(logits).reshape(batch, n, -1)
+    vocabulary = log_probs.shape[-1]
+    totals = (log_probs + beams.scores[:, :, None]).reshape(batch, -1)
+    # At most N of the candidates end, one for each beam. Of 2 * N candidates, at least
+    # N can therefore run on.
+    scores, flat = jax.lax.top_k(totals, 2 * n)
+    sources, new = flat // vocabulary, (flat % vocabulary).astype(jnp.int32)
+    tokens = jax.lax.dynamic_update_slice_in_dim(
+        _take(beams.tokens, sources), new[:, :, None], beams.step, axis=2
+    )
+    # In the last step every beam ends, with or without the end token.
+    ends = (new == EOS) | (beams.step + 1 == length)
+    return _Candidates(tokens, scores, sources, ends)
+
+
+def _select(beams: _Beams, candidates: _Candidates, penalty: jax.Array) -> _Beams:
+    """Chooses the running and the finished beams after a step.
+
+    Args:
+        beams: The beams before the step, with the cache after it.
+        candidates: The continuations.
+        penalty: Length after the step ** length penalty, float32 scalar.
+    """
+    n = beams.scores.shape[1]
+    scores, chosen = jax.lax.top_k(
+        jnp.where(candidates.ends, _NEVER, candidates.scores), n
+    )
+    # A candidate that ends is finished only if it is among the best N, and if its row
+    # is not complete yet, as in Hugging Face's search.
+    finishes = candidates.ends & (jnp.arange(2 * n) < n) & beams.open[:, None]
+    normalized = jnp.where(finishes, candidates.scores / penalty, _NEVER)
+    all_scores = jnp.concatenate([beams.done_scores, normalized], axis=1)
+    all_tokens = jnp.concatenate([beams.done_tokens, candidates.tokens], axis=1)
+    all_totals = jnp.concatenate([beams.done_totals, candidates.scores], axis=1)
+    done_scores, kept = jax.lax.top_k(all_scores, n)
+    can_improve = scores[:, 0] / penalty > done_scores[:, -1]
+    return _Beams(
+        step=beams.step + 1,
+        tokens=_take(candidates.tokens, chosen),
+        scores=scores,
+        done_tokens=_take(all_tokens, kept),
+        done_scores=done_scores,
+        done_totals=_take(all_totals, kept),
+        open=beams.open & can_improve,
+        cache=_reorder(beams.cache, _take(candidates.sources, chosen)),
+    )
+
+
+def _reorder(cache: Cache, sources: jax.Array) -> Cache:
+    """Gives each running beam the cache of the beam that it continues.
+
+    Only the decoder's keys and values differ between the beams of a row.
+
+    Args:
+        cache: Rows B * N.
+        sources: Int32 [B, N].
+    """
+    batch, n = sources.shape
+
+    def reorder(x: jax.Array) -> jax.Array:
+        return _take(x.reshape(batch, n, *x.shape[1:]), sources).reshape(x.shape)
+
+    return cache._replace(own=jax.tree.map(reorder, cache.own))
+
+
+def _take(array: jax.Array, index: jax.Array) -> jax.Array:
+    """Picks beams: array [B, M, ...], index int32 [B, N] -> [B, N, ...]."""
+    index = index.reshape(*index.shape, *[1] * (array.ndim - 2))
+    return jnp.take_along_axis(array, index, axis=1)

@@ -1,112 +1,165 @@
-"""The parts of a T5: dense layer, norm, relative position bias, attention, MLP.
+"""The layers of a T5: dense layer, norm, relative position bias, attention, MLP.
 
-Parameters are named and shaped as in T5X's `examples/t5/layers.py`, so that its
-checkpoints fit, and carry T5X's logical axis names. Attention is not scaled by
-K ** -0.5: T5 folds that into the query's initial values.
+Parameters have the names, shapes and logical axis names of T5X's
+`examples/t5/layers.py`, so that T5X's checkpoints and sharding rules fit. Logical names
+such as "embed" and "heads" say what an axis means; the engine's partitioner maps them
+to axes of the device mesh.
+
+Beyond the letters in docs/style.md: Q query positions, M key positions of an attention.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.linen.spmd import with_logical_constraint
 
 from dsbs_jax.student.config import T5Config
 
 Initializer = Callable[..., jax.Array]
-# Added to the attention logits of what is masked: as good as -inf, without its NaN.
+# Added to masked attention logits. Softmax gives them weight 0, and a row that is
+# completely masked does not become NaN, as it would with -inf.
 MASKED = -1e10
 ACTIVATION_AXES = ("batch", "length", "embed")
 
 
-def fan_in(scale: float = 1.0, distribution: str = "normal") -> Initializer:
-    """Variance scaling by the fan-in."""
+def fan_in(
+    scale: float = 1.0,
+    distribution: Literal["normal", "truncated_normal"] = "normal",
+) -> Initializer:
+    """Returns an initializer with variance `scale` / number of inputs."""
     return nn.initializers.variance_scaling(scale, "fan_in", distribution)
+
+
+def parameter(
+    module: nn.Module,
+    name: str,
+    init: Initializer,
+    shape: tuple[int, ...],
+    axes: Sequence[str],
+) -> jax.Array:
+    """Declares a float32 parameter with logical axis names."""
+    boxed = module.param(
+        name, nn.with_logical_partitioning(init, tuple(axes)), shape, jnp.float32
+    )
+    # Flax annotates the box that holds the axis names, and returns the array inside.
+    return cast(jax.Array, boxed)
 
 
 @jax.custom_vjp
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The product x @ kernel, [..., in] by [in, out] -> [..., out].
+    """Multiplies x [..., I] by kernel [I, O] -> [..., O].
 
-    The gradients are those of `jnp.dot`. The kernel's is written such that it is the
-    smaller of its two factors that has to be transposed: on a CPU transposing the
-    larger takes longer than a tenth of a training step.
+    The gradients are those of `jnp.dot`, written so that a CPU transposes less. The
+    kernel's gradient sums over all rows of x and of g [..., O], the gradient of the
+    result, and XLA transposes the left factor of that product:
+
+        I <= O:   x^T g         transposes x
+        I > O:    (g^T x)^T     transposes g
+
+    So the smaller factor is transposed. Transposing the larger one takes more than a
+    tenth of a training step of T5 small (benchmarks/README.md).
     """
     return jnp.dot(x, kernel)
 
 
-def _product(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
+def _product_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
     return product(x, kernel), (x, kernel)
 
 
-def _product_gradients(kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = kept
-    rows = tuple(range(x.ndim - 1))
+def _product_backward(
+    residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
+    row_axes = tuple(range(x.ndim - 1))
 
-    def over_rows(left: jax.Array, right: jax.Array) -> jax.Array:
-        return jax.lax.dot_general(left, right, ((rows, rows), ((), ())))
+    def sum_over_rows(left: jax.Array, right: jax.Array) -> jax.Array:
+        """[..., A], [..., B] -> [A, B]."""
+        return jax.lax.dot_general(left, right, ((row_axes, row_axes), ((), ())))
 
-    if kernel.shape[0] <= kernel.shape[1]:
-        of_kernel = over_rows(x, gradient)
+    inputs, outputs = kernel.shape
+    if inputs <= outputs:
+        kernel_gradient = sum_over_rows(x, gradient)
     else:
-        of_kernel = over_rows(gradient, x).T
-    return jnp.dot(gradient, kernel.T), of_kernel
+        kernel_gradient = sum_over_rows(gradient, x).T
+    return jnp.dot(gradient, kernel.T), kernel_gradient
 
 
-product.defvjp(_product, _product_gradients)
+product.defvjp(_product_forward, _product_backward)
 
 
 class Dense(nn.Module):
-    """x @ kernel without bias: [..., in] -> [..., features]."""
+    """A linear layer without bias: [..., I] -> [..., features].
+
+    Attributes:
+        features: Outputs O.
+        axes: Logical names of the kernel's axes [I, O].
+        dtype: Type of the computation and of the result.
+        kernel_init: Initializer of the kernel.
+    """
 
     features: int
     axes: Sequence[str]
     dtype: str
-    init: Initializer = fan_in(1.0, "truncated_normal")
+    kernel_init: Initializer = fan_in(1.0, "truncated_normal")
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Multiplies in the compute dtype."""
-        kernel = self.param(
-            "kernel",
-            nn.with_logical_partitioning(self.init, tuple(self.axes)),
-            (x.shape[-1], self.features),
-            jnp.float32,
-        )
+        """Multiplies by the kernel, [..., I] -> [..., O]."""
+        shape = (x.shape[-1], self.features)
+        kernel = parameter(self, "kernel", self.kernel_init, shape, self.axes)
         return product(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
 class RMSNorm(nn.Module):
-    """T5's layer norm: no mean, no bias, computed in float32. [..., D] -> [..., D]."""
+    """T5's layer norm, which subtracts no mean and adds no bias.
+
+    It is computed in float32 also for bfloat16 activations.
+
+    Attributes:
+        dtype: Type of the result.
+        epsilon: Added to the mean square.
+    """
 
     dtype: str
     epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Divides by the root mean square over the last axis."""
-        scale = self.param(
-            "scale",
-            nn.with_logical_partitioning(nn.initializers.ones, ("embed",)),
-            (x.shape[-1],),
-            jnp.float32,
-        )
+        """Divides by the root mean square of the last axis, [..., D] -> [..., D]."""
+        shape = (x.shape[-1],)
+        scale = parameter(self, "scale", nn.initializers.ones, shape, ("embed",))
         x = x.astype(jnp.float32)
         mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
-        return (x * jax.lax.rsqrt(mean_square + self.epsilon) * scale).astype(
-            self.dtype
-        )
+        normed = x * jax.lax.rsqrt(mean_square + self.epsilon) * scale
+        return normed.astype(self.dtype)
 
 
 def relative_buckets(
     queries: int, keys: int, bidirectional: bool, buckets: int, max_distance: int
 ) -> np.ndarray:
-    """The bucket of each key's position relative to each query's: int32 [Q, K].
+    """Returns the bucket of each key's position relative to each query's.
 
-    Half of the buckets hold one distance each, the other half grow logarithmically up
-    to `max_distance` (Raffel et al. 2020, section 2.1). With `bidirectional` keys after
-    the query have the upper half of the buckets to themselves.
+    The first half of the buckets hold one distance each, the second half grow
+    logarithmically up to `max_distance` (Raffel et al. 2020, section 2.1). With 8
+    buckets for past keys and a maximum distance of 16:
+
+        distance  0  1  2  3  4  5  6  7  8  9 10 11 12 13 14 15 16 17
+        bucket    0  1  2  3  4  4  5  5  6  6  6  6  7  7  7  7  7  7
+
+    Args:
+        queries: Number of query positions Q.
+        keys: Number of key positions M.
+        bidirectional: Whether keys after the query use the upper half of the buckets,
+            as in the encoder; otherwise they share bucket 0, and are masked anyway.
+        buckets: Number of buckets.
+        max_distance: Distance from which all keys share the last bucket.
+
+    Returns:
+        int32 [Q, M].
     """
     distance = np.arange(queries)[:, None] - np.arange(keys)[None, :]
     offset = np.zeros_like(distance)
@@ -117,7 +170,8 @@ def relative_buckets(
     else:
         distance = np.maximum(distance, 0)
     exact = buckets // 2
-    # In float32, as T5X and Transformers compute it: the edges of buckets depend on it.
+    # The logarithm is float32 as in T5X and Transformers: at the edge of a bucket, a
+    # distance would fall into another one in float64.
     ratio = np.log(np.maximum(distance, 1).astype(np.float32) / exact) / np.log(
         max_distance / exact
     )
@@ -127,23 +181,26 @@ def relative_buckets(
 
 
 class RelativePositionBias(nn.Module):
-    """A learned bias for each head and relative position, shared by all layers."""
+    """A learned bias for each head and bucket of relative positions.
+
+    Attributes:
+        config: The student.
+        bidirectional: True in the encoder, False in the decoder.
+    """
 
     config: T5Config
     bidirectional: bool
 
     @nn.compact
     def __call__(self, queries: int, keys: int) -> jax.Array:
-        """Returns the bias, compute dtype [1, H, Q, K]."""
+        """Returns the bias for Q queries and M keys, compute dtype [1, H, Q, M]."""
         config = self.config
-        table = self.param(
+        table = parameter(
+            self,
             "rel_embedding",
-            nn.with_logical_partitioning(
-                nn.initializers.variance_scaling(1.0, "fan_avg", "uniform"),
-                ("heads", "relpos_buckets"),
-            ),
+            nn.initializers.variance_scaling(1.0, "fan_avg", "uniform"),
             (config.num_heads, config.relative_buckets),
-            jnp.float32,
+            ("heads", "relpos_buckets"),
         )
         index = relative_buckets(
             queries,
@@ -156,37 +213,40 @@ class RelativePositionBias(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention, from [B, Q, D] over [B, K, D]; no bias terms."""
+    """Multi-head attention without bias terms."""
 
     config: T5Config
 
     def setup(self) -> None:
-        """Names the projections as T5X does."""
+        """Creates the projections, named as in T5X."""
         config = self.config
         width = config.num_heads * config.head_dim
-        kernel = ("embed", "joined_kv")
-        # T5 divides the query's initial values by sqrt(head_dim) and never the logits.
-        scaled = fan_in(1.0 / config.head_dim)
-        self.query = Dense(width, kernel, config.dtype, scaled)
-        self.key = Dense(width, kernel, config.dtype, fan_in())
-        self.value = Dense(width, kernel, config.dtype, fan_in())
-        self.out = Dense(config.emb_dim, kernel[::-1], config.dtype, fan_in())
-        # The same for all queries of a head, as in T5X: cheaper random numbers.
+        axes = ("embed", "joined_kv")
+        # T5 does not divide the attention logits by sqrt(K). The division is part of
+        # the query kernel's initial values instead.
+        query_init = fan_in(1.0 / config.head_dim)
+        self.query = Dense(width, axes, config.dtype, query_init)
+        self.key = Dense(width, axes, config.dtype, fan_in())
+        self.value = Dense(width, axes, config.dtype, fan_in())
+        self.out = Dense(config.emb_dim, axes[::-1], config.dtype, fan_in())
+        # As in T5X, all queries of a head drop the same keys: fewer random numbers.
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
 
-    def _heads(self, x: jax.Array) -> jax.Array:
+    def _split_heads(self, x: jax.Array) -> jax.Array:
+        """[B, M, H * K] -> [B, H, M, K]."""
         x = x.reshape(*x.shape[:2], self.config.num_heads, self.config.head_dim)
-        return nn.with_logical_constraint(
+        return with_logical_constraint(
             x.swapaxes(1, 2), ("batch", "heads", "length", "kv")
         )
 
     def keys_values(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Projects [B, K, D] to keys and values, each [B, H, K, head_dim].
+        """Projects x [B, M, D] to keys and values, each [B, H, M, K].
 
-        Heads come first, as the products need them: decoding keeps these between its
-        steps, and would otherwise transpose them in every one.
+        Heads come before positions because the products in `attend` need that order.
+        Decoding stores keys and values in its cache, and would otherwise transpose the
+        complete cache in every step.
         """
-        return self._heads(self.key(x)), self._heads(self.value(x))
+        return self._split_heads(self.key(x)), self._split_heads(self.value(x))
 
     def attend(
         self,
@@ -196,20 +256,22 @@ class Attention(nn.Module):
         bias: jax.Array,
         deterministic: bool = True,
     ) -> jax.Array:
-        """Attends from [B, Q, D] to given keys and values.
+        """Attends to given keys and values.
 
         Args:
-            x: Queries' inputs.
-            keys: [B, H, K, head_dim].
-            values: [B, H, K, head_dim].
-            bias: Added to the logits, broadcast to [B, H, Q, K].
-            deterministic: Without dropout.
+            x: Inputs of the queries, [B, Q, D].
+            keys: [B, H, M, K].
+            values: [B, H, M, K].
+            bias: Position bias and mask, added to the logits; broadcast to [B, H, Q,
+                M].
+            deterministic: Whether dropout is off.
 
         Returns:
             [B, Q, D].
         """
-        queries = self._heads(self.query(x))
+        queries = self._split_heads(self.query(x))
         logits = jnp.einsum("bhqd,bhkd->bhqk", queries, keys) + bias
+        # In float32 also for bfloat16 activations: the sum over M keys needs it.
         weights = nn.softmax(logits.astype(jnp.float32)).astype(self.config.dtype)
         weights = self.dropout(weights, deterministic=deterministic)
         mixed = jnp.einsum("bhqk,bhkd->bqhd", weights, values)
@@ -222,31 +284,33 @@ class Attention(nn.Module):
         bias: jax.Array,
         deterministic: bool = True,
     ) -> jax.Array:
-        """Attends from x [B, Q, D] to context [B, K, D]."""
+        """Attends from x [B, Q, D] to context [B, M, D]; bias as in `attend`."""
         return self.attend(x, *self.keys_values(context), bias, deterministic)
 
 
 class MLP(nn.Module):
-    """Feed-forward block, gated with two activations. [..., D] -> [..., D]."""
+    """The feed-forward block.
+
+    T5 v1.1:  (gelu(x @ wi_0) * (x @ wi_1)) @ wo
+    T5 v1.0:  relu(x @ wi) @ wo
+    """
 
     config: T5Config
 
     @nn.compact
     def __call__(self, x: jax.Array, deterministic: bool = True) -> jax.Array:
-        """Applies the block."""
+        """Applies the block, [B, T, D] -> [B, T, D]."""
         config = self.config
-        names = (
-            ["wi"]
-            if len(config.mlp_activations) == 1
-            else [f"wi_{i}" for i in range(len(config.mlp_activations))]
-        )
+        activations = config.mlp_activations
+        gated = len(activations) > 1
+        names = [f"wi_{i}" for i in range(len(activations))] if gated else ["wi"]
         hidden = None
-        for name, activation in zip(names, config.mlp_activations, strict=True):
+        for name, activation in zip(names, activations, strict=True):
             part = Dense(config.mlp_dim, ("embed", "mlp"), config.dtype, name=name)(x)
             part = part if activation == "linear" else getattr(nn, activation)(part)
             hidden = part if hidden is None else hidden * part
         hidden = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))(
             hidden, deterministic=deterministic
         )
-        hidden = nn.with_logical_constraint(hidden, ("batch", "length", "mlp"))
+        hidden = with_logical_constraint(hidden, ("batch", "length", "mlp"))
         return Dense(config.emb_dim, ("mlp", "embed"), config.dtype, name="wo")(hidden)

@@ -1,15 +1,16 @@
 """The T5 encoder-decoder, v1.0 and v1.1, with T5X's parameter tree.
 
-Masks look at keys alone: a padding query computes something, which nothing reads. The
-relative position bias and the masks are added up once a stack, not once a layer.
+Masks depend on the key alone. A padding query computes a value that nothing reads.
+Relative position bias and mask are added once for each stack, not once for each layer.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
+from flax.linen.spmd import with_logical_constraint
 
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.layers import (
@@ -20,21 +21,55 @@ from dsbs_jax.student.layers import (
     Dense,
     RelativePositionBias,
     RMSNorm,
+    parameter,
 )
+
+# Keys and values of one attention, each [B, H, M, K].
+KeysValues = tuple[jax.Array, jax.Array]
 
 
 def mask_bias(allowed: jax.Array, dtype: str) -> jax.Array:
-    """0 where `allowed` [...] (bool), a large negative number elsewhere."""
+    """Turns a mask into an attention bias.
+
+    Args:
+        allowed: Bool, of any shape: whether a query may attend to a key.
+        dtype: Type of the result.
+
+    Returns:
+        0 where attention is allowed, a large negative number elsewhere.
+    """
     return jnp.where(allowed, 0.0, MASKED).astype(dtype)
 
 
+def padding_mask(tokens: jax.Array) -> jax.Array:
+    """Returns which keys are not padding: int32 [B, S] -> bool [B, 1, 1, S]."""
+    return (tokens > 0)[:, None, None, :]
+
+
+def segment_mask(queries: jax.Array, keys: jax.Array) -> jax.Array:
+    """Returns which queries and keys belong to the same example of a packed row.
+
+        queries [1 1 2 0], keys [1 2 0]
+        -> [[1 0 0], [1 0 0], [0 1 0], [0 0 0]]
+
+    Args:
+        queries: Segment ids of the queries, int32 [B, Q]; 0 is padding.
+        keys: Segment ids of the keys, int32 [B, M].
+
+    Returns:
+        bool [B, 1, Q, M].
+    """
+    same = queries[:, :, None] == keys[:, None, :]
+    return (same & (keys > 0)[:, None, :])[:, None]
+
+
 class EncoderLayer(nn.Module):
-    """Self-attention and MLP, each normed before and added to its input."""
+    """Self-attention and MLP, each with a norm before it and a residual connection."""
 
     config: T5Config
 
     def setup(self) -> None:
-        """Names the parts as T5X does."""
+        """Creates the parts, named as in T5X."""
         config = self.config
         self.pre_attention_layer_norm = RMSNorm(config.dtype)
         self.attention = Attention(config)
@@ -43,22 +78,31 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
 
     def __call__(self, x: jax.Array, bias: jax.Array, deterministic: bool) -> jax.Array:
-        """[B, S, D] -> [B, S, D], with an attention bias [B or 1, H, S, S]."""
+        """Applies the layer.
+
+        Args:
+            x: [B, S, D].
+            bias: Position bias and mask, [B or 1, H, S, S].
+            deterministic: Whether dropout is off.
+
+        Returns:
+            [B, S, D].
+        """
         y = self.pre_attention_layer_norm(x)
         y = self.attention(y, y, bias, deterministic)
         x = x + self.dropout(y, deterministic=deterministic)
         y = self.mlp(self.pre_mlp_layer_norm(x), deterministic)
         x = x + self.dropout(y, deterministic=deterministic)
-        return nn.with_logical_constraint(x, ACTIVATION_AXES)
+        return with_logical_constraint(x, ACTIVATION_AXES)
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, attention to the encoder, and MLP."""
+    """Self-attention, attention to the encoder's output, and MLP."""
 
     config: T5Config
 
     def setup(self) -> None:
-        """Names the parts as T5X does."""
+        """Creates the parts, named as in T5X."""
         config = self.config
         self.pre_self_attention_layer_norm = RMSNorm(config.dtype)
         self.self_attention = Attention(config)
@@ -76,7 +120,18 @@ class DecoderLayer(nn.Module):
         cross_bias: jax.Array,
         deterministic: bool,
     ) -> jax.Array:
-        """[B, T, D] -> [B, T, D], reading `encoded` [B, S, D]."""
+        """Applies the layer to all positions.
+
+        Args:
+            x: [B, T, D].
+            encoded: The encoder's output, [B, S, D].
+            self_bias: Position bias and causal mask, [B or 1, H, T, T].
+            cross_bias: Mask of the encoder's positions, [B, 1, T or 1, S].
+            deterministic: Whether dropout is off.
+
+        Returns:
+            [B, T, D].
+        """
         y = self.pre_self_attention_layer_norm(x)
         y = self.self_attention(y, y, self_bias, deterministic)
         x = x + self.dropout(y, deterministic=deterministic)
@@ -85,89 +140,127 @@ class DecoderLayer(nn.Module):
         x = x + self.dropout(y, deterministic=deterministic)
         y = self.mlp(self.pre_mlp_layer_norm(x), deterministic)
         x = x + self.dropout(y, deterministic=deterministic)
-        return nn.with_logical_constraint(x, ACTIVATION_AXES)
+        return with_logical_constraint(x, ACTIVATION_AXES)
 
-    def cross_keys_values(self, encoded: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Keys and values of the encoder's output, each [B, H, S, head_dim]."""
+    def cross_keys_values(self, encoded: jax.Array) -> KeysValues:
+        """Projects the encoder's output [B, S, D] to keys and values [B, H, S, K]."""
         return self.encoder_decoder_attention.keys_values(encoded)
 
     def step(
         self,
         x: jax.Array,
-        own: tuple[jax.Array, jax.Array],
-        cross: tuple[jax.Array, jax.Array],
+        own: KeysValues,
+        cross: KeysValues,
         index: jax.Array,
         self_bias: jax.Array,
         cross_bias: jax.Array,
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        """One position: [B, 1, D] -> [B, 1, D], with its own keys and values added."""
+    ) -> tuple[jax.Array, KeysValues]:
+        """Applies the layer to one position, without dropout.
+
+        Args:
+            x: [B, 1, D].
+            own: Cached keys and values of the decoder's positions, [B, H, T, K].
+            cross: Cached keys and values of the encoder's output, [B, H, S, K].
+            index: The position, int32 scalar.
+            self_bias: Position bias and causal mask of the position, [1, H, 1, T].
+            cross_bias: Mask of the encoder's positions, [B, 1, 1, S].
+
+        Returns:
+            The result [B, 1, D], and `own` with this position filled in.
+        """
         y = self.pre_self_attention_layer_norm(x)
-        new = self.self_attention.keys_values(y)
-        own = tuple(
-            jax.lax.dynamic_update_slice_in_dim(kept, part, index, axis=2)
-            for kept, part in zip(own, new, strict=True)
+        keys, values = (
+            jax.lax.dynamic_update_slice_in_dim(cached, new, index, axis=2)
+            for cached, new in zip(own, self.self_attention.keys_values(y), strict=True)
         )
-        x = x + self.self_attention.attend(y, *own, self_bias)
+        x = x + self.self_attention.attend(y, keys, values, self_bias)
         y = self.pre_cross_attention_layer_norm(x)
         x = x + self.encoder_decoder_attention.attend(y, *cross, cross_bias)
-        return x + self.mlp(self.pre_mlp_layer_norm(x)), own
+        return x + self.mlp(self.pre_mlp_layer_norm(x)), (keys, values)
 
 
 def _apply_layers(
     stack: nn.Module, x: jax.Array, *context: jax.Array, deterministic: bool
 ) -> jax.Array:
-    """Applies a stack's layers one after another: [B, L, D] -> [B, L, D].
+    """Applies the layers of a stack one after another.
 
-    With `config.scan` one layer is compiled, and run over all layers' parameters, which
-    are put together in the step: the parameters keep their names and shapes.
+    Args:
+        stack: An encoder or a decoder.
+        x: [B, T, D], for an encoder [B, S, D].
+        *context: Further array arguments of each layer.
+        deterministic: Whether dropout is off.
+
+    Returns:
+        [B, T, D].
+    """
+    # Initialization must run the layers themselves, which declare the parameters.
+    if stack.config.scan and not stack.is_initializing():
+        return _scan_layers(stack, x, *context, deterministic=deterministic)
+    for layer in stack.layers:
+        x = layer(x, *context, deterministic)
+    return x
+
+
+def _scan_layers(
+    stack: nn.Module, x: jax.Array, *context: jax.Array, deterministic: bool
+) -> jax.Array:
+    """Applies the layers with `jax.lax.scan`, which compiles one layer for all.
+
+    Flax's `nn.scan` would store the parameters of all layers in one array with a layer
+    axis, and change their names and shapes. Here each layer keeps its own parameters,
+    as in T5X's checkpoints, and they are stacked inside the step: this costs a second
+    copy of them during the step.
     """
     config = stack.config
-    if not config.scan or stack.is_initializing():
-        for layer in stack.layers:
-            x = layer(x, *context, deterministic)
-        return x
 
-    def one(x: jax.Array, part: tuple) -> tuple[jax.Array, None]:
-        params, key = part
+    def apply_layer(x: jax.Array, scanned: tuple) -> tuple[jax.Array, None]:
+        params, key = scanned
+        # A layer without parent: its parameters are passed in.
         layer = stack.layer_type(config, parent=None)
         rngs = None if key is None else {"dropout": key}
-        return layer.apply(
-            {"params": params}, x, *context, deterministic, rngs=rngs
-        ), None
+        x = layer.apply({"params": params}, x, *context, deterministic, rngs=rngs)
+        return x, None
 
-    every = [layer.variables["params"] for layer in stack.layers]
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
+    layer_params = [layer.variables["params"] for layer in stack.layers]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layer_params)
     keys = None
     if not deterministic:
-        keys = jax.random.split(stack.make_rng("dropout"), len(every))
-    body = jax.checkpoint(one, prevent_cse=False) if config.remat else one
-    return jax.lax.scan(body, x, (params, keys))[0]
+        keys = jax.random.split(stack.make_rng("dropout"), len(layer_params))
+    if config.remat:
+        # A scan's body is compiled by itself, so XLA cannot merge the recomputed layer
+        # with the original one, which `prevent_cse` would guard against.
+        apply_layer = jax.checkpoint(apply_layer, prevent_cse=False)
+    return jax.lax.scan(apply_layer, x, (stacked, keys))[0]
 
 
 class Embedding(nn.Module):
-    """Token embeddings, [..] int32 -> [.., D]."""
+    """The embedding of tokens, and the output layer of a tied student."""
 
     config: T5Config
 
     def setup(self) -> None:
-        """Makes the table, [V, D]."""
-        self.embedding = self.param(
+        """Declares the table, [V, D]."""
+        self.embedding = parameter(
+            self,
             "embedding",
-            nn.with_logical_partitioning(
-                nn.initializers.normal(1.0), ("vocab", "embed")
-            ),
+            nn.initializers.normal(1.0),
             (self.config.vocab_size, self.config.emb_dim),
-            jnp.float32,
+            ("vocab", "embed"),
         )
 
+    def _table(self) -> jax.Array:
+        return self.embedding.astype(self.config.dtype)
+
     def __call__(self, tokens: jax.Array) -> jax.Array:
-        """Looks tokens up."""
-        return jnp.take(self.embedding.astype(self.config.dtype), tokens, axis=0)
+        """Looks up tokens, int32 [B, T] -> [B, T, D]."""
+        return jnp.take(self._table(), tokens, axis=0)
 
     def attend(self, x: jax.Array) -> jax.Array:
-        """Logits [.., V] of [.., D] against the table, scaled by D ** -0.5."""
-        table = self.embedding.astype(self.config.dtype)
-        return jnp.dot(x * self.config.emb_dim**-0.5, table.T)
+        """Computes the logits of a tied student, [B, T, D] -> [B, T, V].
+
+        T5 scales by D ** -0.5, because the table has entries of variance 1.
+        """
+        return jnp.dot(x * self.config.emb_dim**-0.5, self._table().T)
 
 
 class Encoder(nn.Module):
@@ -177,11 +270,12 @@ class Encoder(nn.Module):
     layer_type = EncoderLayer
 
     def setup(self) -> None:
-        """Names the parts as T5X does."""
+        """Creates the parts, named as in T5X."""
         config = self.config
         self.relpos_bias = RelativePositionBias(config, bidirectional=True)
         layer = self.layer_type
         if config.remat:
+            # `deterministic` is a Python bool and must stay one.
             layer = nn.remat(layer, static_argnums=(3,))
         self.layers = [layer(config) for _ in range(config.num_encoder_layers)]
         self.encoder_norm = RMSNorm(config.dtype)
@@ -190,7 +284,16 @@ class Encoder(nn.Module):
     def __call__(
         self, x: jax.Array, allowed: jax.Array, deterministic: bool
     ) -> jax.Array:
-        """[B, S, D] -> [B, S, D]; `allowed` is bool [B, 1, 1 or S, S]."""
+        """Encodes embedded tokens.
+
+        Args:
+            x: [B, S, D].
+            allowed: Mask, bool [B, 1, S or 1, S].
+            deterministic: Whether dropout is off.
+
+        Returns:
+            [B, S, D].
+        """
         x = self.dropout(x, deterministic=deterministic)
         bias = self.relpos_bias(x.shape[1], x.shape[1])
         bias = bias + mask_bias(allowed, self.config.dtype)
@@ -199,31 +302,33 @@ class Encoder(nn.Module):
 
 
 class Cache(NamedTuple):
-    """What decoding keeps between steps; a tuple over the layers each.
+    """Arrays that decoding keeps between steps.
 
     Attributes:
-        own: Keys and values of the tokens so far, each [B, H, T, head_dim].
-        cross: Keys and values of the encoder's output, each [B, H, S, head_dim].
-        cross_bias: Masks the encoder's padding, [B, 1, 1, S].
+        own: For each layer, keys and values of the decoder's positions, [B, H, T, K];
+            positions that are not decoded yet hold zeros.
+        cross: For each layer, keys and values of the encoder's output, [B, H, S, K].
+        cross_bias: Mask of the encoder's padding, [B, 1, 1, S].
     """
 
-    own: tuple
-    cross: tuple
+    own: tuple[KeysValues, ...]
+    cross: tuple[KeysValues, ...]
     cross_bias: jax.Array
 
 
 class Decoder(nn.Module):
-    """The decoder stack, up to the logits of an untied output."""
+    """The decoder stack, with the output layer of an untied student."""
 
     config: T5Config
     layer_type = DecoderLayer
 
     def setup(self) -> None:
-        """Names the parts as T5X does."""
+        """Creates the parts, named as in T5X."""
         config = self.config
         self.relpos_bias = RelativePositionBias(config, bidirectional=False)
         layer = self.layer_type
         if config.remat:
+            # `deterministic` is a Python bool and must stay one.
             layer = nn.remat(layer, static_argnums=(5,))
         self.layers = [layer(config) for _ in range(config.num_decoder_layers)]
         self.decoder_norm = RMSNorm(config.dtype)
@@ -233,6 +338,10 @@ class Decoder(nn.Module):
                 config.vocab_size, ("embed", "vocab"), config.dtype
             )
 
+    def _output(self, x: jax.Array) -> jax.Array:
+        """[B, T, D] -> [B, T, V]; unchanged for a tied student."""
+        return x if self.config.logits_via_embedding else self.logits_dense(x)
+
     def __call__(
         self,
         x: jax.Array,
@@ -241,7 +350,18 @@ class Decoder(nn.Module):
         cross_allowed: jax.Array,
         deterministic: bool,
     ) -> jax.Array:
-        """[B, T, D] -> [B, T, D or V]; masks are bool [B or 1, 1, .., ..]."""
+        """Decodes all positions at once.
+
+        Args:
+            x: Embedded tokens, [B, T, D].
+            encoded: The encoder's output, [B, S, D].
+            own_allowed: Mask of the decoder's positions, bool [B or 1, 1, T, T].
+            cross_allowed: Mask of the encoder's positions, bool [B, 1, T or 1, S].
+            deterministic: Whether dropout is off.
+
+        Returns:
+            Logits [B, T, V]; for a tied student the last activations, [B, T, D].
+        """
         x = self.dropout(x, deterministic=deterministic)
         self_bias = self.relpos_bias(x.shape[1], x.shape[1])
         self_bias = self_bias + mask_bias(own_allowed, self.config.dtype)
@@ -249,10 +369,16 @@ class Decoder(nn.Module):
         context = (encoded, self_bias, cross_bias)
         x = _apply_layers(self, x, *context, deterministic=deterministic)
         x = self.dropout(self.decoder_norm(x), deterministic=deterministic)
-        return x if self.config.logits_via_embedding else self.logits_dense(x)
+        return self._output(x)
 
     def start(self, encoded: jax.Array, cross_allowed: jax.Array, length: int) -> Cache:
-        """An empty cache for `length` tokens, with the encoder's part filled in."""
+        """Creates the cache for decoding.
+
+        Args:
+            encoded: The encoder's output, [B, S, D].
+            cross_allowed: Mask of the encoder's positions, bool [B, 1, 1, S].
+            length: T, the largest number of tokens.
+        """
         config = self.config
         shape = (encoded.shape[0], config.num_heads, length, config.head_dim)
         empty = jnp.zeros(shape, config.dtype)
@@ -265,35 +391,49 @@ class Decoder(nn.Module):
     def step(
         self, x: jax.Array, cache: Cache, index: jax.Array
     ) -> tuple[jax.Array, Cache]:
-        """One position: [B, 1, D] -> [B, 1, D or V], and the cache after it."""
+        """Decodes one position.
+
+        Args:
+            x: The position's embedded token, [B, 1, D].
+            cache: Cache of the positions before `index`.
+            index: The position, int32 scalar.
+
+        Returns:
+            Logits [B, 1, V] (for a tied student [B, 1, D]), and the cache with this
+            position.
+        """
         length = cache.own[0][0].shape[2]
+        # Computed for all T queries, so that the buckets are a constant of the compiled
+        # step; only the row of this position is used.
         bias = self.relpos_bias(length, length)
         bias = jax.lax.dynamic_slice_in_dim(bias, index, 1, axis=2)
         bias = bias + mask_bias(jnp.arange(length) <= index, self.config.dtype)
         own = []
-        for layer, kept, cross in zip(self.layers, cache.own, cache.cross, strict=True):
-            x, kept = layer.step(x, kept, cross, index, bias, cache.cross_bias)
-            own.append(kept)
-        x = self.decoder_norm(x)
-        x = x if self.config.logits_via_embedding else self.logits_dense(x)
+        for layer, cached, cross in zip(
+            self.layers, cache.own, cache.cross, strict=True
+        ):
+            x, keys_values = layer.step(x, cached, cross, index, bias, cache.cross_bias)
+            own.append(keys_values)
+        x = self._output(self.decoder_norm(x))
         return x, cache._replace(own=tuple(own))
 
 
 class Transformer(nn.Module):
-    """The student."""
+    """The student: a T5 encoder-decoder."""
 
     config: T5Config
 
     def setup(self) -> None:
-        """Names the parts as T5X does."""
+        """Creates the parts, named as in T5X."""
         self.token_embedder = Embedding(self.config)
         self.encoder = Encoder(self.config)
         self.decoder = Decoder(self.config)
 
     def _logits(self, x: jax.Array) -> jax.Array:
+        """[B, T, D or V] -> float32 [B, T, V]."""
         if self.config.logits_via_embedding:
             x = self.token_embedder.attend(x)
-        x = nn.with_logical_constraint(x, ("batch", "length", "vocab"))
+        x = with_logical_constraint(x, ("batch", "length", "vocab"))
         return x.astype(jnp.float32)
 
     def encode(
@@ -302,11 +442,21 @@ class Transformer(nn.Module):
         segment_ids: jax.Array | None = None,
         deterministic: bool = True,
     ) -> jax.Array:
-        """Encodes int32 tokens [B, S] (0 is padding) to [B, S, D]."""
+        """Encodes tokens.
+
+        Args:
+            tokens: Int32 [B, S], 0 is padding.
+            segment_ids: Int32 [B, S], the number of each token's example in a packed
+                row, from 1; 0 is padding.
+            deterministic: Whether dropout is off.
+
+        Returns:
+            [B, S, D].
+        """
         if segment_ids is None:
-            allowed = (tokens > 0)[:, None, None, :]
+            allowed = padding_mask(tokens)
         else:
-            allowed = _same_segment(segment_ids, segment_ids)
+            allowed = segment_mask(segment_ids, segment_ids)
         return self.encoder(self.token_embedder(tokens), allowed, deterministic)
 
     def __call__(
@@ -318,17 +468,20 @@ class Transformer(nn.Module):
         decoder_segment_ids: jax.Array | None = None,
         deterministic: bool = True,
     ) -> jax.Array:
-        """Logits for teacher-forced decoding.
+        """Computes the logits of all target positions (teacher forcing).
 
-        Relative positions need no position ids in a packed row: what is masked aside,
-        distances within an example are distances within the row.
+        A packed row needs no position ids: T5's positions are relative, and the
+        distance of two tokens of an example is the same in the row. Other pairs are
+        masked.
 
         Args:
             encoder_input_tokens: Int32 [B, S], 0 is padding.
             decoder_input_tokens: Int32 [B, T], the targets shifted right, 0 first.
-            encoder_segment_ids: Int32 [B, S], which of the packed examples, from 1.
-            decoder_segment_ids: Int32 [B, T], the same for the decoder.
-            deterministic: Without dropout; otherwise an rng "dropout" is needed.
+            encoder_segment_ids: Int32 [B, S], the number of each token's example in a
+                packed row, from 1; 0 is padding.
+            decoder_segment_ids: Int32 [B, T], the same for the decoder; both or neither
+                are given.
+            deterministic: Whether dropout is off; if not, an rng "dropout" is needed.
 
         Returns:
             float32 [B, T, V].
@@ -336,13 +489,15 @@ class Transformer(nn.Module):
         encoded = self.encode(encoder_input_tokens, encoder_segment_ids, deterministic)
         length = decoder_input_tokens.shape[1]
         own_allowed = jnp.tril(jnp.ones((length, length), bool))[None, None]
-        if decoder_segment_ids is None:
-            cross_allowed = (encoder_input_tokens > 0)[:, None, None, :]
+        if decoder_segment_ids is None or encoder_segment_ids is None:
+            if decoder_segment_ids is not encoder_segment_ids:
+                raise ValueError("segment ids are given for one side only")
+            cross_allowed = padding_mask(encoder_input_tokens)
         else:
-            own_allowed = own_allowed & _same_segment(
+            own_allowed = own_allowed & segment_mask(
                 decoder_segment_ids, decoder_segment_ids
             )
-            cross_allowed = _same_segment(decoder_segment_ids, encoder_segment_ids)
+            cross_allowed = segment_mask(decoder_segment_ids, encoder_segment_ids)
         return self._logits(
             self.decoder(
                 self.token_embedder(decoder_input_tokens),
@@ -354,23 +509,27 @@ class Transformer(nn.Module):
         )
 
     def start_decoding(self, encoder_input_tokens: jax.Array, length: int) -> Cache:
-        """Encodes int32 [B, S] and makes a cache for decoding `length` tokens."""
+        """Encodes the inputs and creates the cache for decoding.
+
+        Args:
+            encoder_input_tokens: Int32 [B, S], 0 is padding.
+            length: T, the largest number of tokens.
+        """
         encoded = self.encode(encoder_input_tokens)
-        allowed = (encoder_input_tokens > 0)[:, None, None, :]
-        return self.decoder.start(encoded, allowed, length)
+        return self.decoder.start(encoded, padding_mask(encoder_input_tokens), length)
 
     def decode_step(
         self, tokens: jax.Array, cache: Cache, index: jax.Array
     ) -> tuple[jax.Array, Cache]:
-        """Logits after one more token.
+        """Computes the logits after one more token.
 
         Args:
-            tokens: Int32 [B], the token at position `index` of the decoder's input.
-            cache: Of the positions before.
-            index: Int32 scalar.
+            tokens: Int32 [B], the decoder's input at position `index`.
+            cache: Cache of the positions before `index`.
+            index: The position, int32 scalar.
 
         Returns:
-            float32 [B, V] and the cache with this position.
+            float32 [B, V], and the cache with this position.
         """
         x = self.token_embedder(tokens[:, None])
         x, cache = self.decoder.step(x, cache, index)
@@ -378,15 +537,12 @@ class Transformer(nn.Module):
 
 
 def parameter_shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
-    """Shapes of the student's parameters by their path parted by "/"."""
+    """Returns the shapes of the student's parameters, by parameter name.
+
+    A parameter's name is its path joined by "/". No array is created.
+    """
     tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    made = jax.eval_shape(Transformer(config).init, key, tokens, tokens)
-    flat = traverse_util.flatten_dict(nn.unbox(made["params"]), sep="/")
-    return {path: leaf.shape for path, leaf in flat.items()}
-
-
-def _same_segment(queries: jax.Array, keys: jax.Array) -> jax.Array:
-    """Whether query and key are of the same packed example: bool [B, 1, Q, K]."""
-    same = queries[:, :, None] == keys[:, None, :]
-    return (same & (keys > 0)[:, None, :])[:, None]
+    variables: Any = jax.eval_shape(Transformer(config).init, key, tokens, tokens)
+    flat = traverse_util.flatten_dict(nn.unbox(variables["params"]), sep="/")
+    return {name: leaf.shape for name, leaf in flat.items()}

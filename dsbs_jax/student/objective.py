@@ -1,11 +1,11 @@
 """The two-task objective of distilling step-by-step.
 
-    alpha * mean(label tokens) + (1 - alpha) * mean(rationale tokens)
+    loss = alpha * mean(label tokens) + (1 - alpha) * mean(rationale tokens)
 
-Each mean is over that task's own target tokens in the whole batch (the released code's
-`alpha * L_label + (1 - alpha) * L_rationale`; paper, equation 3, up to a factor). A
-loss summed or averaged over all tokens is another one: rationales have many more
-tokens than labels.
+Each mean is over the target tokens of that task in the complete batch, as in the
+released code (`alpha * L_label + (1 - alpha) * L_rationale`) and, up to a factor, in
+the paper's equation 3. A sum or a mean over all tokens is a different objective:
+rationales have many more tokens than labels.
 """
 
 import jax
@@ -19,28 +19,28 @@ def check_alpha(alpha: float) -> None:
     """Checks the weight of the label task.
 
     Raises:
-        UserError: The weight is outside 0 to 1.
+        UserError: The weight is not in 0 to 1.
     """
     if not 0 <= alpha <= 1:
         raise UserError(f"ALPHA is {alpha}, expected 0 to 1")
 
 
 def token_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """Negative log-likelihood of each target token.
+    """Computes the negative log-likelihood of each target token.
 
     Args:
         logits: Float32 [B, T, V].
         targets: Int32 [B, T].
 
     Returns:
-        float32 [B, T], in nats; padding positions hold a number too.
+        float32 [B, T], in nats. Padding positions are not masked.
     """
     chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     return jax.nn.logsumexp(logits, axis=-1) - chosen
 
 
 def task_token_counts(task_ids: jax.Array) -> jax.Array:
-    """Target tokens of the label and the rationale task.
+    """Counts the target tokens of the label task and of the rationale task.
 
     Args:
         task_ids: Int32 [B, T], 0 is padding.
@@ -60,25 +60,29 @@ def distillation_loss(
     alpha: float,
     token_counts: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The objective of a batch, or the share of a part of it.
+    """Computes the objective of a batch, or the contribution of a part of a batch.
 
-    A task without a token contributes 0. Right for packed and padded batches alike.
+    With `token_counts`, each part divides by the token counts of the complete batch, so
+    the losses and gradients of all parts (microbatches, devices) add up to those of the
+    batch. A task without a token contributes 0. The batch may be padded or packed.
 
     Args:
         logits: Float32 [B, T, V].
         targets: Int32 [B, T].
-        task_ids: Int32 [B, T], 0 is padding.
+        task_ids: Int32 [B, T], the task of each target token; 0 is padding.
         alpha: Weight of the label task, 0 to 1.
-        token_counts: Float32 [2], the tokens of each task in the whole batch where this
-            is a part of it; the parts' losses then add up to the whole's.
+        token_counts: Float32 [2], the tokens of each task in the complete batch, if
+            this is a part of it.
 
     Returns:
-        The loss, a scalar, and metrics that add up over the parts likewise: "loss",
-        "label_loss" and "rationale_loss" (nats a token), "label_tokens" and
+        The loss, float32 scalar, and metrics that add up over the parts too: "loss",
+        "label_loss" and "rationale_loss" in nats per token, "label_tokens" and
         "rationale_tokens".
     """
-    here = task_token_counts(task_ids)
-    counts = jnp.maximum(here if token_counts is None else token_counts, 1.0)
+    tokens_here = task_token_counts(task_ids)
+    counts = tokens_here if token_counts is None else token_counts
+    # At least 1: a task without a token then contributes 0 / 1 instead of NaN.
+    counts = jnp.maximum(counts, 1.0)
     nats = token_cross_entropy(logits, targets)
     label, rationale = (
         jnp.sum(jnp.where(task_ids == task, nats, 0.0)) / count
@@ -89,6 +93,6 @@ def distillation_loss(
         "loss": loss,
         "label_loss": label,
         "rationale_loss": rationale,
-        "label_tokens": here[0],
-        "rationale_tokens": here[1],
+        "label_tokens": tokens_here[0],
+        "rationale_tokens": tokens_here[1],
     }

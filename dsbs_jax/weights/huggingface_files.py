@@ -221,7 +221,7 @@ class _ShardIndex(msgspec.Struct):
 
 
 def _tensor_paths(folder: pathlib.Path, file_name: str) -> list[pathlib.Path]:
-    """Lists the files of one format; an empty list if there are none."""
+    """Lists the files of one format; an empty list for a model in another format."""
     if (folder / file_name).is_file():
         return [folder / file_name]
     index = folder / (file_name + _INDEX)

@@ -36,7 +36,7 @@ def student_config(
         vocabulary_size: Rows for the vocabulary, rounded up as for a new student.
 
     Raises:
-        UserError: A size is not set and there is no checkpoint, the checkpoint is
+        UserError: A size is not set and no checkpoint is given, the checkpoint is
             damaged, or a setting differs from the checkpoint.
     """
     fields = {

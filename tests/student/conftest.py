@@ -1,3 +1,3 @@
-"""The students that tests of this folder share."""
+"""Students for the tests in this folder."""
 
 from support.students import student, t5x  # noqa: F401

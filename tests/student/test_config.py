@@ -31,13 +31,13 @@ MACROS = {"dtype": "activation_dtype"}
         ("relative_max_distance", 32),
     ],
 )
-def test_bad_field_is_named_with_what_was_found(field, value):
+def test_error_names_the_macro_and_the_value(field, value):
     with pytest.raises(
         UserError, match=f"(?i){MACROS.get(field, field)} is .*expected"
     ):
         T5Config(**{**GOOD, field: value})
 
 
-def test_gin_lists_are_as_good_as_tuples():
+def test_lists_become_tuples():
     config = T5Config(**{**GOOD, "mlp_activations": ["gelu", "linear"]})
     assert hash(config) == hash(T5Config(**GOOD))

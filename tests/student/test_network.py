@@ -20,16 +20,12 @@ from support.students import (
 )
 
 
-def logits(model, params, batch):
-    return forward(model, params, batch)
-
-
 def flat_shapes(params):
     flat = traverse_util.flatten_dict(params, sep="/")
     return {name: tuple(leaf.shape) for name, leaf in flat.items()}
 
 
-def test_parameters_are_named_and_shaped_as_in_t5x(t5x):
+def test_parameters_have_t5x_names_and_shapes(t5x):
     lines = (t5x.folder / "parameters.txt").read_text().splitlines()
     expected = {
         name: tuple(int(n) for n in shape.strip("(),").split(",") if n)
@@ -42,84 +38,100 @@ def test_parameters_are_named_and_shaped_as_in_t5x(t5x):
 
 
 @pytest.mark.parametrize("mode", ["padded", "packed"])
-def test_logits_loss_and_gradient_are_t5xs(t5x, mode):
+def test_logits_loss_and_gradient_equal_those_of_t5x(t5x, mode):
     batch = {
         k.split("/")[1]: v for k, v in t5x.numbers.items() if k.startswith(f"{mode}/")
     }
     weights, targets = batch["decoder_loss_weights"], batch["decoder_target_tokens"]
 
     def loss(params):
-        found = logits(t5x.model, params, batch)
-        nats = objective.token_cross_entropy(found, targets)
-        nats += 1e-4 * jnp.square(jax.nn.logsumexp(found, axis=-1))
-        return jnp.sum(weights * nats), found
+        logits = forward(t5x.model, params, batch)
+        nats = objective.token_cross_entropy(logits, targets)
+        # T5X's z-loss, which this project's objective does not have.
+        nats += 1e-4 * jnp.square(jax.nn.logsumexp(logits, axis=-1))
+        return jnp.sum(weights * nats), logits
 
-    (value, found), grads = jax.value_and_grad(loss, has_aux=True)(t5x.params)
-    real = targets > 0
-    np.testing.assert_allclose(found[real], batch["logits"][real], atol=2e-5)
+    (value, logits), grads = jax.value_and_grad(loss, has_aux=True)(t5x.params)
+    not_padding = targets > 0
+    np.testing.assert_allclose(
+        logits[not_padding], batch["logits"][not_padding], atol=2e-5
+    )
     expected = batch["summed_loss_with_z_loss_1e-4"]
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     norm = optax.global_norm(grads)
     np.testing.assert_allclose(norm, batch["gradient_norm"], rtol=1e-5)
 
 
-def test_logits_do_not_see_later_targets(student):
+def test_logits_do_not_depend_on_later_targets(student):
     model, params = student
     batch = make_batch(make_examples(2))
     embedding = params["token_embedder"]["embedding"]
 
-    def at(position, decoder_inputs):
+    def logits_at(position, decoder_inputs):
         changed = {**batch, "decoder_input_tokens": decoder_inputs}
-        return logits(model, params, changed)[0, position]
+        return forward(model, params, changed)[0, position]
 
     before = batch["decoder_input_tokens"].copy()
     for position in range(7):
         after = before.copy()
         after[0, position + 1 :] = (after[0, position + 1 :] + 5) % len(embedding)
-        np.testing.assert_array_equal(at(position, before), at(position, after))
+        np.testing.assert_array_equal(
+            logits_at(position, before), logits_at(position, after)
+        )
         after = before.copy()
         after[0, position] = (after[0, position] + 5) % len(embedding)
-        assert np.abs(at(position, before) - at(position, after)).max() > 1e-4
+        # The position's own input does change them.
+        difference = logits_at(position, before) - logits_at(position, after)
+        assert np.abs(difference).max() > 1e-4
 
 
-def test_padding_and_neighbours_change_nothing(student):
+def test_logits_do_not_depend_on_padding_or_other_rows(student):
     model, params = student
     examples = make_examples(4)
     narrow, wide = make_batch(examples), make_batch(examples, source=30, target=20)
-    whole = logits(model, params, narrow)
-    padded = logits(model, params, wide)[:, : whole.shape[1]]
-    alone = logits(model, params, {k: v[2:3] for k, v in narrow.items()})
-    real = narrow["decoder_target_tokens"] > 0
-    np.testing.assert_allclose(padded[real], whole[real], atol=1e-5)
-    np.testing.assert_allclose(alone[0][real[2]], whole[2][real[2]], atol=1e-5)
+    logits = forward(model, params, narrow)
+    padded = forward(model, params, wide)[:, : logits.shape[1]]
+    alone = forward(model, params, {k: v[2:3] for k, v in narrow.items()})
+    not_padding = narrow["decoder_target_tokens"] > 0
+    np.testing.assert_allclose(padded[not_padding], logits[not_padding], atol=1e-5)
+    row = not_padding[2]
+    np.testing.assert_allclose(alone[0][row], logits[2][row], atol=1e-5)
 
 
-def test_packed_examples_do_not_see_each_other(student):
+def test_packed_examples_have_the_logits_of_separate_rows(student):
     model, params = student
     examples = make_examples(4)
-    apart = logits(model, params, make_batch(examples))
+    separate = forward(model, params, make_batch(examples))
     pairs = list(zip(examples[::2], examples[1::2], strict=True))
-    packed = logits(model, params, make_packed(pairs))
+    packed = forward(model, params, make_packed(pairs))
     for row, pair in enumerate(pairs):
         start = 0
         for number, (_, targets, _) in enumerate(pair):
             end = start + len(targets)
-            expected = apart[2 * row + number, : len(targets)]
+            expected = separate[2 * row + number, : len(targets)]
             np.testing.assert_allclose(packed[row, start:end], expected, atol=1e-5)
             start = end
 
 
-def test_bfloat16_compute_keeps_float32_parameters_and_logits():
+def test_segment_ids_for_one_side_only_are_an_error():
+    model, params = make_student()
+    batch = make_packed([make_examples(2)])
+    del batch["decoder_segment_ids"]
+    with pytest.raises(ValueError, match="segment ids are given for one side only"):
+        forward(model, params, batch)
+
+
+def test_bfloat16_activations_keep_float32_parameters_and_logits():
     model, params = make_student(dtype="bfloat16")
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     batch = make_batch(make_examples(2))
-    rough = logits(model, params, batch)
-    assert rough.dtype == jnp.float32
-    exact = logits(make_student()[0], params, batch)
-    assert 0 < np.abs(rough - exact).max() < 0.2
+    bfloat16 = forward(model, params, batch)
+    assert bfloat16.dtype == jnp.float32
+    float32 = forward(make_student()[0], params, batch)
+    assert 0 < np.abs(bfloat16 - float32).max() < 0.2
 
 
-def test_dropout_needs_a_key_and_changes_the_logits():
+def test_dropout_depends_on_its_key_only():
     model, params = make_student(dropout_rate=0.5)
     batch = make_batch(make_examples(2))
     args = batch["encoder_input_tokens"], batch["decoder_input_tokens"]
@@ -132,40 +144,40 @@ def test_dropout_needs_a_key_and_changes_the_logits():
     assert np.abs(run(1) - run(2)).max() > 1e-3
 
 
-def assert_same_student(model, again, params, **options):
-    """Both models have the same loss, means, gradients and greedy answers."""
+def assert_same_student(model, other, params, **options):
+    """Checks that two models have the same losses, gradients and greedy answers."""
     batch = make_batch(make_examples())
-    expected, found = (
-        gradients(m, params, batch, 0.5, **options) for m in (model, again)
+    expected, actual = (
+        gradients(m, params, batch, 0.5, **options) for m in (model, other)
     )
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
-        found,
+        actual,
         expected,
     )
     inputs = batch["encoder_input_tokens"]
-    tokens = [decoding.greedy(m, params, inputs, 5).tokens for m in (model, again)]
+    tokens = [decoding.greedy(m, params, inputs, 5).tokens for m in (model, other)]
     np.testing.assert_array_equal(*tokens)
 
 
 @pytest.mark.parametrize("version", sorted(VERSIONS))
-def test_rematerialised_layers_give_the_same_loss_and_gradients(version):
+def test_remat_does_not_change_loss_and_gradients(version):
     model, params = make_student(version, dropout_rate=0.2)
-    again, same = make_student(version, dropout_rate=0.2, remat=True)
+    other, same = make_student(version, dropout_rate=0.2, remat=True)
     jax.tree.map(np.testing.assert_array_equal, params, same)
-    assert_same_student(model, again, params, dropout_key=jax.random.key(3))
+    assert_same_student(model, other, params, dropout_key=jax.random.key(3))
 
 
 @pytest.mark.parametrize("version", sorted(VERSIONS))
 @pytest.mark.parametrize("remat", [False, True])
-def test_scanned_layers_give_the_same_loss_and_gradients(version, remat):
+def test_scanned_layers_do_not_change_loss_and_gradients(version, remat):
     model, params = make_student(version)
-    again, same = make_student(version, scan=True, remat=remat)
+    other, same = make_student(version, scan=True, remat=remat)
     jax.tree.map(np.testing.assert_array_equal, params, same)
-    assert_same_student(model, again, params)
+    assert_same_student(model, other, params)
 
 
-def test_scanned_dropout_follows_its_key():
+def test_dropout_of_scanned_layers_depends_on_its_key():
     model, params = make_student("t5_1_1", dropout_rate=0.5, scan=True)
     batch = make_batch(make_examples())
     losses = [
@@ -174,29 +186,29 @@ def test_scanned_dropout_follows_its_key():
     ]
     assert losses[0] == losses[2]
     assert losses[0] != losses[1]
-    scanned = jax.make_jaxpr(
+    jaxpr = jax.make_jaxpr(
         lambda p: gradients(model, p, batch, 0.5, dropout_key=jax.random.key(0))[0]
     )(params)
-    assert " scan[" in str(scanned)
+    assert " scan[" in str(jaxpr)
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
-def test_relative_buckets_follow_their_definition(bidirectional):
-    """Exact up to half of a side's buckets, logarithmic up to the last distance."""
+def test_relative_buckets_equal_their_definition(bidirectional):
+    """Half of a direction's buckets are exact, the others grow logarithmically."""
 
     def bucket(distance):
-        side, offset = (16, 16) if bidirectional else (32, 0)
         if bidirectional:
-            offset = offset if distance < 0 else 0
+            buckets, offset = 16, 16 if distance < 0 else 0
             distance = abs(distance)
         else:
-            distance, offset = max(distance, 0), 0
-        exact = side // 2
+            buckets, offset = 32, 0
+            distance = max(distance, 0)
+        exact = buckets // 2
         if distance < exact:
             return offset + distance
-        share = math.log(distance / exact) / math.log(128 / exact)
-        return offset + min(exact + int(share * (side - exact)), side - 1)
+        ratio = math.log(distance / exact) / math.log(128 / exact)
+        return offset + min(exact + int(ratio * (buckets - exact)), buckets - 1)
 
-    found = layers.relative_buckets(200, 200, bidirectional, 32, 128)
+    table = layers.relative_buckets(200, 200, bidirectional, 32, 128)
     for query, key in np.random.default_rng(0).integers(0, 200, (2000, 2)):
-        assert found[query, key] == bucket(int(query - key)), (query, key)
+        assert table[query, key] == bucket(int(query - key)), (query, key)

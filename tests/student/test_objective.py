@@ -14,7 +14,7 @@ from support.students import (
 
 
 def assert_same_gradients(left, right, tolerance=1e-6):
-    """Equal up to `tolerance` of the largest entry of either tree."""
+    """Checks that trees are equal up to `tolerance` of the largest entry of `left`."""
     scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(left))
     assert scale > 1e-3
     jax.tree.map(
@@ -25,7 +25,7 @@ def assert_same_gradients(left, right, tolerance=1e-6):
 
 
 def mean_loss_gradient(model, params, examples):
-    """Gradient of the plain mean over the target tokens of these rows alone."""
+    """Computes the gradient of the mean over all target tokens of these rows."""
     batch = make_batch(examples)
     targets = batch["decoder_target_tokens"]
 
@@ -37,7 +37,7 @@ def mean_loss_gradient(model, params, examples):
 
 
 @pytest.mark.parametrize(("alpha", "task"), [(1.0, 1), (0.0, 2)])
-def test_one_task_alone_has_the_gradient_of_its_rows_alone(student, alpha, task):
+def test_alpha_0_and_1_give_the_gradient_of_one_task_alone(student, alpha, task):
     model, params = student
     examples = make_examples()
     grads, _ = gradients(model, params, make_batch(examples), alpha)
@@ -45,7 +45,7 @@ def test_one_task_alone_has_the_gradient_of_its_rows_alone(student, alpha, task)
     assert_same_gradients(grads, mean_loss_gradient(model, params, alone))
 
 
-def test_alpha_weighs_the_two_gradients(student):
+def test_gradient_is_the_weighted_sum_of_both_tasks(student):
     model, params = student
     batch = make_batch(make_examples())
     mixed, label, rationale = (
@@ -55,15 +55,15 @@ def test_alpha_weighs_the_two_gradients(student):
     assert_same_gradients(mixed, expected)
 
 
-def test_packed_batch_has_the_means_and_gradients_of_the_unpacked(student):
+def test_packed_batch_has_the_losses_and_gradients_of_the_unpacked(student):
     model, params = student
     examples = make_examples()
     pairs = list(zip(examples[::2], examples[1::2], strict=True))
     packed = gradients(model, params, make_packed(pairs), 0.5)
-    apart = gradients(model, params, make_batch(examples), 0.5)
-    for name in apart[1]:
-        np.testing.assert_allclose(packed[1][name], apart[1][name], rtol=1e-5)
-    assert_same_gradients(packed[0], apart[0], tolerance=1e-5)
+    unpacked = gradients(model, params, make_batch(examples), 0.5)
+    for name in unpacked[1]:
+        np.testing.assert_allclose(packed[1][name], unpacked[1][name], rtol=1e-5)
+    assert_same_gradients(packed[0], unpacked[0], tolerance=1e-5)
 
 
 def test_task_without_tokens_contributes_nothing(student):
@@ -76,25 +76,25 @@ def test_task_without_tokens_contributes_nothing(student):
         lambda leaf: leaf / 2, mean_loss_gradient(model, params, labels)
     )
     assert_same_gradients(grads, half)
-    _, nothing = gradients(model, params, make_batch([([2], [0], 0)]), 0.5)
-    assert all(value == 0 for value in nothing.values())
+    _, metrics = gradients(model, params, make_batch([([2], [0], 0)]), 0.5)
+    assert all(value == 0 for value in metrics.values())
 
 
 @pytest.mark.parametrize("parts", [2, 4])
-def test_microbatches_add_up_to_the_whole(student, parts):
+def test_microbatches_add_up_to_the_batch(student, parts):
     model, params = student
-    # Unequal numbers of tokens in the parts: each part's own mean would be wrong.
+    # The parts have different numbers of tokens, so the mean of their means is wrong.
     examples = make_examples(4) + make_examples(8, seed=1)[::2]
     batch = make_batch(examples)
-    whole = gradients(model, params, batch, 0.5)
+    complete = gradients(model, params, batch, 0.5)
     split = gradients(model, params, batch, 0.5, num_microbatches=parts)
-    for name in whole[1]:
-        np.testing.assert_allclose(split[1][name], whole[1][name], rtol=1e-5)
-    assert_same_gradients(split[0], whole[0], tolerance=1e-5)
+    for name in complete[1]:
+        np.testing.assert_allclose(split[1][name], complete[1][name], rtol=1e-5)
+    assert_same_gradients(split[0], complete[0], tolerance=1e-5)
 
 
 def test_worked_example():
-    """Two label tokens and one rationale token, all logits equal: log(V) each."""
+    """Equal logits: each of the two label tokens and the rationale token has log(V)."""
     targets = jnp.asarray([[3, 1, 0], [2, 0, 0]])
     task_ids = jnp.asarray([[1, 1, 0], [2, 0, 0]])
     loss, metrics = objective.distillation_loss(

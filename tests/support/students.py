@@ -1,4 +1,4 @@
-"""A tiny student of either version, and batches for it."""
+"""Tiny students of both T5 versions, and batches for them."""
 
 import dataclasses
 import pathlib
@@ -50,7 +50,7 @@ def student(request):
 
 @dataclasses.dataclass
 class T5XStudent:
-    """A student of T5X's, and its numbers: see tests/fixtures/t5x/make.py."""
+    """A student of T5X with T5X's results for it, see tests/fixtures/t5x/make.py."""
 
     folder: pathlib.Path
     model: Transformer
@@ -64,7 +64,7 @@ class T5XStudent:
     ids="-".join,
 )
 def t5x(request, tmp_path_factory):
-    """T5X's students: those of the repository, and those beside it."""
+    """T5X's students: those in tests/fixtures, and those of `t5x_reference_dir`."""
     origin, version = request.param
     if origin == "fixture":
         folder = tmp_path_factory.mktemp(version)
@@ -72,9 +72,9 @@ def t5x(request, tmp_path_factory):
         shutil.unpack_archive(archive, folder)
     else:
         folder = request.getfixturevalue("t5x_reference_dir") / version
-    source = weights.open_checkpoint(str(folder / "native"))
-    config = dataclasses.replace(weights.config_of(source), dropout_rate=0.0)
-    params = {name: source.read(name) for name in source.shapes()}
+    reader = weights.open_checkpoint(str(folder / "native"))
+    config = dataclasses.replace(weights.config_of(reader), dropout_rate=0.0)
+    params = {name: reader.read(name) for name in reader.shapes()}
     return T5XStudent(
         folder,
         Transformer(config),
@@ -84,7 +84,7 @@ def t5x(request, tmp_path_factory):
 
 
 def make_batch(examples, source=12, target=8):
-    """Pads (inputs, targets, task id) rows to one batch, one example a row."""
+    """Pads examples (inputs, targets, task id) to a batch, one example in each row."""
     rows = len(examples)
     batch = {
         "encoder_input_tokens": np.zeros((rows, source), np.int32),
@@ -121,7 +121,7 @@ def make_packed(pairs, source=24, target=16):
 
 
 def make_examples(count=8, seed=0):
-    """Label rows with short targets and rationale rows with long ones, in turn."""
+    """Makes label rows with short targets, alternating with longer rationale rows."""
     rng = np.random.default_rng(seed)
     examples = []
     for number in range(count):

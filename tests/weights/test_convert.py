@@ -14,7 +14,7 @@ from dsbs_jax.errors import UserError
 from dsbs_jax.weights import convert, huggingface_reader
 from support.students import VERSIONS, forward, make_student
 
-NEEDS = "needs the extra hf"
+NEEDS = "needs the extra `hf`"
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def model_file(tmp_path_factory):
 
 @pytest.fixture(params=sorted(VERSIONS))
 def exported(request, model_file, tmp_path):
-    """A student, and the Hugging Face folder it was converted to from T5X's format."""
+    """A student and its Hugging Face folder, which is converted from T5X's format."""
     model, params = make_student(
         request.param, vocab_size=256, num_decoder_layers=3, dropout_rate=0.1
     )
@@ -51,23 +51,23 @@ def convert_to(output, checkpoint, format="hf", **settings):
 
 
 def read_all(path):
-    source = weights.open_checkpoint(str(path))
-    return {name: source.read(name) for name in source.shapes()}
+    reader = weights.open_checkpoint(str(path))
+    return {name: reader.read(name) for name in reader.shapes()}
 
 
 def test_every_round_trip_is_bitwise(exported, tmp_path):
-    """Hugging Face to T5X to Hugging Face to T5X's Orbax."""
+    """Hugging Face -> T5X native -> Hugging Face -> T5X Orbax."""
     _, params, folder = exported
     convert_to(tmp_path / "orbax", folder, "t5x_orbax")
     expected = traverse_util.flatten_dict(params, sep="/")
     for path in (folder, tmp_path / "native", tmp_path / "orbax"):
-        found = read_all(path)
-        assert found.keys() == expected.keys()
+        params = read_all(path)
+        assert params.keys() == expected.keys()
         for name in expected:
-            np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+            np.testing.assert_array_equal(params[name], expected[name], err_msg=name)
 
 
-def test_transformers_loads_it_and_gives_the_same_logits(exported):
+def test_transformers_loads_the_folder_and_gives_the_same_logits(exported):
     torch = pytest.importorskip("torch", reason=NEEDS)
     transformers = pytest.importorskip("transformers", reason=NEEDS)
     model, params, folder = exported
@@ -85,26 +85,26 @@ def test_transformers_loads_it_and_gives_the_same_logits(exported):
             input_ids=torch.from_numpy(inputs.astype(np.int64)),
             decoder_input_ids=torch.from_numpy(decoder.astype(np.int64)),
         ).logits.numpy()
-    found = forward(
+    logits = forward(
         model,
         params,
         {"encoder_input_tokens": inputs, "decoder_input_tokens": decoder},
     )
-    np.testing.assert_allclose(found, expected, atol=2e-5)
+    np.testing.assert_allclose(logits, expected, atol=2e-5)
     assert theirs.generation_config.eos_token_id == 1
 
 
-def test_transformers_saves_what_comes_back_bitwise(exported, tmp_path):
+def test_folder_saved_by_transformers_has_the_same_parameters(exported, tmp_path):
     transformers = pytest.importorskip("transformers", reason=NEEDS)
     _, params, folder = exported
     theirs = transformers.T5ForConditionalGeneration.from_pretrained(folder)
     theirs.save_pretrained(tmp_path / "saved")
-    found = read_all(tmp_path / "saved")
+    saved = read_all(tmp_path / "saved")
     for name, array in traverse_util.flatten_dict(params, sep="/").items():
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
+        np.testing.assert_array_equal(saved[name], array, err_msg=name)
 
 
-def test_tokenizer_goes_along(exported, model_file):
+def test_tokenizer_of_the_folder_equals_the_vocabulary(exported, model_file):
     transformers = pytest.importorskip("transformers", reason=NEEDS)
     _, _, folder = exported
     theirs = transformers.AutoTokenizer.from_pretrained(folder)
@@ -115,7 +115,7 @@ def test_tokenizer_goes_along(exported, model_file):
     assert len(theirs) == ours.vocab_size
 
 
-def test_tokenizer_of_a_hugging_face_folder_is_handed_on(exported, tmp_path):
+def test_tokenizer_of_a_hugging_face_folder_is_copied(exported, tmp_path):
     _, _, folder = exported
     convert_to(tmp_path / "copy", folder)
     for name in ("spiece.model", "tokenizer_config.json"):
@@ -183,7 +183,7 @@ def test_help_lists_the_settings_and_succeeds():
         assert f"  {flag}  (" in result.stdout
 
 
-def test_config_is_one_that_both_transformers_understand(exported):
+def test_config_is_read_alike_by_transformers_4_and_5(exported):
     model, _, folder = exported
     values = json.loads((folder / "config.json").read_text())
     tied = model.config.logits_via_embedding

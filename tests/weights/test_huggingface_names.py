@@ -1,4 +1,4 @@
-"""Names and configurations, without a file in sight."""
+"""Names and configurations of Hugging Face, without files."""
 
 import dataclasses
 import json
@@ -14,8 +14,8 @@ from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import Transformer
 from dsbs_jax.weights import huggingface_config, huggingface_names
 
-REASON = "comes with the extra `hf`"
-# What the published files say, of what matters here.
+REASON = "needs the extra `hf`"
+# The published configurations, without fields that nothing reads.
 V1_0_SMALL = {
     "architectures": ["T5WithLMHeadModel"],
     "d_ff": 2048,
@@ -74,7 +74,8 @@ PUBLISHED = {
     "v1.1 base": (V1_1_BASE, False, (768, 12, 64, 12, 12, 2048)),
     "flan large": (FLAN_LARGE, False, (1024, 16, 64, 24, 24, 2816)),
 }
-# The kinds small enough to be made; stacks of different depth tell them apart.
+# The same kinds, small. Encoder and decoder have different depths, so that a test fails
+# if they are confused.
 SMALL = {"vocab_size": 40, "d_model": 12, "num_heads": 2, "d_kv": 5, "d_ff": 9}
 KINDS = {
     "v1.0": {**V1_0_SMALL, **SMALL, "num_layers": 2},
@@ -90,14 +91,14 @@ def kind(request):
 
 
 def shapes(config):
-    """Shapes of the student's parameters, by path."""
+    """Returns the shapes of the student's parameters, by name."""
     tokens = jax.ShapeDtypeStruct((1, 2), np.int32)
     boxed = jax.eval_shape(Transformer(config).init, jax.random.key(0), tokens, tokens)
     flat = traverse_util.flatten_dict(nn.unbox(boxed)["params"], sep="/")
     return {path: leaf.shape for path, leaf in flat.items()}
 
 
-def test_the_table_names_every_parameter_once(kind):
+def test_table_has_every_parameter_once(kind):
     config, _ = kind
     table = huggingface_names.tensors(config)
     assert table.keys() == shapes(config).keys()
@@ -137,12 +138,12 @@ def test_the_table_names_every_parameter_once(kind):
         ("decoder/decoder_norm/scale", "decoder.final_layer_norm.weight", False),
     ],
 )
-def test_some_names(path, name, transposed):
+def test_names_of_single_parameters(path, name, transposed):
     config, _ = huggingface_config.read_config(KINDS["flan"], "config.json")
     assert huggingface_names.tensors(config)[path] == (name, transposed)
 
 
-def test_names_and_shapes_are_those_of_transformers(kind):
+def test_names_and_shapes_equal_those_of_transformers(kind):
     transformers = pytest.importorskip("transformers", reason=REASON)
     pytest.importorskip("torch", reason=REASON)
     config, values = kind
@@ -160,7 +161,7 @@ def test_names_and_shapes_are_those_of_transformers(kind):
     assert ours == {name: theirs[name] for name in theirs if name not in copies}
 
 
-def test_the_unused_tensor_is_the_one_that_transformers_ignores():
+def test_transformers_ignores_the_unused_tensor():
     transformers = pytest.importorskip("transformers", reason=REASON)
     pytest.importorskip("torch", reason=REASON)
     model = transformers.T5ForConditionalGeneration
@@ -170,9 +171,9 @@ def test_the_unused_tensor_is_the_one_that_transformers_ignores():
 
 
 def test_names_of_flax_files(kind):
-    """Flax called a linear layer's weights `kernel`, [in, out], and tables `embedding`.
+    """Flax files have `kernel` [in, out] for linear layers and `embedding` for tables.
 
-    Norms had a `weight` as in torch.
+    Norms have `weight`, as in PyTorch.
     """
     config, _ = kind
     for path, (name, transposed) in huggingface_names.tensors(config).items():
@@ -183,16 +184,16 @@ def test_names_of_flax_files(kind):
             if rest[-1].endswith("layer_norm")
             else ("embedding" if table else "kernel")
         )
-        found = huggingface_names.from_flax_name((*rest, leaf))
-        assert found == (name, leaf == "kernel"), path
-        # Only kernels differ from the state dict there, and they are as ours are; of
-        # the rest, ours has one table the other way round.
-        turned = rest[-1] == "relative_attention_bias"
-        assert transposed == (found.transposed or turned), path
+        tensor = huggingface_names.from_flax_name((*rest, leaf))
+        assert tensor == (name, leaf == "kernel"), path
+        # The student's kernels are transposed like Flax's. Of the tables, only its
+        # position bias is transposed.
+        bias = rest[-1] == "relative_attention_bias"
+        assert transposed == (tensor.transposed or bias), path
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_configurations(name):
+def test_published_configurations_are_read(name):
     values, tied, sizes = PUBLISHED[name]
     config, scaled = huggingface_config.read_config(values, "config.json")
     assert dataclasses.astuple(config)[:7] == (32128, *sizes)
@@ -202,34 +203,36 @@ def test_published_configurations(name):
 
 
 @pytest.mark.parametrize(
-    ("says", "tied", "scaled"),
+    ("values", "tied", "scaled"),
     [
-        # Transformers 4, which scales where it ties; both are the default.
+        # Transformers 4 scales if and only if it ties, which is the default.
         ({}, True, True),
         ({"tie_word_embeddings": True}, True, True),
         ({"tie_word_embeddings": False}, False, False),
-        # Transformers 5, which always says that it ties.
+        # Transformers 5 always writes that it ties, and the scale separately.
         ({"tie_word_embeddings": True, "scale_decoder_outputs": False}, True, False),
         ({"tie_word_embeddings": True, "scale_decoder_outputs": True}, True, True),
         ({"tie_word_embeddings": False, "scale_decoder_outputs": False}, False, False),
         ({"scale_decoder_outputs": False}, True, False),
     ],
 )
-def test_spellings_of_tying_and_scaling(says, tied, scaled):
-    values = {k: v for k, v in V1_1_BASE.items() if k != "tie_word_embeddings"}
-    config, found = huggingface_config.read_config({**values, **says}, "config.json")
-    assert (config.logits_via_embedding, found) == (tied, scaled)
+def test_tied_and_scaled_in_both_generations(values, tied, scaled):
+    others = {k: v for k, v in V1_1_BASE.items() if k != "tie_word_embeddings"}
+    config, is_scaled = huggingface_config.read_config(
+        {**others, **values}, "config.json"
+    )
+    assert (config.logits_via_embedding, is_scaled) == (tied, scaled)
 
 
 @pytest.mark.parametrize("kind", KINDS, indirect=True)
-def test_what_transformers_5_saves_is_read(kind, tmp_path):
+def test_config_of_transformers_5_is_read(kind, tmp_path):
     transformers = pytest.importorskip("transformers", reason=REASON)
     config, values = kind
     transformers.T5Config(**values).save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "config.json").read_text())
-    found, scaled = huggingface_config.read_config(saved, "config.json")
-    # It says of every student that it is tied.
-    assert found == dataclasses.replace(config, logits_via_embedding=True)
+    student, scaled = huggingface_config.read_config(saved, "config.json")
+    # Transformers 5 writes "tied" for every T5.
+    assert student == dataclasses.replace(config, logits_via_embedding=True)
     assert scaled == config.logits_via_embedding
 
 
@@ -259,14 +262,14 @@ def other_student(**changes):
         other_student(mlp_activations=("relu",)),
     ],
 )
-def test_what_is_written_is_read(config):
+def test_written_config_is_read_unchanged(config):
     written = json.loads(json.dumps(huggingface_config.write_config(config)))
-    found, scaled = huggingface_config.read_config(written, "config.json")
-    assert found == config
+    student, scaled = huggingface_config.read_config(written, "config.json")
+    assert student == config
     assert scaled == config.logits_via_embedding
 
 
-def test_what_is_written_means_the_same_to_transformers(kind):
+def test_transformers_reads_the_written_config(kind):
     transformers = pytest.importorskip("transformers", reason=REASON)
     config, _ = kind
     written = huggingface_config.write_config(config)
@@ -280,7 +283,7 @@ def test_what_is_written_means_the_same_to_transformers(kind):
 
 
 @pytest.mark.parametrize(
-    ("says", "problem"),
+    ("values", "problem"),
     [
         ({"model_type": "mt5"}, "model_type is 'mt5', expected 't5'"),
         ({"model_type": "bert"}, "model_type is 'bert', expected 't5'"),
@@ -307,9 +310,9 @@ def test_what_is_written_means_the_same_to_transformers(kind):
         ),
     ],
 )
-def test_another_architecture(says, problem):
+def test_other_architecture_is_an_error(values, problem):
     with pytest.raises(UserError) as caught:
-        huggingface_config.read_config({**V1_1_BASE, **says}, "some/config.json")
+        huggingface_config.read_config({**V1_1_BASE, **values}, "some/config.json")
     assert str(caught.value).startswith(f"some/config.json: {problem}")
 
 
@@ -317,7 +320,7 @@ SIZES = ("vocab_size", "d_model", "num_heads", "d_kv", "num_layers", "d_ff")
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_missing_field(name):
+def test_missing_field_is_an_error(name):
     values = {key: value for key, value in V1_1_BASE.items() if key != name}
     with pytest.raises(UserError) as caught:
         huggingface_config.read_config(values, "some/config.json")
@@ -337,8 +340,8 @@ def test_missing_field(name):
     ],
 )
 @pytest.mark.parametrize("value", ["12", 12.5, [12], -1])
-def test_sizes_that_are_none(name, value):
-    assert_names_field(name, value)
+def test_invalid_size_is_an_error(name, value):
+    assert_error_names_field(name, value)
 
 
 @pytest.mark.parametrize(
@@ -356,11 +359,11 @@ def test_sizes_that_are_none(name, value):
         ("pad_token_id", 1),
     ],
 )
-def test_other_fields_that_are_wrong(name, value):
-    assert_names_field(name, value)
+def test_invalid_field_is_an_error(name, value):
+    assert_error_names_field(name, value)
 
 
-def assert_names_field(name, value):
+def assert_error_names_field(name, value):
     with pytest.raises(UserError) as caught:
         huggingface_config.read_config({**V1_1_BASE, name: value}, "some/config.json")
     message = str(caught.value)
@@ -369,6 +372,6 @@ def assert_names_field(name, value):
     assert repr(value) in message
 
 
-def test_generation_starts_and_ends_as_t5_does():
+def test_generation_config_has_the_ids_of_t5():
     ids = huggingface_config.generation_config()
     assert ids == {"decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}

@@ -24,20 +24,20 @@ def flat(params):
     return {name: np.asarray(leaf) for name, leaf in flat.items()}
 
 
-def read_all(source):
-    return {name: source.read(name) for name in source.shapes()}
+def read_all(reader):
+    return {name: reader.read(name) for name in reader.shapes()}
 
 
-def assert_same(found, expected):
-    assert found.keys() == expected.keys()
+def assert_same(params, expected):
+    assert params.keys() == expected.keys()
     for name in expected:
-        assert found[name].dtype == np.float32
-        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+        assert params[name].dtype == np.float32
+        np.testing.assert_array_equal(params[name], expected[name], err_msg=name)
 
 
 @pytest.fixture(params=sorted(VERSIONS))
 def written(request, tmp_path):
-    """A student, its parameters and the folder that they were written to."""
+    """A student's config, its parameters, and the folder they are written to."""
     model, params = make_student(request.param, num_decoder_layers=3, dropout_rate=0.1)
     folder = tmp_path / "model"
     folder.mkdir()
@@ -55,7 +55,7 @@ def v1_1(tmp_path):
 
 
 def change(folder, edit):
-    """Rewrites the weights as `edit` leaves them."""
+    """Rewrites the weights after `edit` has changed the tensors."""
     path = folder / "model.safetensors"
     tensors = load_file(path)
     edit(tensors)
@@ -68,7 +68,7 @@ def change_config(folder, **values):
 
 
 def shard(folder, name, save):
-    """Splits a folder's weights over two files with an index."""
+    """Splits a folder's weights into two files with an index."""
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     stem, suffix = name.rsplit(".", 1)
@@ -96,16 +96,16 @@ def save_msgpack(tensors, path):
 
 
 def save_torch(tensors, path):
-    torch = pytest.importorskip("torch", reason="needs the extra hf")
+    torch = pytest.importorskip("torch", reason="needs the extra `hf`")
     torch.save({n: torch.from_numpy(a.copy()) for n, a in tensors.items()}, path)
 
 
 def test_round_trip_is_bitwise(written):
     config, params, folder = written
-    source = HuggingFaceReader(folder)
-    assert source.config == config
-    assert source.shapes() == {name: leaf.shape for name, leaf in params.items()}
-    assert_same(read_all(source), params)
+    reader = HuggingFaceReader(folder)
+    assert reader.config == config
+    assert reader.shapes() == {name: leaf.shape for name, leaf in params.items()}
+    assert_same(read_all(reader), params)
 
 
 @pytest.mark.parametrize("sharded", [False, True])
@@ -117,7 +117,7 @@ def test_round_trip_is_bitwise(written):
         ("pytorch_model.bin", save_torch),
     ],
 )
-def test_every_container_holds_the_same(written, name, save, sharded):
+def test_every_file_format_gives_the_same_parameters(written, name, save, sharded):
     config, params, folder = written
     if sharded:
         shard(folder, name, save)
@@ -125,79 +125,78 @@ def test_every_container_holds_the_same(written, name, save, sharded):
         tensors = load_file(folder / "model.safetensors")
         (folder / "model.safetensors").unlink()
         save(tensors, folder / name)
-    source = HuggingFaceReader(folder)
-    assert source.config == config
-    assert_same(read_all(source), params)
+    reader = HuggingFaceReader(folder)
+    assert reader.config == config
+    assert_same(read_all(reader), params)
     kernel = "encoder/layers_1/mlp/wo/kernel"
     index = (slice(3, 9), slice(0, 5))
-    np.testing.assert_array_equal(source.read(kernel, index), params[kernel][index])
+    np.testing.assert_array_equal(reader.read(kernel, index), params[kernel][index])
 
 
-def test_half_precision_becomes_float32(v1_1):
-    torch = pytest.importorskip("torch", reason="needs the extra hf")
+def test_half_precision_is_converted_to_float32(v1_1):
+    torch = pytest.importorskip("torch", reason="needs the extra `hf`")
     exact = read_all(HuggingFaceReader(v1_1))
     tensors = load_file(v1_1 / "model.safetensors")
     (v1_1 / "model.safetensors").unlink()
     halves = {n: torch.from_numpy(a).bfloat16() for n, a in tensors.items()}
     torch.save(halves, v1_1 / "pytorch_model.bin")
-    found = read_all(HuggingFaceReader(v1_1))
+    from_torch = read_all(HuggingFaceReader(v1_1))
     from safetensors.torch import save_file as save_halves
 
     (v1_1 / "pytorch_model.bin").unlink()
     save_halves(halves, v1_1 / "model.safetensors")
-    assert_same(read_all(HuggingFaceReader(v1_1)), found)
+    assert_same(read_all(HuggingFaceReader(v1_1)), from_torch)
     for name, array in exact.items():
-        np.testing.assert_allclose(found[name], array, rtol=2**-8)
+        np.testing.assert_allclose(from_torch[name], array, rtol=2**-8)
 
 
 def test_each_device_reads_its_own_part(v1_1):
     mesh = jax.make_mesh((1,), ("model",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("model"))
-    source = HuggingFaceReader(v1_1)
+    reader = HuggingFaceReader(v1_1)
     abstract = {
         name: jax.ShapeDtypeStruct(shape, np.float32, sharding=sharding)
-        for name, shape in source.shapes().items()
+        for name, shape in reader.shapes().items()
     }
     loaded = weights.load_params(
-        source, traverse_util.unflatten_dict(abstract, sep="/")
+        reader, traverse_util.unflatten_dict(abstract, sep="/")
     )
-    assert_same(flat(loaded), read_all(source))
+    assert_same(flat(loaded), read_all(reader))
 
 
-def test_tied_and_scaled_are_told_apart(written):
-    """Tensors decide what is tied; the configuration's two spellings what is scaled."""
+def test_tensors_decide_tied_and_the_config_decides_scaled(written):
     config, params, folder = written
     if not config.logits_via_embedding:
-        # Transformers 5 says "tied" of every T5.
+        # Transformers 5 writes "tied" for every T5.
         change_config(folder, tie_word_embeddings=True, scale_decoder_outputs=False)
         assert HuggingFaceReader(folder).config == config
-        # A tied output without scaling becomes an untied one with the same values.
+        # Tied and not scaled becomes untied, with the embedding as the output kernel.
         change(folder, lambda tensors: tensors.pop(LM_HEAD))
-        source = HuggingFaceReader(folder)
-        assert source.config == config
+        reader = HuggingFaceReader(folder)
+        assert reader.config == config
         expected = params["token_embedder/embedding"].T
-        np.testing.assert_array_equal(source.read(huggingface_names.OUTPUT), expected)
-        part = source.read(huggingface_names.OUTPUT, (slice(2, 5), slice(1, 9)))
+        np.testing.assert_array_equal(reader.read(huggingface_names.OUTPUT), expected)
+        part = reader.read(huggingface_names.OUTPUT, (slice(2, 5), slice(1, 9)))
         np.testing.assert_array_equal(part, expected[2:5, 1:9])
         return
-    # Without Transformers 5's key, the tie says whether logits are scaled.
+    # Without the key of Transformers 5, tied means scaled.
     values = json.loads((folder / "config.json").read_text())
     del values["scale_decoder_outputs"]
     (folder / "config.json").write_text(json.dumps(values))
     assert HuggingFaceReader(folder).config == config
     change(folder, lambda t: t.update({LM_HEAD: t[SHARED].copy()}))
     assert HuggingFaceReader(folder).config == config
-    # Scaled and yet untied: the kernel takes the factor in.
+    # Untied and scaled: the output kernel includes the factor.
     change(folder, lambda t: t.update({LM_HEAD: t[SHARED] + 1}))
-    source = HuggingFaceReader(folder)
-    assert source.config == dataclasses.replace(config, logits_via_embedding=False)
+    reader = HuggingFaceReader(folder)
+    assert reader.config == dataclasses.replace(config, logits_via_embedding=False)
     expected = (params["token_embedder/embedding"].T + 1) * config.emb_dim**-0.5
     np.testing.assert_allclose(
-        source.read(huggingface_names.OUTPUT), expected, rtol=1e-6
+        reader.read(huggingface_names.OUTPUT), expected, rtol=1e-6
     )
 
 
-def test_harmless_extras_are_left_aside(v1_1):
+def test_unused_tensors_and_copies_are_ignored(v1_1):
     before = read_all(HuggingFaceReader(v1_1))
 
     def add(tensors):
@@ -237,17 +236,17 @@ QUERY = "encoder.block.1.layer.0.SelfAttention.q.weight"
         ),
     ],
 )
-def test_wrong_tensor_is_named(v1_1, edit, message):
+def test_error_names_the_wrong_tensor(v1_1, edit, message):
     change(v1_1, edit)
     with pytest.raises(UserError, match=message):
         HuggingFaceReader(v1_1)
 
 
-def test_integers_are_no_weights(v1_1):
+def test_integer_tensor_is_an_error(v1_1):
     change(v1_1, lambda t: t.update({QUERY: np.ones((16, 16), np.int32)}))
-    source = HuggingFaceReader(v1_1)
+    reader = HuggingFaceReader(v1_1)
     with pytest.raises(UserError, match=f"{QUERY} has type int32, expected floating"):
-        source.read("encoder/layers_1/attention/query/kernel")
+        reader.read("encoder/layers_1/attention/query/kernel")
 
 
 @pytest.mark.parametrize(
@@ -259,7 +258,7 @@ def test_integers_are_no_weights(v1_1):
         ({"d_model": "wide"}, "config.json: d_model is 'wide', expected"),
     ],
 )
-def test_config_of_another_student(v1_1, values, message):
+def test_config_that_does_not_fit_the_tensors_is_an_error(v1_1, values, message):
     change_config(v1_1, **values)
     with pytest.raises(UserError, match=message):
         HuggingFaceReader(v1_1)
@@ -278,7 +277,7 @@ def test_config_of_another_student(v1_1, values, message):
         ),
     ],
 )
-def test_cut_file_is_named(v1_1, name, save, message, kept):
+def test_error_names_the_incomplete_file(v1_1, name, save, message, kept):
     tensors = load_file(v1_1 / "model.safetensors")
     (v1_1 / "model.safetensors").unlink()
     save(tensors, v1_1 / name)
@@ -289,7 +288,7 @@ def test_cut_file_is_named(v1_1, name, save, message, kept):
 
 
 class Malice:
-    """What a pickle can do when it is read."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -299,8 +298,8 @@ class Malice:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_pickle_that_is_more_than_weights_is_not_executed(v1_1, tmp_path, zipped):
-    torch = pytest.importorskip("torch", reason="needs the extra hf")
+def test_code_in_a_pickle_is_not_executed(v1_1, tmp_path, zipped):
+    torch = pytest.importorskip("torch", reason="needs the extra `hf`")
     mark = tmp_path / "executed"
     (v1_1 / "model.safetensors").unlink()
     if zipped:
@@ -312,8 +311,8 @@ def test_pickle_that_is_more_than_weights_is_not_executed(v1_1, tmp_path, zipped
     assert not mark.exists()
 
 
-def test_torch_file_that_is_no_state_dict(v1_1):
-    torch = pytest.importorskip("torch", reason="needs the extra hf")
+def test_torch_file_without_a_state_dict_is_an_error(v1_1):
+    torch = pytest.importorskip("torch", reason="needs the extra `hf`")
     (v1_1 / "model.safetensors").unlink()
     path = v1_1 / "pytorch_model.bin"
     torch.save([torch.ones(3)], path)
@@ -324,7 +323,7 @@ def test_torch_file_that_is_no_state_dict(v1_1):
         HuggingFaceReader(v1_1)
 
 
-def test_msgpack_that_holds_no_arrays(v1_1):
+def test_msgpack_file_without_arrays_is_an_error(v1_1):
     (v1_1 / "model.safetensors").unlink()
     content = serialization.msgpack_serialize({"shared": {"embedding": "text"}})
     (v1_1 / "flax_model.msgpack").write_bytes(content)
@@ -341,7 +340,7 @@ def test_msgpack_that_holds_no_arrays(v1_1):
         (7, "weight_map.* must be text, found integer"),
     ],
 )
-def test_index_stays_in_its_folder(v1_1, part, message):
+def test_index_cannot_name_files_outside_its_folder(v1_1, part, message):
     (v1_1 / "model.safetensors").rename(v1_1.parent / "outside.safetensors")
     index = v1_1 / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {SHARED: part}}))
@@ -350,13 +349,13 @@ def test_index_stays_in_its_folder(v1_1, part, message):
 
 
 @pytest.mark.parametrize("content", ["[]", "{", "\xff"])
-def test_config_that_is_no_json_object(v1_1, content):
+def test_invalid_config_file_is_an_error(v1_1, content):
     (v1_1 / "config.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match="config.json: "):
         HuggingFaceReader(v1_1)
 
 
-def test_folder_without_weights(v1_1):
+def test_folder_without_weights_is_an_error(v1_1):
     (v1_1 / "model.safetensors").unlink()
     with pytest.raises(UserError, match="expected model.safetensors, .*found none"):
         HuggingFaceReader(v1_1)
@@ -364,7 +363,7 @@ def test_folder_without_weights(v1_1):
 
 @pytest.fixture
 def hub_cache(v1_1, tmp_path, monkeypatch):
-    """A hub cache that holds the model as someone/model, and no network."""
+    """A local cache of the hub with the model someone/model, and no network."""
     snapshot = tmp_path / "hub/models--someone--model/snapshots/abc"
     snapshot.parent.mkdir(parents=True)
     v1_1.rename(snapshot)
@@ -378,15 +377,15 @@ def hub_cache(v1_1, tmp_path, monkeypatch):
     return snapshot
 
 
-def test_model_from_the_hubs_cache(hub_cache):
+def test_model_is_read_from_the_cache_of_the_hub(hub_cache):
     expected = read_all(HuggingFaceReader(hub_cache))
-    source = weights.open_checkpoint("hub:someone/model")
-    assert source.location == "hub:someone/model"
-    assert_same(read_all(source), expected)
+    reader = weights.open_checkpoint("hub:someone/model")
+    assert reader.location == "hub:someone/model"
+    assert_same(read_all(reader), expected)
 
 
-def test_model_that_the_hub_does_not_have(hub_cache):
-    with pytest.raises(UserError, match="hub:someone/other: "):
+def test_model_that_cannot_be_downloaded_is_an_error(hub_cache):
+    with pytest.raises(UserError, match="hub:someone/other: cannot be downloaded"):
         weights.open_checkpoint("hub:someone/other")
-    with pytest.raises(UserError, match="hub:no/such/id: "):
+    with pytest.raises(UserError, match="hub:no/such/id: cannot be downloaded"):
         weights.open_checkpoint("hub:no/such/id")

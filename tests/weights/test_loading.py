@@ -22,7 +22,7 @@ def flat(params):
 
 @pytest.fixture
 def stored(student, tmp_path):
-    """The same student in every format that needs no run: by name, a path."""
+    """A student in every format except a run folder: model, parameters, folder."""
     model, params = student
     params = flat(params)
     (tmp_path / "hf").mkdir()
@@ -39,12 +39,12 @@ def stored(student, tmp_path):
 @pytest.mark.parametrize(
     "path", ["hf", "native", "native/checkpoint_0", "orbax", "orbax/checkpoint_0"]
 )
-def test_every_format_gives_the_student_and_its_parameters(stored, path):
+def test_every_format_gives_the_same_student(stored, path):
     model, params, folder = stored
-    source = weights.open_checkpoint(str(folder / path))
-    found = weights.config_of(source)
-    ours = T5Config(**{**vars(model.config), "dropout_rate": found.dropout_rate})
-    assert found == ours
+    reader = weights.open_checkpoint(str(folder / path))
+    config = weights.config_of(reader)
+    rate = config.dropout_rate
+    assert config == dataclasses.replace(model.config, dropout_rate=rate)
     abstract = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
             leaf.shape,
@@ -53,24 +53,24 @@ def test_every_format_gives_the_student_and_its_parameters(stored, path):
         ),
         traverse_util.unflatten_dict(params, sep="/"),
     )
-    loaded = flat(weights.load_params(source, abstract))
+    loaded = flat(weights.load_params(reader, abstract))
     assert loaded.keys() == params.keys()
     for name, array in params.items():
         np.testing.assert_array_equal(loaded[name], array, err_msg=name)
 
 
 @pytest.mark.parametrize(
-    ("found", "expected", "message"),
+    ("stored", "expected", "message"),
     [
         ({"a": (1,)}, {"a": (1,), "b": (2,)}, r"b has shape none, expected \(2,\)"),
         ({"a": (1,), "b": (2,)}, {"a": (1,)}, r"b has shape \(2,\), expected none"),
         ({"a": (1,)}, {"a": (2,)}, r"a has shape \(1,\), expected \(2,\)"),
     ],
 )
-def test_parameter_that_differs_is_named(found, expected, message):
+def test_error_names_the_parameter_that_differs(stored, expected, message):
     weights.check_shapes("it", expected, expected)
     with pytest.raises(UserError, match=f"it: parameter {message}"):
-        weights.check_shapes("it", found, expected)
+        weights.check_shapes("it", stored, expected)
 
 
 class Shapes:
@@ -93,7 +93,7 @@ class Shapes:
         ),
     ],
 )
-def test_what_is_no_t5_is_named(shapes, message):
+def test_parameters_of_another_network_are_an_error(shapes, message):
     with pytest.raises(UserError, match=f"somewhere: parameter .*{message}"):
         weights.config_of(Shapes(shapes))
 
@@ -105,7 +105,7 @@ def test_what_is_no_t5_is_named(shapes, message):
         ("/no/where/at/all", "found nothing$"),
     ],
 )
-def test_what_is_not_there(path, message):
+def test_missing_checkpoint_is_an_error(path, message):
     with pytest.raises(UserError, match=message):
         weights.open_checkpoint(path)
 
@@ -114,7 +114,7 @@ def test_sizes_that_are_not_set_come_from_the_checkpoint(stored):
     model, _, folder = stored
     values = {"DROPOUT_RATE": 0.25, "EMB_DIM": None, "NUM_HEADS": 2}
     config = weights.student_config(values, str(folder / "hf"), vocabulary_size=128)
-    assert config == T5Config(**{**vars(model.config), "dropout_rate": 0.25})
+    assert config == dataclasses.replace(model.config, dropout_rate=0.25)
 
 
 def test_checkpoint_is_not_read_when_all_sizes_are_set(stored):
@@ -149,7 +149,7 @@ def test_vocabulary_gives_the_rows_of_a_new_student(stored):
     values = {info.macro: getattr(model.config, info.field) for info in SETTINGS}
     del values["VOCAB_SIZE"]
     config = weights.student_config(values, vocabulary_size=256)
-    assert config == T5Config(**{**vars(model.config), "vocab_size": 256})
+    assert config == dataclasses.replace(model.config, vocab_size=256)
 
 
 def test_position_bias_of_another_kind_is_an_error(stored):
@@ -170,7 +170,7 @@ def test_missing_size_is_an_error():
         weights.student_config({"VOCAB_SIZE": 128}, vocabulary_size=256)
 
 
-def test_pretrained_leaves_out_what_the_sizes_set():
+def test_sizes_pretrained_has_the_macros_of_the_other_sizes():
     def macros(name):
         text = (cli.config_dir() / f"sizes/{name}.gin").read_text()
         return {line.split(" =")[0] for line in text.splitlines() if " = " in line}

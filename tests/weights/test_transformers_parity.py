@@ -1,7 +1,8 @@
-"""The student against Transformers' `T5ForConditionalGeneration`, weights being equal.
+"""Compares the student with Transformers' `T5ForConditionalGeneration`, same weights.
 
-Float32 on the CPU, without dropout. Transformers ties the output embedding whatever the
-configuration says, so an untied model is given an output of its own here.
+Float32 on the CPU, without dropout. Transformers ties the output layer of every T5 that
+it creates from a configuration, so the tests replace the output layer of an untied
+model.
 """
 
 import copy
@@ -21,7 +22,7 @@ from dsbs_jax.student.network import Transformer
 from dsbs_jax.task_ids import LABEL, RATIONALE
 from dsbs_jax.weights import huggingface_config, huggingface_names
 
-REASON = "comes with the extra `hf`"
+REASON = "needs the extra `hf`"
 torch = pytest.importorskip("torch", reason=REASON)
 transformers = pytest.importorskip("transformers", reason=REASON)
 
@@ -29,8 +30,8 @@ from support.students import forward, gradients, make_batch  # noqa: E402
 
 VOCABULARY = 48
 ALPHA = 0.3
-# The three published kinds, small, in Transformers' own words. Width and heads' joint
-# width differ, as do the depths of the stacks, so that no axis is mistaken for another.
+# The three published kinds as Transformers configures them, small. D, H * K and the
+# depths of the stacks all differ, so that a test fails if two axes are confused.
 KINDS = {
     "v1.0": {
         "d_model": 24,
@@ -73,17 +74,17 @@ COMMON = {
 
 @pytest.fixture(scope="module", params=KINDS)
 def kind(request):
-    """A configuration in our words and in theirs."""
+    """A student's config, and the same configuration for Transformers."""
     values = {**COMMON, **KINDS[request.param]}
     config, scaled = huggingface_config.read_config(values, "config.json")
-    # The student scales exactly where it is tied.
+    # A student is scaled if and only if it is tied.
     assert scaled == config.logits_via_embedding == (request.param == "v1.0")
     return dataclasses.replace(config, dropout_rate=0.0), values
 
 
 @pytest.fixture(scope="module")
 def pair(kind):
-    """Our model and parameters, and the same in torch; not to be changed."""
+    """A student, its parameters, and the same model in PyTorch; tests share them."""
     config, values = kind
     params = random_params(config, seed=0)
     return Transformer(config), params, to_torch(config, params, values)
@@ -91,11 +92,11 @@ def pair(kind):
 
 @pytest.fixture(scope="module")
 def lively_pair(kind):
-    """A pair that writes something else for each input, and often comes to an end.
+    """A pair whose answers differ between inputs and often end before the limit.
 
-    Random students mostly repeat one token for ever. Strong attention, position biases
-    above all, against weak embeddings keeps them going, and a long row for the end of
-    sequence makes it likely.
+    Random students mostly repeat one token. Large attention outputs and position biases
+    with small embeddings prevent that, and a large output row makes the end token
+    likely.
     """
     config, values = kind
     params = random_params(config, seed=9)
@@ -170,7 +171,7 @@ def random_inputs(rows, longest, seed=0):
 
 
 def random_examples(rows, seed=0):
-    """Label rows with short targets and rationale rows with long ones, in turn."""
+    """Makes label rows with short targets, alternating with longer rationale rows."""
     rng = np.random.default_rng(seed)
     examples = []
     for number in range(rows):
@@ -185,13 +186,13 @@ def random_examples(rows, seed=0):
 
 
 def attended(tokens):
-    """A batch of encoder inputs as Transformers takes it."""
+    """Converts encoder inputs, int32 [B, S], to the arguments of Transformers."""
     tokens = torch.tensor(tokens, dtype=torch.long)
     return {"input_ids": tokens, "attention_mask": (tokens != 0).long()}
 
 
 def torch_loss(theirs, batch):
-    """Both tasks' losses by a forward pass each, weighed as the released code does."""
+    """Computes the released code's loss: one forward pass for each task, weighted."""
     means = []
     for task in (LABEL, RATIONALE):
         rows = batch["decoder_task_ids"][:, 0] == task
@@ -203,9 +204,9 @@ def torch_loss(theirs, batch):
 
 
 def after_start(tokens, length):
-    """What `generate` wrote, as [B, length] with 0 behind the end of sequence.
+    """Returns the tokens of `generate` as [B, length], with 0 after the end token.
 
-    Its beam search fills up with the end of sequence where padding is 0.
+    Its beam search pads with the end token.
     """
     tokens = tokens[:, 1:].numpy()
     tokens = np.pad(tokens, [(0, 0), (0, length - tokens.shape[1])])
@@ -213,9 +214,9 @@ def after_start(tokens, length):
     return np.where((ends == 0) | ((ends == 1) & (tokens == decoding.EOS)), tokens, 0)
 
 
-def test_logits(pair):
+def test_logits_are_equal(pair):
     model, params, theirs = pair
-    # Longer than 128, the distance from which on all positions share a bucket.
+    # Longer than 128, the distance from which all positions share a bucket.
     inputs, targets = random_inputs(4, 150), random_inputs(4, 140, seed=1)
     targets[:, 0] = 0
     batch = {"encoder_input_tokens": inputs, "decoder_input_tokens": targets}
@@ -247,7 +248,7 @@ SMALL = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", SMALL)
-def test_logits_of_the_published_small_size(version):
+def test_logits_of_the_published_small_size_are_equal(version):
     common = {**COMMON, "vocab_size": 32128, "d_model": 512, "d_kv": 64}
     values = {**common, **SMALL[version]}
     config, _ = huggingface_config.read_config(values, "config.json")
@@ -266,7 +267,7 @@ def test_logits_of_the_published_small_size(version):
     np.testing.assert_allclose(ours, expected.numpy(), rtol=0, atol=2e-4)
 
 
-def test_loss_and_every_gradient(pair):
+def test_loss_and_every_gradient_are_equal(pair):
     model, params, theirs = pair
     batch = make_batch(random_examples(12), source=20, target=14)
     grads, metrics = gradients(model, params, batch, ALPHA)
@@ -281,7 +282,7 @@ def test_loss_and_every_gradient(pair):
     for path, (name, transposed) in huggingface_names.tensors(model.config).items():
         gradient = expected.pop(name).numpy()
         gradient = gradient.T if transposed else gradient
-        # Of each parameter's own largest entry: small gradients count as much.
+        # Relative to each parameter's largest entry, so that small gradients count too.
         scale = np.abs(gradient).max()
         assert scale > 1e-4, path
         np.testing.assert_allclose(
@@ -291,7 +292,7 @@ def test_loss_and_every_gradient(pair):
 
 
 @pytest.mark.parametrize("beams", [1, 4])
-def test_decodes(lively_pair, beams):
+def test_greedy_and_beam_answers_are_equal(lively_pair, beams):
     model, params, theirs = lively_pair
     length, inputs = 14, random_inputs(200, 18)
     with torch.no_grad():
@@ -302,14 +303,14 @@ def test_decodes(lively_pair, beams):
             early_stopping=False,
             length_penalty=1.0,
             max_new_tokens=length,
-            # Theirs breaks down where the decoder is deeper than the encoder.
+            # Transformers' cache fails if the decoder is deeper than the encoder.
             use_cache=model.config.num_decoder_layers
             <= model.config.num_encoder_layers,
         )
     expected = after_start(expected, length)
     ends = expected == decoding.EOS
     lengths = np.where(ends.any(axis=1), ends.argmax(axis=1) + 1, length + 1)
-    # Many different texts of many lengths, some of which were cut.
+    # The answers differ, have many lengths, and some reach the limit.
     assert len(np.unique(expected, axis=0)) > 100
     assert len(np.unique(lengths)) > 8
     assert 0.3 < np.mean(lengths <= length) < 0.9
@@ -322,7 +323,7 @@ def test_decodes(lively_pair, beams):
 
 
 @pytest.mark.slow
-def test_twenty_steps_of_adamw(pair):
+def test_twenty_steps_of_adamw_have_the_same_losses(pair):
     model, params, theirs = pair
     steps, rate = 20, 3e-3
     batches = [
@@ -331,7 +332,7 @@ def test_twenty_steps_of_adamw(pair):
     ]
     ours, norms = our_curve(model, params, batches, rate)
     expected = torch_curve(copy.deepcopy(theirs), batches, rate)
-    # Gradients were clipped, and the losses moved far enough for an error to show.
+    # Gradients are clipped, and the losses change enough to show an error.
     assert max(norms) > 1
     assert np.ptp(expected) > 0.4
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4)
