@@ -233,3 +233,32 @@ def test_every_page_is_in_the_navigation():
 def test_wrong_commands_are_reported(command, problem):
     (words,) = commands_in(command)
     assert list(problems(words)) == [problem]
+
+
+@functools.cache
+def texts_of_the_code():
+    """Every text in the code of dsbs_jax."""
+    return [
+        node.value
+        for path in (ROOT / "dsbs_jax").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+
+
+def quoted_messages():
+    """Yields the messages in the tables of docs/troubleshooting.md."""
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    for table in re.findall(r"^\| message .*?\n\n", page, re.MULTILINE | re.DOTALL):
+        for row in table.splitlines()[2:]:
+            yield from re.findall(r"`([^`]+)`", row.split(" | ")[0])
+
+
+def test_quoted_error_messages_exist():
+    missing = []
+    for message in quoted_messages():
+        fixed = [part.strip() for part in re.split("…|int >= 1", message)]
+        for part in filter(None, fixed):
+            if not any(part in text for text in texts_of_the_code()):
+                missing.append((message, part))
+    assert missing == []
