@@ -1,76 +1,96 @@
-r"""Trains a SentencePiece vocabulary on released or user data.
+r"""Trains a SentencePiece vocabulary on released data or on your own rows.
 
-python -m dsbs_jax.train_vocabulary --output=svamp.model --vocab_size=1000 \
-        --release=datasets.zip --datasets=svamp        (or: --jsonl=mine.jsonl)
+    python -m dsbs_jax.train_vocabulary --output_file=svamp.model --vocab_size=1000 \
+        --release=datasets.zip --datasets=svamp
+    python -m dsbs_jax.train_vocabulary --output_file=own.model --vocab_size=1000 \
+        --data_files=own.jsonl
+
+Only training rows are read. Prints the settings that a run needs for the vocabulary.
 """
 
+import dataclasses
+import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Annotated
 
-from absl import flags
+from msgspec import Meta
 
 from dsbs_jax import cli
-
-if __name__ == "__main__":
-    # Before anything else imports TensorFlow, which is talkative.
-    cli.quiet_tensorflow()
-
-from dsbs_jax.data import jsonl
-from dsbs_jax.data.vocabulary import rows, texts_of, train
 from dsbs_jax.errors import UserError
-from dsbs_jax.released import reader as released
-from dsbs_jax.released.specs import dataset_spec
+from dsbs_jax.settings import Settings, Text, setting
 
 
-def released_texts(release: str, datasets: list[str]) -> Iterator[str]:
-    """Yields the training text of released datasets, every teacher's included.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VocabularyConfig(Settings):
+    """The training text, and the vocabulary to write."""
+
+    output_file: Text = setting(help="The SentencePiece model to write.")
+    vocab_size: Annotated[int, Meta(ge=4)] = setting(
+        help="Number of pieces, without the 100 sentinels."
+    )
+    release: Text | None = setting(
+        None, help="Released data: a folder or zip file; needs --datasets."
+    )
+    datasets: tuple[Text, ...] = setting(
+        (), help="Names of released datasets, separated by commas."
+    )
+    data_files: Text | None = setting(
+        None, help="One JSONL file of your own rows, in place of --release."
+    )
+
+    def __post_init__(self) -> None:
+        """Checks every value, and that one source of text is given."""
+        super().__post_init__()
+        if bool(self.data_files) == bool(self.release and self.datasets):
+            raise UserError("expected either --release and --datasets, or --data_files")
+
+
+def released_texts(
+    release: str | os.PathLike[str], datasets: Iterable[str]
+) -> Iterator[str]:
+    """Yields the training text of released datasets, with that of every teacher.
 
     Raises:
-        UserError: As `released.Release.read`.
+        UserError: As `reader.Release.read`.
     """
-    opened = released.open_release(release)
+    from dsbs_jax.data.vocabulary import texts_of
+    from dsbs_jax.released import reader
+    from dsbs_jax.released.raw_split import select
+    from dsbs_jax.released.specs import released_spec
+
+    opened = reader.open_release(release)
     for dataset in datasets:
-        teachers = [
-            teacher
-            for teacher in dataset_spec(dataset).teachers
+        spec = released_spec(dataset).spec
+        prefixes = spec.predict_prefix, spec.explain_prefix
+        raw = opened.read_raw(dataset, "train")
+        labelled = [
+            opened.add_teacher(raw, "train", teacher)
+            for teacher in spec.teachers
             if not opened.missing(dataset, teacher, ["train"])
         ]
-        for teacher in teachers or [None]:
-            yield from texts_of(
-                opened.read(dataset, teacher, ["train"])["train"].records
-            )
+        for rows in labelled or [raw]:
+            yield from texts_of(select(rows, "train").records, prefixes)
 
 
-def main(argv: list[str]) -> None:
-    """Runs the command."""
-    del argv
-    options = flags.FLAGS
-    if bool(options.jsonl) == bool(options.release and options.datasets):
-        raise UserError("give either --release and --datasets, or --jsonl")
-    if options.jsonl:
-        texts = texts_of(jsonl.read_dataset(options.jsonl)["train"])
+def main(config: VocabularyConfig) -> None:
+    """Trains the vocabulary."""
+    cli.quiet_tensorflow()
+    # TensorFlow takes seconds to import, which --help should not wait for.
+    from dsbs_jax.data import jsonl, vocabulary
+
+    if config.data_files:
+        records = jsonl.read_dataset(config.data_files)["train"]
+        texts = vocabulary.texts_of(records)
     else:
-        texts = released_texts(options.release, options.datasets)
-    train(texts, options.output, options.vocab_size)
+        assert config.release is not None  # VocabularyConfig has checked it
+        texts = released_texts(config.release, config.datasets)
+    vocabulary.train(texts, config.output_file, config.vocab_size)
+    size = vocabulary.padded_size(vocabulary.load(config.output_file))
     # Quoted once for gin and once for the shell.
-    print(shlex.quote(f"--gin.VOCABULARY_PATH={options.output!r}"))
-    print(f"--gin.VOCAB_SIZE={rows(options.vocab_size)}")
-
-
-def _define_flags() -> None:
-    flags.DEFINE_string("output", None, "The model file to write.")
-    flags.DEFINE_integer(
-        "vocab_size",
-        None,
-        "Number of pieces, without the 100 sentinels.",
-        lower_bound=4,
-    )
-    flags.DEFINE_string("release", None, "Released data: a folder or zip file.")
-    flags.DEFINE_list("datasets", None, "Released datasets, separated by commas.")
-    flags.DEFINE_string("jsonl", None, "One's own examples instead, in one file.")
-    flags.mark_flags_as_required(["output", "vocab_size"])
+    print(shlex.quote(f"--gin.VOCABULARY_PATH={config.output_file!r}"))
+    print(f"--gin.VOCAB_SIZE={size}")
 
 
 if __name__ == "__main__":
-    _define_flags()
-    cli.run(main)
+    cli.run_with_flags(main, VocabularyConfig, __doc__)

@@ -1,7 +1,7 @@
-"""The value of an arithmetic expression in untrusted text, computed exactly.
+"""Exact evaluation of arithmetic expressions in untrusted text.
 
-Grammar: numbers ("84", "84.0", ".5"), + - * /, parentheses, unary minus, blanks. A
-comma is no part of a number: "11,210" has no value, as in the published scores.
+Grammar: numbers ("84", "84.0", ".5"), + - * /, parentheses, unary minus, spaces. A
+comma is not part of a number: "11,210" has no value, as in the published scores.
 """
 
 import fractions
@@ -9,21 +9,21 @@ import re
 
 MAX_LENGTH = 500  # characters
 MAX_DEPTH = 50  # nested parentheses and unary minuses
-MAX_MAGNITUDE = 10**30  # of every number and every intermediate result
+MAX_MAGNITUDE = 10**30  # of every number and intermediate result
 
 _TOKEN = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+|[-+*/()])", re.ASCII)
 
 
 class _NoValue(Exception):
-    """The text is no expression, or goes beyond the bounds."""
+    """The text is not an expression, or exceeds a limit."""
 
 
 def value(expression: str) -> fractions.Fraction | None:
-    """Evaluates `expression`: "( 84.0 / 2.0 )" -> Fraction(42).
+    """Evaluates an expression: "( 84.0 / 2.0 )" -> Fraction(42).
 
     Returns:
-        The exact value; None for anything that is no arithmetic, divides by zero or
-        exceeds the bounds above. Never raises on any text.
+        The exact value; None for a text that is not arithmetic, divides by zero or
+        exceeds a limit of this module. No text raises an error.
     """
     try:
         return _Evaluator(_tokens(expression)).result()
@@ -32,7 +32,7 @@ def value(expression: str) -> fractions.Fraction | None:
 
 
 def same_value(a: str, b: str) -> bool:
-    """Whether both expressions have a value, and the same one."""
+    """Returns whether both expressions have a value and the values are equal."""
     left = value(a)
     return left is not None and left == value(b)
 
@@ -42,18 +42,21 @@ def _tokens(text: str) -> list[str]:
     text = text.strip()
     if len(text) > MAX_LENGTH:
         raise _NoValue
-    found, position = [], 0
+    tokens, position = [], 0
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
             raise _NoValue
-        found.append(match.group(1))
+        tokens.append(match.group(1))
         position = match.end()
-    return found
+    return tokens
 
 
 class _Evaluator:
-    """Recursive descent over tokens: sum -> product -> factor."""
+    """Evaluates tokens by recursive descent: sum -> product -> factor.
+
+    `depth` counts nested parentheses and unary minuses, which bounds the recursion.
+    """
 
     def __init__(self, tokens: list[str]) -> None:
         self._tokens = tokens

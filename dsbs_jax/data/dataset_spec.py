@@ -194,6 +194,11 @@ def names() -> tuple[str, ...]:
     return tuple(name for name, spec in _SPECS.items() if not spec.parts)
 
 
+def all_names() -> tuple[str, ...]:
+    """Returns the names of all registered datasets, with those that mix others."""
+    return tuple(_SPECS)
+
+
 def user_dataset(name: str, **changes: Any) -> DatasetSpec:
     """Returns the spec of a user's dataset: `DEFAULT` with another name and changes.
 

@@ -1,10 +1,10 @@
-"""A user's own examples as JSONL: one JSON object a line.
+"""Reads a user's examples as JSONL: one JSON object on each line.
 
-Fields: `input` (text), and optionally `label`, `teacher_label`, `rationale` (texts;
-null means missing) and `id` (text or whole number; without one, `<file stem>-<line>`).
-A row needs a label, a teacher_label or a rationale. Other fields are ignored, and a
-note on standard error says so once. Blank lines, Windows line ends and a byte order
-mark are fine; all else that is wrong is collected over the file and reported by line.
+Fields: `input` (text), and optionally `label`, `teacher_label`, `rationale` (text;
+null means missing) and `id` (text or integer; without one, `<file stem>-<line>`). A row
+needs a label, a teacher_label or a rationale. Other fields are ignored, and a note on
+standard error names them once. Blank lines, Windows line ends and a byte order mark are
+accepted. Wrong lines are collected over the complete file and reported by number.
 
 `{"input": "debt, no car", "label": "refuse"}` ->
 `Record(id="mine-1", input="debt, no car", label="refuse")`
@@ -12,7 +12,6 @@ mark are fine; all else that is wrong is collected over the file and reported by
 
 import functools
 import hashlib
-import json
 import math
 import os
 import pathlib
@@ -20,15 +19,30 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import msgspec
+
+from dsbs_jax import json_input
 from dsbs_jax.data.records import Record, check_text
 from dsbs_jax.errors import UserError
 
 FIELDS = ("input", "label", "rationale", "teacher_label", "id")
 SPLITS = ("train", "validation", "test")
-HELD_OUT = 0.1  # share of the inputs that each of validation and test gets
-REPORTED = 5  # bad lines spelled out in an error
+HELD_OUT = 0.1  # proportion of the inputs in each of validation and test
+SHOWN_PROBLEMS = 5  # wrong lines that an error describes
 
+Path = str | os.PathLike[str]
 T = TypeVar("T")
+
+
+class _InputRow(msgspec.Struct):
+    input: str
+    id: str | int | None = None
+
+
+class _ExampleRow(_InputRow):
+    label: str | None = None
+    rationale: str | None = None
+    teacher_label: str | None = None
 
 
 @functools.cache
@@ -37,55 +51,52 @@ def _note(message: str) -> None:
     print(f"note: {message}", file=sys.stderr)
 
 
-def read_jsonl(path: str | os.PathLike[str]) -> list[Record]:
+def read_jsonl(path: Path) -> list[Record]:
     """Reads training examples.
 
     Returns:
         Records in the file's order.
 
     Raises:
-        UserError: The file cannot be read, holds no rows, or has bad lines; the message
-            gives the first few by number and their total.
+        UserError: The file cannot be read, has no rows, or has wrong lines; the message
+            describes the first of them by number and gives their total.
     """
-    path = pathlib.Path(path)
-    rows = _read_objects(path, _record)
-    unknown: dict[str, None] = {}
-    for _, names in rows:
-        unknown.update(dict.fromkeys(names))
+    rows = _read_rows(path, _record)
+    names = dict.fromkeys(name for row, _ in rows for name in row)
+    unknown = [name for name in names if name not in FIELDS]
     if unknown:
         _note(
-            f"{path}: ignoring fields {', '.join(map(repr, unknown))}; "
-            f"those read are {', '.join(FIELDS)}"
+            f"{path}: ignoring fields {', '.join(map(repr, unknown))}; the fields that "
+            f"are read are {', '.join(FIELDS)}"
         )
-    return [record for record, _ in rows]
+    return [record for _, record in rows]
 
 
-def read_inputs(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Reads rows to predict on: `input`, optionally `id`, anything else passed through.
+def read_inputs(path: Path) -> list[dict[str, Any]]:
+    """Reads rows to predict on: `input`, optionally `id`, and any other fields.
 
     Returns:
-        The rows as they stand in the file, each with a text `id`.
+        The rows with all their fields, each with a text `id`.
 
     Raises:
         UserError: As `read_jsonl`.
     """
-    path = pathlib.Path(path)
-    return _read_objects(path, _input_row)
+    return [row for row, _ in _read_rows(path, _input_row)]
 
 
 def split_records(records: list[Record]) -> dict[str, list[Record]]:
-    """Splits one file's records 80/10/10, always the same way.
+    """Splits one file's records 80/10/10, always in the same way.
 
-    Distinct inputs are ordered by their SHA-256, and of n of them the first ceil(0.1 n)
-    go to test, as many to validation, the rest to train. So neither the order of the
-    file nor a seed matters, and rows that share an input stay together. Where some
-    inputs have human labels, only those are held out; the others all train.
+    The distinct inputs are ordered by their SHA-256. Of n inputs the first ceil(0.1 n)
+    are test, the next ceil(0.1 n) validation, and the rest train. So the order of the
+    file does not matter, and rows with the same input stay together. If some inputs
+    have human labels, only those are held out, and all others train.
 
     Returns:
         train, validation and test, each in the file's order.
 
     Raises:
-        UserError: Fewer than three distinct inputs that can be held out.
+        UserError: Fewer than three distinct inputs can be held out.
     """
     unlabelled = {record.input for record in records if record.label is None}
     inputs = {record.input for record in records}
@@ -105,111 +116,97 @@ def split_records(records: list[Record]) -> dict[str, list[Record]]:
     return result
 
 
-def read_dataset(
-    files: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]],
-) -> dict[str, list[Record]]:
+def read_dataset(files: Path | Mapping[str, Path]) -> dict[str, list[Record]]:
     """Reads a user's dataset.
 
     Args:
-        files: One file a split ({"train": …, "validation": …, "test": …}, of which
-            train has to be there), or a single file, which is split by
-            `split_records`; a note on standard error says into how many rows.
+        files: One file for each split ({"train": …, "validation": …, "test": …}; train
+            is required), or a single file, which `split_records` splits; a note on
+            standard error gives the number of rows of each split.
 
     Raises:
-        UserError: As `read_jsonl` and `split_records`, or an unknown split's name.
+        UserError: As `read_jsonl` and `split_records`, or a split's name is unknown.
     """
     if not isinstance(files, Mapping):
+        records = read_jsonl(files)
         try:
-            result = split_records(read_jsonl(files))
+            result = split_records(records)
         except UserError as error:
-            raise UserError(_naming(files, error)) from error
+            raise UserError(f"{files}: {error}") from error
         sizes = ", ".join(f"{split} {len(rows)}" for split, rows in result.items())
-        _note(f"{files}: one file alone, split by a hash of the inputs into {sizes}")
+        _note(f"{files}: split by a hash of the inputs into {sizes} rows")
         return result
     unknown = [split for split in files if split not in SPLITS]
     if unknown or "train" not in files:
         raise UserError(
-            f"a dataset's files are given for {', '.join(files) or 'no split'}; "
-            f"expected train and optionally validation and test"
+            f"DATA_FILES has files for {', '.join(files) or 'no split'}, expected "
+            "train and optionally validation and test"
         )
     return {split: read_jsonl(files[split]) for split in SPLITS if split in files}
 
 
-def _naming(path: str | os.PathLike[str], error: UserError) -> str:
-    message = str(error)
-    return message if message.startswith(str(path)) else f"{path}: {message}"
+def _read_rows(
+    path: Path, read_row: Callable[[dict[str, Any], str], T]
+) -> list[tuple[dict[str, Any], T]]:
+    """Reads each line's object, and what `read_row` makes of it.
 
-
-def _read_objects(
-    path: pathlib.Path, read_row: Callable[[dict[str, Any]], T]
-) -> list[T]:
-    """Applies `read_row` to each line's object and collects all their ValueErrors.
+    Args:
+        path: The file.
+        read_row: Takes a line's object and an id for a row without one. It raises
+            ValueError for a wrong row.
 
     Raises:
-        UserError: As `read_jsonl`; also for an id that is there twice.
+        UserError: As `read_jsonl`; also for an id that occurs twice.
     """
+    path = pathlib.Path(path)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
-    rows, problems, lines_of_id = [], [], {}
-    for n, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if not line.strip():
-            continue
+    rows: list[tuple[dict[str, Any], T]] = []
+    problems: list[str] = []
+    lines_of_ids: dict[str, int] = {}
+    for number, line in json_input.numbered_lines(content):
         try:
-            found = _parse_object(line)
-            found["id"] = _row_id(found, f"{path.stem}-{n}")
-            first = lines_of_id.setdefault(found["id"], n)
-            if first != n:
-                raise ValueError(f"id {found['id']!r} is also that of line {first}")
-            rows.append(read_row(found))
+            row = json_input.parse(line, dict[str, Any])
+            value = read_row(row, f"{path.stem}-{number}")
+            first = lines_of_ids.setdefault(row["id"], number)
+            if first != number:
+                raise ValueError(f"id {row['id']!r} is also that of line {first}")
+            rows.append((row, value))
         except ValueError as error:
-            problems.append(f"line {n}: {error}")
+            problems.append(f"line {number}: {error}")
     if problems:
-        more = len(problems) - REPORTED
-        shown = "; ".join(problems[:REPORTED]) + (f"; {more} more" if more > 0 else "")
+        more = len(problems) - SHOWN_PROBLEMS
+        shown = "; ".join(problems[:SHOWN_PROBLEMS])
+        shown += f"; {more} more" if more > 0 else ""
         raise UserError(f"{path}: {len(problems)} bad line(s): {shown}")
     if not rows:
         raise UserError(f"{path}: holds no rows")
     return rows
 
 
-def _parse_object(line: bytes) -> dict[str, Any]:
-    """Parses one line; raises ValueError for anything but a JSON object."""
-    try:
-        found = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 at byte {error.start}") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"broken JSON at column {error.colno}: {error.msg}") from error
-    except RecursionError as error:
-        raise ValueError("JSON nested too deeply") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"expected a JSON object, found {type(found).__name__}")
-    if "input" not in found:
-        raise ValueError("field 'input' is missing")
-    check_text("input", found["input"])
-    return found
+def _set_id(row: dict[str, Any], given: str | int | None, default: str) -> None:
+    row["id"] = default if given is None else str(given)
+    check_text("id", row["id"])
 
 
-def _row_id(row: dict[str, Any], default: str) -> str:
-    given = row.get("id")
-    if given is None:
-        return default
-    if isinstance(given, int) and not isinstance(given, bool):
-        return str(given)
-    check_text("id", given)
-    return given
+def _input_row(row: dict[str, Any], default_id: str) -> None:
+    fields = json_input.convert(row, _InputRow)
+    check_text("input", fields.input)
+    _set_id(row, fields.id, default_id)
 
 
-def _record(row: dict[str, Any]) -> tuple[Record, list[str]]:
-    """Returns the row's record and the names of fields that are not read."""
-    unknown = [name for name in row if name not in FIELDS]
-    record = Record(**{name: row.get(name) for name in FIELDS})
-    if record.label is record.teacher_label is record.rationale is None:
+def _record(row: dict[str, Any], default_id: str) -> Record:
+    fields = json_input.convert(row, _ExampleRow)
+    check_text("input", fields.input)
+    _set_id(row, fields.id, default_id)
+    if fields.label is fields.teacher_label is fields.rationale is None:
         raise ValueError("none of label, teacher_label and rationale is given")
-    return record, unknown
-
-
-def _input_row(row: dict[str, Any]) -> dict[str, Any]:
-    return row
+    return Record(
+        id=row["id"],
+        input=fields.input,
+        label=fields.label,
+        teacher_label=fields.teacher_label,
+        rationale=fields.rationale,
+    )

@@ -1,8 +1,13 @@
-"""From a row of a source to the features of a task.
+"""Preprocessors: from a source's rows to the features of a task.
 
-A row holds `id`, `index`, `input`, `label`, `has_label` and for each teacher
-`<teacher>_label`, `<teacher>_rationale` and a flag `has_…` for either; what is missing
-is an empty string with its flag unset.
+Rows have the fields of `row_schema`. With the prefix "predict: " and the label field
+"label", one row passes through
+
+    text_to_text   {"id": "7", "input": "2 + 2", "label": "4", "has_label": True, …}
+                   -> {"id": "7", "inputs": "predict: 2 + 2", "targets": "4"}
+    tokenize       -> {…, "inputs": [8, 20, 5, 20], "targets": [31]}
+    (SeqIO)        cuts both features and appends the end-of-sequence token, id 1
+    add_task_ids   -> {…, "targets": [31, 1], "task_ids": [1, 1]}
 """
 
 from collections.abc import Mapping
@@ -10,8 +15,10 @@ from collections.abc import Mapping
 import seqio
 import tensorflow as tf
 
+from dsbs_jax.data import row_schema
 from dsbs_jax.data.records import SEGMENT_SEPARATOR
 
+# Separates rationale and label in the target of the single-task methods.
 ANSWER_MARKER = " So the answer is "
 
 
@@ -22,26 +29,32 @@ def text_to_text(
     label: str | None = None,
     rationale: str | None = None,
 ) -> tf.data.Dataset:
-    """Makes `inputs` and `targets`; rows that lack a field asked for are left out.
+    """Makes `inputs` and `targets`, and skips rows without a field that is needed.
 
     With both fields the target is the rationale followed by the label, the single-task
-    variant of the paper (section 4.3).
+    variant of the paper (section 4.3):
+
+        prefix="explain: ", rationale="palm_rationale":
+        {"id": "7", "input": "2 + 2", "palm_rationale": "two and two", …}
+        -> {"id": "7", "inputs": "explain: 2 + 2", "targets": "two and two"}
+
+        rationale="palm_rationale", label="label":
+        -> {"id": "7", "inputs": "2 + 2",
+            "targets": "two and two So the answer is 4"}
 
     Args:
-        dataset: Rows as above.
-        prefix: Stands before the input.
-        label: Name of the field that holds the label.
-        rationale: Name of the field that holds the rationale.
+        dataset: Rows with the fields of `row_schema`.
+        prefix: Text before the input.
+        label: Name of the field of the label.
+        rationale: Name of the field of the rationale.
 
     Returns:
-        `{"id", "inputs", "targets"}`, scalar strings. For example, with prefix
-        "predict: " and label "label", `{"id": "7", "input": "2 + 2", "label": "4", …}`
-        becomes `{"id": "7", "inputs": "predict: 2 + 2", "targets": "4"}`.
+        Examples `{"id", "inputs", "targets"}`, scalar strings.
     """
     fields = [field for field in (rationale, label) if field is not None]
 
-    def complete(row: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        return tf.reduce_all([row[f"has_{field}"] for field in fields])
+    def is_complete(row: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        return tf.reduce_all([row[row_schema.flag_of(field)] for field in fields])
 
     def convert(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         target = tf.strings.join([row[f] for f in fields], separator=ANSWER_MARKER)
@@ -51,21 +64,25 @@ def text_to_text(
             "targets": target,
         }
 
-    return dataset.filter(complete).map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+    complete = dataset.filter(is_complete)
+    return complete.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def encode_segments(text: tf.Tensor, vocabulary: seqio.Vocabulary) -> tf.Tensor:
-    """Encodes text whose segments are parted by the end-of-sequence token.
+    """Encodes a text whose segments are separated by the end-of-sequence token.
 
-    A SentencePiece encoder splits the string `</s>` into pieces, where Hugging Face's
-    tokenizer, with which the released students were trained, makes it one token.
+    "A man sleeps.</s>No man sleeps." -> [71, 388, 1, 465, 388]
+
+    Hugging Face's tokenizer, with which the released students were trained, encodes
+    `</s>` as one token. A SentencePiece encoder splits it into pieces, so the token is
+    inserted here.
 
     Args:
-        text: Scalar string, for example "A man sleeps.</s>A man is awake.".
+        text: Scalar string.
         vocabulary: Encodes the segments.
 
     Returns:
-        int32 [S], the segments' ids with the id of `</s>` between them, none at the end.
+        int32 [S], the segments' ids with id 1 between them and none at the end.
     """
     segments = tf.strings.split(text, SEGMENT_SEPARATOR)
     ids = vocabulary.encode_tf(segments)
@@ -76,11 +93,19 @@ def encode_segments(text: tf.Tensor, vocabulary: seqio.Vocabulary) -> tf.Tensor:
 def tokenize(
     dataset: tf.data.Dataset, output_features: Mapping[str, seqio.Feature]
 ) -> tf.data.Dataset:
-    """Encodes `inputs` by segments and `targets` as they are; keeps the texts.
+    """Encodes `inputs` by segments and `targets` as one text, and keeps the texts.
+
+    {"id": "7", "inputs": "predict: 2 + 2", "targets": "4"}
+    -> {"id": "7", "inputs": [8, 20, 5, 20], "targets": [31],
+        "inputs_pretokenized": "predict: 2 + 2", "targets_pretokenized": "4"}
+
+    Args:
+        dataset: The examples that `text_to_text` returns.
+        output_features: Features with the vocabularies of `inputs` and `targets`.
 
     Returns:
-        `inputs` and `targets` as int32 ids without a final end-of-sequence token, the
-        texts as `inputs_pretokenized` and `targets_pretokenized`, `id` as it was.
+        Examples with int32 `inputs` [S] and `targets` [T], without a final
+        end-of-sequence token.
     """
 
     def convert(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -97,10 +122,13 @@ def tokenize(
 
 
 def add_task_ids(dataset: tf.data.Dataset, *, task_id: int) -> tf.data.Dataset:
-    """Adds `task_ids`, int32 of the targets' length, each `task_id`.
+    """Adds `task_ids`, int32 [T], which repeat the task's id for each target token.
 
-    For example `{"targets": [7, 9, 1]}` gets `"task_ids": [2, 2, 2]` with task id 2.
-    Comes after the targets are cut and their end-of-sequence token is appended.
+    With task id 2: {"targets": [7, 9, 1]} -> {"targets": [7, 9, 1],
+    "task_ids": [2, 2, 2]}
+
+    It runs after the targets are cut and their end-of-sequence token is appended, so
+    that both have the same length.
     """
 
     def convert(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -1,27 +1,27 @@
-"""The one record that every source of examples is read into."""
+"""The record that every source of examples is read into."""
 
 import dataclasses
 
-# Stands in an input where the end-of-sequence token (id 1) separates two segments,
-# as between an NLI premise and its hypothesis.
+# Marks the end-of-sequence token (id 1) between two segments of an input, as between
+# the premise and the hypothesis of an NLI example.
 SEGMENT_SEPARATOR = "</s>"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
-    """One example. What is missing is None, never blank text.
+    """One example. A missing text is None, never blank.
 
     Attributes:
-        id: Unique among the records of its source.
-        input: The text that the student reads, without a task prefix;
-            `SEGMENT_SEPARATOR` stands where a segment ends.
-        label: The answer a person gave.
-        teacher_label: The answer the teacher gave.
+        id: Id, unique among the records of a source.
+        input: The text that the student reads, without a task prefix. Segments are
+            separated by `SEGMENT_SEPARATOR`.
+        label: The human label.
+        teacher_label: The teacher's label.
         rationale: The teacher's reasoning that led to `teacher_label`.
 
     Raises:
-        ValueError: When a field is not text, is blank, or cannot be written as UTF-8;
-            the message names the field.
+        ValueError: A field is not text, is blank, or cannot be written as UTF-8; the
+            message names the field.
     """
 
     id: str
@@ -41,7 +41,11 @@ class Record:
 
 
 def check_text(name: str, value: object) -> None:
-    """Raises ValueError, naming the field, unless `value` is usable, non-blank text."""
+    """Checks that a value is text, is not blank and can be written as UTF-8.
+
+    Raises:
+        ValueError: The value fails a check; the message names the field.
+    """
     if not isinstance(value, str):
         raise ValueError(f"{name} must be text, found {type(value).__name__}")
     if not value.strip():
@@ -51,7 +55,10 @@ def check_text(name: str, value: object) -> None:
 
 
 def is_encodable(text: str) -> bool:
-    """Whether `text` can be written as UTF-8 (JSON escapes can smuggle in more)."""
+    r"""Returns whether a text can be written as UTF-8.
+
+    A JSON escape such as "\ud800" alone gives a text that cannot.
+    """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,8 +1,10 @@
-r"""SentencePiece vocabularies: the published T5 one, or one trained on own text.
+"""SentencePiece vocabularies: the published T5 vocabulary, or one trained on your text.
 
-Ids as T5 has them: pad 0, eos 1, unk 2, and 100 sentinels that SeqIO adds on top.
+Special ids are T5's: pad 0, eos 1, unk 2, and 100 sentinels that SeqIO adds above the
+model's pieces.
 """
 
+import functools
 import io
 import os
 import re
@@ -21,22 +23,27 @@ from dsbs_jax.errors import UserError
 
 HUB_FILE = "spiece.model"
 SENTINELS = 100
-ROWS_MULTIPLE = 128
+SIZE_MULTIPLE = 128
 
 
-def load(path_or_id: str, extra_ids: int = SENTINELS) -> seqio.SentencePieceVocabulary:
-    """Loads a vocabulary.
+def load(path: str, extra_ids: int = SENTINELS) -> seqio.SentencePieceVocabulary:
+    """Loads a vocabulary; the same path gives the same object.
 
     Args:
-        path_or_id: A file's path, a bucket address (gs://…), or "hub:" and the id of a
-            Hugging Face repository that holds `spiece.model`
-            ("hub:google/t5-v1_1-base"). Without "hub:" it is never looked for there.
-        extra_ids: Sentinels on top of the model's own pieces.
+        path: A file, a bucket address (gs://…), or "hub:" and the id of a Hugging Face
+            repository with a `spiece.model` ("hub:google/t5-v1_1-base").
+        extra_ids: Number of sentinels above the model's own pieces.
 
     Raises:
-        UserError: It cannot be read, or its pad, eos and unk are not 0, 1 and 2.
+        UserError: The file cannot be read or is not a SentencePiece model, or its pad,
+            eos and unk are not 0, 1 and 2.
     """
-    path = path_or_id
+    return _load(path, extra_ids)
+
+
+# Apart from `load`, because gin can only configure plain functions.
+@functools.cache
+def _load(path: str, extra_ids: int) -> seqio.SentencePieceVocabulary:
     if hub.is_address(path):
         path = str(hub.download_file(path, HUB_FILE))
     try:
@@ -50,7 +57,7 @@ def load(path_or_id: str, extra_ids: int = SENTINELS) -> seqio.SentencePieceVoca
         model = vocabulary.tokenizer
     except (RuntimeError, OSError, DecodeError) as error:
         raise UserError(
-            f"vocabulary {path}: no SentencePiece model: {error}"
+            f"vocabulary {path}: not a SentencePiece model: {error}"
         ) from error
     special = model.pad_id(), model.eos_id(), model.unk_id()
     if special != (0, 1, 2):
@@ -60,12 +67,13 @@ def load(path_or_id: str, extra_ids: int = SENTINELS) -> seqio.SentencePieceVoca
     return vocabulary
 
 
-def rows(vocab_size: int) -> int:
-    """Embedding rows for a trained model of `vocab_size` pieces.
+def padded_size(vocabulary: seqio.Vocabulary) -> int:
+    """Returns the embedding rows for a vocabulary: its ids, rounded up.
 
-    Sentinels added and rounded up to a multiple of 128: 32,000 -> 32,128.
+    A multiple of 128 is fastest on accelerators. The published vocabulary has 32,000
+    pieces and 100 sentinels: 32,100 -> 32,128.
     """
-    return -(-(vocab_size + SENTINELS) // ROWS_MULTIPLE) * ROWS_MULTIPLE
+    return -(-int(vocabulary.vocab_size) // SIZE_MULTIPLE) * SIZE_MULTIPLE
 
 
 def train(
@@ -73,18 +81,18 @@ def train(
 ) -> None:
     """Trains a unigram model; the same texts give the same bytes.
 
-    Text is normalised as in the published T5 model (NFKC, and a newline reads as a
-    blank). Digits are pieces of their own, and every printable ASCII character is
-    covered whether or not it occurs.
+    Text is normalized as in the published T5 model (NFKC; a newline reads as a space).
+    Each digit is a piece of its own, and every printable ASCII character has a piece
+    even if the texts do not contain it.
 
     Args:
         texts: Training text.
-        model_path: File to write, which is replaced whole or left alone.
-        vocab_size: Number of pieces, pad, eos and unk among them, without sentinels.
+        model_path: File to write. It is replaced only if training succeeds.
+        vocab_size: Number of pieces with pad, eos and unk, without sentinels.
 
     Raises:
-        UserError: The texts do not yield exactly that many pieces, or the file cannot
-            be written.
+        UserError: The texts do not give exactly that many pieces, or the file cannot be
+            written.
     """
     model = io.BytesIO()
     lines = [line for text in texts for line in _lines(text)]
@@ -105,7 +113,7 @@ def train(
             required_chars=string.digits + string.ascii_letters + string.punctuation,
             split_digits=True,
             max_sentence_length=1 << 20,
-            # More threads sum in another order, and the pieces' scores change.
+            # Several threads add in another order, which changes the pieces' scores.
             num_threads=1,
             minloglevel=2,
         )
@@ -119,32 +127,41 @@ def train(
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Text without what is no text: "premise</s>hypothesis" is two lines."""
+    """Yields the lines of a text; "premise</s>hypothesis" is two lines."""
     for line in text.replace(SEGMENT_SEPARATOR, "\n").splitlines():
         if line.strip():
             yield line
 
 
 def _training_problem(vocab_size: int, message: str) -> str:
-    if found := re.search(r"too high.*?<= *([0-9]+)", message):
+    """Rewrites SentencePiece's message about a number of pieces."""
+    if too_high := re.search(r"too high.*?<= *([0-9]+)", message):
         return (
-            f"the texts yield at most {found.group(1)} pieces, fewer than --vocab_size="
-            f"{vocab_size}"
+            f"--vocab_size is {vocab_size}, expected at most {too_high[1]}: the texts "
+            "give no more pieces"
         )
-    if found := re.search(
-        r"smaller than required_chars\. *[0-9]+ vs ([0-9]+)", message
-    ):
+    too_low = re.search(r"smaller than required_chars\. *[0-9]+ vs ([0-9]+)", message)
+    if too_low:
         return (
-            f"--vocab_size={vocab_size} does not hold the texts' {found.group(1)} "
-            "characters and special pieces"
+            f"--vocab_size is {vocab_size}, expected at least {too_low[1]}: the texts' "
+            "characters and the special pieces"
         )
     return f"no vocabulary of {vocab_size} pieces could be trained: {message}"
 
 
-def texts_of(records: Iterable[Record]) -> Iterator[str]:
-    """Yields all that a student reads or writes for these records."""
+def texts_of(
+    records: Iterable[Record],
+    prefixes: Iterable[str] = (PREDICT_PREFIX, EXPLAIN_PREFIX),
+) -> Iterator[str]:
+    """Yields every text that a student reads or writes for these records.
+
+    Args:
+        records: Examples.
+        prefixes: The prefixes of the two-task methods.
+    """
+    prefixes = tuple(prefixes)
     for record in records:
-        yield from (PREDICT_PREFIX, EXPLAIN_PREFIX)
+        yield from prefixes
         yield record.input
         for text in (record.label, record.teacher_label, record.rationale):
             if text is not None:

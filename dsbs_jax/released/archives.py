@@ -1,8 +1,8 @@
-"""Reads a folder or a zip file in place, without ever leaving it.
+"""Reads a folder or a zip file in place, and never reads outside it.
 
-Names are relative, with "/" between their parts. Nothing is unpacked. What a zip file
-declares about itself is not trusted: it is checked when it is opened and again while
-it is read.
+Names are relative, with "/" between their parts. Nothing is unpacked. The header of a
+zip file is not trusted: it is checked when the file is opened, and sizes are checked
+again while entries are read.
 """
 
 import abc
@@ -21,35 +21,39 @@ MAX_TOTAL_BYTES = 8 << 30
 
 
 class Tree(abc.ABC):
-    """A read-only tree of files."""
+    """A read-only tree of files.
+
+    Attributes:
+        path: The folder or archive.
+    """
 
     def __init__(self, path: pathlib.Path) -> None:
-        """Takes the folder or archive itself."""
+        """Keeps the path of the folder or archive."""
         self.path = path
 
     def where(self, name: str) -> str:
-        """How messages name an entry."""
+        """Returns a file's place for messages."""
         return f"{self.path}/{name}"
 
     @abc.abstractmethod
     def is_file(self, name: str) -> bool:
-        """Whether there is a file of this name."""
+        """Returns whether a file of this name exists."""
 
     @abc.abstractmethod
     def list(self, folder: str) -> list[str]:
-        """Sorted names of what a folder ("" for the root) holds; none if absent."""
+        """Returns the sorted names in a folder ("" is the root), or [] without it."""
 
     @abc.abstractmethod
     def read(self, name: str) -> bytes:
         """Returns a file's content.
 
         Raises:
-            UserError: It cannot be read, is too large or lies outside the tree.
+            UserError: The file cannot be read, is too large or is outside the tree.
         """
 
 
 class Folder(Tree):
-    """A folder. Symbolic links are followed as long as they stay inside."""
+    """A folder. Symbolic links are followed if they stay inside it."""
 
     def _resolve(self, name: str) -> pathlib.Path:
         resolved = (self.path / name).resolve()
@@ -74,16 +78,19 @@ class Folder(Tree):
                 content = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
             raise UserError(f"{self.where(name)}: {error.strerror}") from error
-        if len(content) > MAX_FILE_BYTES:
-            raise UserError(f"{self.where(name)}: larger than {MAX_FILE_BYTES} bytes")
-        return content
+        return _check_size(content, self.where(name))
 
 
 class Zip(Tree):
-    """A zip file, every entry of which is checked before any is read."""
+    """A zip file. Every entry is checked before any is read."""
 
     def __init__(self, path: pathlib.Path) -> None:
-        """Opens the archive; raises UserError when it is broken or unsafe."""
+        """Opens the archive.
+
+        Raises:
+            UserError: The file is damaged or not a zip file, has too many or too large
+                entries, or an entry could be outside the archive.
+        """
         super().__init__(path)
         try:
             self._zip = zipfile.ZipFile(path)
@@ -98,7 +105,7 @@ class Zip(Tree):
             if entry.is_dir():
                 continue
             if entry.filename in self._files:
-                raise UserError(f"{path}: entry {entry.filename!r} is there twice")
+                raise UserError(f"{path}: entry {entry.filename!r} occurs twice")
             self._files[entry.filename] = entry
         total = sum(entry.file_size for entry in entries)
         if total > MAX_TOTAL_BYTES:
@@ -116,12 +123,13 @@ class Zip(Tree):
 
     def read(self, name: str) -> bytes:
         """See `Tree`."""
+        where = self.where(name)
         try:
             with self._zip.open(self._files[name]) as file:
-                # An entry may unpack to more than it declares.
+                # An entry may unpack to more than the size that it declares.
                 content = file.read(MAX_FILE_BYTES + 1)
         except KeyError as error:
-            raise UserError(f"{self.where(name)}: no such entry") from error
+            raise UserError(f"{where}: no such entry") from error
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -130,21 +138,25 @@ class Zip(Tree):
             RuntimeError,  # an encrypted entry
             NotImplementedError,  # an unknown compression method
         ) as error:
-            raise UserError(f"{self.where(name)}: {error}") from error
-        if len(content) > MAX_FILE_BYTES:
-            raise UserError(f"{self.where(name)}: larger than {MAX_FILE_BYTES} bytes")
-        return content
+            raise UserError(f"{where}: {error}") from error
+        return _check_size(content, where)
+
+
+def _check_size(content: bytes, where: str) -> bytes:
+    if len(content) > MAX_FILE_BYTES:
+        raise UserError(f"{where}: larger than {MAX_FILE_BYTES} bytes")
+    return content
 
 
 def _check_entry(path: pathlib.Path, entry: zipfile.ZipInfo) -> None:
-    """Raises UserError for an entry that could reach outside or is too large."""
-    # zipfile shortens a name at a NUL; what the file itself says is what counts.
+    """Raises UserError for an entry that leads out of the archive or is too large."""
+    # zipfile shortens `filename` at a NUL character; the original name is checked.
     name = entry.orig_filename
     problem = None
     if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name):
         problem = "has an absolute path"
     elif ".." in re.split(r"[/\\]", name):
-        problem = "climbs out of the archive"
+        problem = "leads out of the archive"
     elif "\0" in name:
         problem = "has a name with a NUL character"
     elif stat.S_ISLNK(entry.external_attr >> 16):
@@ -159,7 +171,7 @@ def open_tree(path: str | os.PathLike[str]) -> Tree:
     """Opens a folder or a zip file.
 
     Raises:
-        UserError: There is neither, or the zip file is broken or unsafe.
+        UserError: The path is neither, or the zip file is damaged or unsafe.
     """
     path = pathlib.Path(path)
     if path.is_dir():

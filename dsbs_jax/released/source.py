@@ -1,4 +1,6 @@
-"""SeqIO source of a prepared released dataset."""
+"""The SeqIO source of a prepared released dataset."""
+
+from typing import Any
 
 import numpy as np
 import seqio
@@ -7,14 +9,21 @@ import tensorflow as tf
 from dsbs_jax.data import splits
 from dsbs_jax.data.splits import ALL_ROWS, Subsample
 from dsbs_jax.errors import UserError
-from dsbs_jax.released.specs import dataset_spec as released_spec
+from dsbs_jax.released.specs import released_spec
+
+# What SeqIO and TFDS raise for a dataset that is not prepared.
+_UNPREPARED = (AssertionError, FileNotFoundError, LookupError)
 
 
 class ReleasedSource(seqio.TfdsDataSource):
     """A dataset that `python -m dsbs_jax.released.prepare` wrote.
 
-    A part of the training rows is chosen before the validation rows are carved out, as
-    the authors' code does; both splits then hold other rows than with the whole.
+    The subsample of the training rows is chosen before validation is carved out, as in
+    the authors' code. So a subsample has other training and validation rows than the
+    complete dataset.
+
+    Attributes:
+        has_human_labels: True; every released row has a human label.
     """
 
     has_human_labels = True
@@ -23,20 +32,22 @@ class ReleasedSource(seqio.TfdsDataSource):
         """Names the dataset; nothing is read before it is used.
 
         Args:
-            name: A config of the TFDS builder, for example "cqa".
+            name: Name of a released dataset, for example "cqa".
             subsample: The part of the training rows to use.
         """
-        # Registers the builder by its name.
+        # The import registers the builder's name with TFDS.
         from dsbs_jax.released import tfds_builder
 
-        spec = released_spec(name)
-        self._name, self._carved, self._subsample = name, spec.carved, subsample
-        version = tfds_builder.Dsbs.VERSION
-        required = [split for split in spec.splits if split not in spec.optional]
-        super().__init__(tfds_name=f"dsbs/{name}:{version}", splits=required)
+        released = released_spec(name)
+        self._name, self._carved = name, released.carved
+        self._subsample = subsample
+        super().__init__(
+            tfds_name=f"dsbs/{name}:{tfds_builder.Dsbs.VERSION}",
+            splits=released.required,
+        )
 
     def _chosen(self, split: str) -> np.ndarray | None:
-        """Returns the raw training rows of a split, or None for all its rows."""
+        """Returns the raw training rows of a split, or None for all rows of a split."""
         if self._subsample.fraction == 1 or split not in ("train", "validation"):
             return None
         if split == "validation" and not self._carved:
@@ -50,12 +61,12 @@ class ReleasedSource(seqio.TfdsDataSource):
         return train if split == "train" else validation
 
     def get_dataset(
-        self, split: str = "train", *args: object, **kwargs: object
+        self, split: str = "train", *args: Any, **kwargs: Any
     ) -> tf.data.Dataset:
-        """Rows of a split. See the base class.
+        """Returns the rows of a split. See the base class.
 
         Raises:
-            UserError: The dataset has not been prepared.
+            UserError: The dataset is not prepared.
         """
         try:
             chosen = self._chosen(split)
@@ -63,34 +74,44 @@ class ReleasedSource(seqio.TfdsDataSource):
             if chosen is None:
                 return dataset
             if self._carved:
+                # The subsample takes rows of both prepared splits.
                 other = "validation" if split == "train" else "train"
                 dataset = dataset.concatenate(
                     super().get_dataset(other, *args, **kwargs)
                 )
-        except (AssertionError, FileNotFoundError, LookupError) as error:
+        except _UNPREPARED as error:
             raise self._unprepared(error) from error
         keep = np.zeros(int(chosen.max()) + 1, bool)
         keep[chosen] = True
-        keep = tf.constant(keep)
-        inside = tf.cast(tf.size(keep), tf.int64)
-        return dataset.filter(
-            lambda row: (
-                row["index"] < inside
-                and tf.gather(keep, tf.minimum(row["index"], inside - 1))
-            )
-        )
+        return dataset.filter(_is_kept(tf.constant(keep)))
 
     def num_input_examples(self, split: str) -> int | None:
-        """Rows of a split, after a part has been chosen."""
+        """Returns the number of rows of a split, after subsampling.
+
+        Raises:
+            UserError: The dataset is not prepared.
+        """
         try:
             chosen = self._chosen(split)
             return super().num_input_examples(split) if chosen is None else len(chosen)
-        except (AssertionError, FileNotFoundError, LookupError) as error:
+        except _UNPREPARED as error:
             raise self._unprepared(error) from error
 
     def _unprepared(self, error: Exception) -> UserError:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return UserError(
-            f"dataset {self._name!r} is not prepared in --tfds_data_dir "
-            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
+            f"dataset {self._name!r} is not prepared in --tfds_data_dir ({reason}); "
             f"run python -m dsbs_jax.released.prepare --datasets={self._name} first"
         )
+
+
+def _is_kept(keep: tf.Tensor) -> Any:
+    """Returns a filter of rows by their `index`.
+
+    Args:
+        keep: bool [N], whether each raw row is kept. Later rows are not kept.
+    """
+    size = tf.cast(tf.size(keep), tf.int64)
+    return lambda row: (
+        row["index"] < size and tf.gather(keep, tf.minimum(row["index"], size - 1))
+    )

@@ -1,114 +1,175 @@
-"""What each released dataset's rows and splits look like.
+"""How each of the paper's datasets was released.
 
-Read in google-research/distilling-step-by-step, `data_utils.py`. "Raw splits" are the
-released files' train, valid and test; "splits" are what the paper trains and scores
-on: train, validation and test. Where there is no valid file, validation is carved out
-of raw train (`splits.carve_validation`). asdiv only adds to svamp's training examples:
-all of its train stays train, and its test is read only where it is there.
+The facts are those of google-research/distilling-step-by-step, `data_utils.py`. "Raw
+splits" are the released files' train, valid and test. "Splits" are what the paper
+trains and scores on: train, validation and test. Where there is no valid file,
+validation is carved out of raw train (`splits.carve_validation`). ASDiv only adds
+training examples to SVAMP: its complete raw train split is the train split, and its
+test split is optional.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from dsbs_jax.data import completions
+import msgspec
+
+from dsbs_jax.data import completions, dataset_spec
+from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.data.records import SEGMENT_SEPARATOR
 from dsbs_jax.errors import UserError
-
-TEACHERS = ("palm", "gpt_neox")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """What one released row says: input, human label and, for cqa, the choices."""
+    """The fields of one released row.
+
+    Attributes:
+        input: The text that the student reads.
+        label: The human label.
+        choices: The five choices of a cqa question, else None.
+    """
 
     input: str
     label: str
     choices: tuple[str, ...] | None = None
 
 
-def _cqa_row(row: dict[str, Any]) -> Row:
-    choices = row["choices"]
-    if len(choices) != 5 or not all(isinstance(choice, str) for choice in choices):
-        raise ValueError(f"choices must be five texts, found {choices!r:.80}")
-    if row["answer"] not in choices:
-        raise ValueError(f"answer {row['answer']!r:.80} is none of the choices")
-    lines = [f"({letter}) {c}" for letter, c in zip("abcde", choices, strict=True)]
-    text = "\n".join([row["question"], "Answer Choices:", *lines])
-    return Row(text, row["answer"], tuple(choices))
+class _CqaRow(msgspec.Struct):
+    question: str
+    choices: list[str]
+    answer: str
 
 
-def _svamp_row(row: dict[str, Any]) -> Row:
-    return Row(row["input"], row["label"])
+class _SvampRow(msgspec.Struct):
+    input: str
+    label: str
 
 
-def _nli_row(row: dict[str, Any]) -> Row:
-    label = row["label"]
-    if isinstance(label, bool) or label not in (0, 1, 2):
-        raise ValueError(f"label must be 0, 1 or 2, found {label!r}")
-    text = row["premise"] + SEGMENT_SEPARATOR + row["hypothesis"]
-    return Row(text, completions.NLI_CLASSES[label])
+class _NliRow(msgspec.Struct):
+    premise: str
+    hypothesis: str
+    label: int
 
 
-def _asdiv_row(row: dict[str, Any]) -> Row:
-    first_word, *_ = [*row["Answer"].split(), ""]
-    return Row(f"{row['Body']}\n{row['Question']}", first_word)
+class _AsdivRow(msgspec.Struct):
+    Body: str
+    Question: str
+    Answer: str
+
+
+def _cqa_row(row: _CqaRow) -> Row:
+    r"""Formats a question: "Where?" -> "Where?\nAnswer Choices:\n(a) kettle\n(b) …"."""
+    if len(row.choices) != 5:
+        raise ValueError(f"field 'choices' has {len(row.choices)} texts, expected five")
+    if row.answer not in row.choices:
+        raise ValueError(f"answer {row.answer!r:.80} is none of the choices")
+    lines = [f"({letter}) {c}" for letter, c in zip("abcde", row.choices, strict=True)]
+    text = "\n".join([row.question, "Answer Choices:", *lines])
+    return Row(text, row.answer, tuple(row.choices))
+
+
+def _svamp_row(row: _SvampRow) -> Row:
+    return Row(row.input, row.label)
+
+
+def _nli_row(row: _NliRow) -> Row:
+    """Joins the two texts: "A man.", "No man." -> "A man.</s>No man."."""
+    if not 0 <= row.label < len(completions.NLI_CLASSES):
+        raise ValueError(f"field 'label' is {row.label}, expected 0, 1 or 2")
+    text = row.premise + SEGMENT_SEPARATOR + row.hypothesis
+    return Row(text, completions.NLI_CLASSES[row.label])
+
+
+def _asdiv_row(row: _AsdivRow) -> Row:
+    """Takes the first word of the answer as the label: "3 (apples)" -> "3"."""
+    first_word, *_ = [*row.Answer.split(), ""]
+    return Row(f"{row.Body}\n{row.Question}", first_word)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class DatasetSpec:
+class ReleasedSpec:
     """How one dataset was released.
 
     Attributes:
-        fields: The fields that a row must have, and their types; others are ignored.
-        read_row: Turns a checked row into a `Row`; raises ValueError for what is wrong.
-        splits: From each split to the raw split that its rows are in.
-        teachers: Whose completions were released.
-        optional: Splits whose files may be absent.
+        spec: The dataset's spec.
+        row_type: The fields that a row must have, with their types.
+        read_row: Turns a value of `row_type` into a `Row`; raises ValueError for a
+            wrong value.
+        splits: The raw split that holds the rows of each split.
+        optional: Splits whose files may be missing.
     """
 
-    fields: dict[str, type]
-    read_row: Callable[[dict[str, Any]], Row]
-    splits: dict[str, str]
-    teachers: tuple[str, ...] = TEACHERS
+    spec: DatasetSpec
+    row_type: type[Any]
+    read_row: Callable[[Any], Row]
+    splits: Mapping[str, str]
     optional: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset."""
+        return self.spec.name
+
+    @property
+    def required(self) -> list[str]:
+        """Splits whose files must exist."""
+        return [split for split in self.splits if split not in self.optional]
+
+    @property
+    def raw_splits(self) -> list[str]:
+        """The raw splits, each once."""
+        return list(dict.fromkeys(self.splits.values()))
 
     @property
     def carved(self) -> bool:
         """Whether validation is carved out of raw train."""
         return self.splits.get("validation") == "train"
 
+    def raw_split_of(self, split: str) -> str:
+        """Returns the raw split that holds a split's rows.
+
+        Raises:
+            UserError: The dataset has no such split.
+        """
+        if split not in self.splits:
+            raise UserError(
+                f"{self.name} has no split {split!r}, expected one of "
+                f"{', '.join(self.splits)}"
+            )
+        return self.splits[split]
+
 
 _CARVED = {"train": "train", "validation": "train", "test": "test"}
-_GIVEN = {"train": "train", "validation": "valid", "test": "test"}
-_NLI_FIELDS = {"premise": str, "hypothesis": str, "label": int}
+_OWN_FILES = {"train": "train", "validation": "valid", "test": "test"}
 
-RELEASED: dict[str, DatasetSpec] = {
-    "cqa": DatasetSpec(
-        {"question": str, "choices": list, "answer": str}, _cqa_row, _CARVED
-    ),
-    "svamp": DatasetSpec({"input": str, "label": str}, _svamp_row, _CARVED),
-    "anli1": DatasetSpec(_NLI_FIELDS, _nli_row, _GIVEN),
-    "esnli": DatasetSpec(_NLI_FIELDS, _nli_row, _GIVEN),
-    "asdiv": DatasetSpec(
-        {"Body": str, "Question": str, "Answer": str},
-        _asdiv_row,
-        {"train": "train", "test": "test"},
-        teachers=("palm",),
-        optional=frozenset({"test"}),
-    ),
+RELEASED: dict[str, ReleasedSpec] = {
+    released.name: released
+    for released in (
+        ReleasedSpec(dataset_spec.CQA, _CqaRow, _cqa_row, _CARVED),
+        ReleasedSpec(dataset_spec.SVAMP, _SvampRow, _svamp_row, _CARVED),
+        ReleasedSpec(dataset_spec.ANLI1, _NliRow, _nli_row, _OWN_FILES),
+        ReleasedSpec(dataset_spec.ESNLI, _NliRow, _nli_row, _OWN_FILES),
+        ReleasedSpec(
+            dataset_spec.ASDIV,
+            _AsdivRow,
+            _asdiv_row,
+            {"train": "train", "test": "test"},
+            optional=frozenset({"test"}),
+        ),
+    )
 }
 
 
-def dataset_spec(dataset: str) -> DatasetSpec:
-    """Returns a dataset's spec.
+def released_spec(dataset: str) -> ReleasedSpec:
+    """Returns how a dataset was released.
 
     Raises:
-        UserError: There is no released dataset of that name.
+        UserError: No dataset of that name was released.
     """
     if dataset not in RELEASED:
         raise UserError(
-            f"no released dataset is called {dataset!r}, expected one of "
+            f"{dataset!r} is not a released dataset, expected one of "
             f"{', '.join(RELEASED)}"
         )
     return RELEASED[dataset]

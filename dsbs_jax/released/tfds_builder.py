@@ -1,118 +1,82 @@
-"""The released datasets as a TFDS dataset, one config each: "dsbs/cqa:1.0.0".
+"""The released datasets as a TFDS dataset with one config for each: "dsbs/cqa:1.0.0".
 
-Preparing reads the release; reading what was prepared needs only this module imported
-(so that TFDS knows the name) and the directory, which may be a bucket. The rows are
-those of `row_schema` for both teachers; each split's members are the paper's, their
-order is TFDS's own shuffle by key. Beside the records stand `summary.json` (counts and
-the teachers' accuracy) and `quarantine.jsonl` (every completion that could not be
-parsed, with its reason); TFDS renames the folder into place once all of it is written.
+Preparing reads the release. Reading prepared data needs only this module, so that TFDS
+knows the name, and the data directory, which may be a bucket. The rows have the fields
+of `row_schema` for both teachers. Each split has the paper's rows; their order is
+TFDS's own shuffle by key.
+
+Next to the records are `summary.json` (counts and the teachers' accuracy) and
+`quarantine.jsonl` (every completion with a problem, and the problem). TFDS renames the
+folder into place when all of it is written.
 """
 
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from dsbs_jax.data.records import Record
+from dsbs_jax.data import dataset_spec, row_schema
 from dsbs_jax.errors import UserError
-from dsbs_jax.released import reader as released
-from dsbs_jax.released.specs import RELEASED, TEACHERS, dataset_spec
+from dsbs_jax.released import raw_split, reader
+from dsbs_jax.released.raw_split import RawSplit
+from dsbs_jax.released.specs import RELEASED, released_spec
 
 SUMMARY = "summary.json"
 QUARANTINE = "quarantine.jsonl"
-
-
-def row_schema(teachers: Sequence[str]) -> dict[str, type]:
-    """Returns the type of each field of a row, all of them scalars.
-
-    `id` and `input` are str, `index` (row number in the raw split, from 0) is np.int64.
-    `label` and, for each teacher <t>, `<t>_label` and `<t>_rationale` are str, each
-    with a np.bool_ `has_…`: TensorFlow has no None, so what is missing is "" with its
-    flag False.
-    """
-    fields = {"id": str, "index": np.int64, "input": str}
-    optional = ["label"]
-    for teacher in teachers:
-        optional += [f"{teacher}_label", f"{teacher}_rationale"]
-    for name in optional:
-        fields |= {name: str, f"has_{name}": np.bool_}
-    return fields
-
-
-def make_row(
-    index: int, record: Record, teachers: Mapping[str, Record | None]
-) -> dict[str, Any]:
-    """Flattens one example.
-
-    Args:
-        index: Row number in the raw split, from 0.
-        record: Gives id, input and human label.
-        teachers: For each teacher, the record that holds its label and rationale, or
-            None where it said nothing.
-
-    Returns:
-        A dict with the fields of `row_schema(teachers)`.
-    """
-    optional = {"label": record.label}
-    for teacher, said in teachers.items():
-        optional[f"{teacher}_label"] = said and said.teacher_label
-        optional[f"{teacher}_rationale"] = said and said.rationale
-    flat: dict[str, Any] = {"id": record.id, "index": index, "input": record.input}
-    for name, text in optional.items():
-        flat |= {name: text or "", f"has_{name}": text is not None}
-    return flat
+# Every dataset's rows have the fields of both teachers; a teacher without completions
+# has unset flags.
+TEACHERS = (dataset_spec.PALM, dataset_spec.GPT_NEOX)
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitSource:
-    """What one split is written from.
+    """The data that one split is written from.
 
     Attributes:
-        raw: The raw split without a teacher, and with each teacher that was released
-            for it.
-        indices: The split's row numbers in it.
+        raw: The raw split without a teacher.
+        by_teacher: The raw split with the labels of each teacher that has files for it.
+        indices: The split's row numbers in the raw split.
     """
 
-    raw: dict[str | None, released.RawSplit]
+    raw: RawSplit
+    by_teacher: dict[str, RawSplit]
     indices: list[int]
 
     def examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yields (key, row) of each of the split's rows."""
         for i in self.indices:
-            record = self.raw[None].records[i]
-            said = {
-                t: self.raw[t].records[i] if t in self.raw else None for t in TEACHERS
+            record = self.raw.records[i]
+            by_teacher = {
+                teacher: self.by_teacher[teacher].records[i]
+                if teacher in self.by_teacher
+                else None
+                for teacher in TEACHERS
             }
-            yield record.id, make_row(i, record, said)
+            yield record.id, row_schema.make_row(i, record, by_teacher)
 
     def summary(self, indices: list[int]) -> dict[str, Any]:
-        """Counts of some of the raw split's rows, and each teacher's statistics."""
-        records = [self.raw[None].records[i] for i in indices]
-        statistics = {
-            teacher: released.score_teacher(raw, indices)
-            for teacher, raw in self.raw.items()
-            if teacher is not None
-        }
+        """Returns counts of some of the raw split's rows, and each teacher's score."""
+        labels = [self.raw.records[i].label for i in indices]
         return {
             "rows": len(indices),
-            "labels": sum(record.label is not None for record in records),
+            "labels": sum(label is not None for label in labels),
             "teachers": {
-                teacher: dataclasses.asdict(s) | {"accuracy": s.accuracy}
-                for teacher, s in statistics.items()
+                teacher: raw_split.teacher_statistics(raw, indices).as_dict()
+                for teacher, raw in self.by_teacher.items()
             },
         }
 
     def quarantine(self, split: str) -> Iterator[dict[str, Any]]:
-        """Yields a JSON object for each of the split's quarantined completions."""
-        wanted = set(self.indices)
-        for teacher, raw in self.raw.items():
+        """Yields a JSON object for each of the split's completions with a problem."""
+        rows = set(self.indices)
+        for teacher, raw in self.by_teacher.items():
             for q in raw.quarantine:
-                if q.index in wanted:
+                if q.index in rows:
                     yield {
                         "split": split,
                         "row": q.index + 1,
@@ -124,65 +88,67 @@ class SplitSource:
 
 
 def wanted_splits(
-    release: released.Release, dataset: str, allow_missing_splits: bool
+    release: reader.Release, dataset: str, allow_missing_splits: bool
 ) -> list[str]:
-    """Which splits to prepare, having checked that their files are there.
+    """Returns the splits to prepare, after checking that their files exist.
 
     Raises:
         UserError: Rows or completions are missing. With `allow_missing_splits` only
-            when there is no split at all.
+            when the dataset has no split at all.
     """
-    spec = dataset_spec(dataset)
-    there = release.splits(dataset)
-    required = [s for s in spec.splits if s not in spec.optional]
-    if not there or not allow_missing_splits:
+    released = released_spec(dataset)
+    existing = release.splits(dataset)
+    required = released.required
+    if not existing or not allow_missing_splits:
         release.require(dataset, None, required)
-        for teacher in spec.teachers:
+        for teacher in released.spec.teachers:
+            # A teacher without any file is absent; one with some files is incomplete.
             if any(not release.missing(dataset, teacher, [s]) for s in required):
                 release.require(dataset, teacher, required)
-    return there
+    return existing
 
 
 def read_sources(
-    release: released.Release, dataset: str, wanted: list[str]
+    release: reader.Release, dataset: str, wanted: list[str]
 ) -> dict[str, SplitSource]:
-    """Reads splits with every teacher whose files are there.
+    """Reads splits with every teacher whose files exist; each file is read once.
 
     Raises:
-        UserError: A file is missing, cut short, misaligned or of the wrong shape.
+        UserError: A file is missing, truncated, misaligned or has wrong values.
     """
-    spec = dataset_spec(dataset)
-    raws: dict[str, dict[str | None, released.RawSplit]] = {}
-    for split in wanted:
-        name = spec.splits[split]
-        if name in raws:
-            continue
-        raws[name] = {None: release.read_raw(dataset, name)}
-        for teacher in spec.teachers:
-            if not release.missing(dataset, teacher, [split]):
-                raws[name][teacher] = release.read_raw(dataset, name, teacher)
+    released = released_spec(dataset)
+    raws: dict[str, tuple[RawSplit, dict[str, RawSplit]]] = {}
     sources = {}
     for split in wanted:
-        raw = raws[spec.splits[split]]
-        n = len(raw[None].records)
-        sources[split] = SplitSource(raw, released.split_indices(n, split, spec))
+        name = released.raw_split_of(split)
+        if name not in raws:
+            raw = release.read_raw(dataset, name)
+            by_teacher = {
+                teacher: release.add_teacher(raw, name, teacher)
+                for teacher in released.spec.teachers
+                if not release.missing(dataset, teacher, [split])
+            }
+            raws[name] = raw, by_teacher
+        raw, by_teacher = raws[name]
+        indices = raw_split.split_indices(len(raw.records), split, released)
+        sources[split] = SplitSource(raw, by_teacher, indices)
     return sources
 
 
 def summarize(
     dataset: str, fingerprint: str, sources: dict[str, SplitSource]
 ) -> dict[str, Any]:
-    """What `summary.json` holds.
+    """Returns the content of `summary.json`.
 
-    Where validation was carved out of train, "train+validation" stands for the raw
-    train split, the rows that the paper's teacher accuracy is over.
+    Where validation is carved out of train, "train+validation" is the raw train split.
+    The paper's teacher accuracy is computed on its rows.
     """
     splits = {}
     for split, source in sources.items():
         splits[split] = source.summary(source.indices)
-        if split == "validation" and dataset_spec(dataset).carved:
-            everything = list(range(len(source.raw[None].records)))
-            splits["train+validation"] = source.summary(everything)
+        if split == "validation" and released_spec(dataset).carved:
+            all_rows = list(range(len(source.raw.records)))
+            splits["train+validation"] = source.summary(all_rows)
     return {"dataset": dataset, "fingerprint": fingerprint, "splits": splits}
 
 
@@ -191,8 +157,8 @@ class Dsbs(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
-    # TFDS looks for download checksums beside the code, of which there are none, and
-    # that takes a package (importlib_resources) that it does not declare.
+    # TFDS would look for download checksums next to the code. There are none, and the
+    # search needs a package (importlib_resources) that TFDS does not declare.
     code_path = None
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in RELEASED]
 
@@ -203,11 +169,12 @@ class Dsbs(tfds.core.GeneratorBasedBuilder):
         allow_missing_splits: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Takes what TFDS takes, and where to prepare from.
+        """Makes the builder.
 
         Args:
             release: Folder or zip file with the released data; only needed to prepare.
-            allow_missing_splits: Prepare the splits that are there.
+            allow_missing_splits: Whether to prepare the splits whose files exist, even
+                if others are missing.
             **kwargs: TFDS's `config`, `data_dir` and `version`.
         """
         super().__init__(**kwargs)
@@ -217,13 +184,12 @@ class Dsbs(tfds.core.GeneratorBasedBuilder):
         self._fingerprint = ""
 
     def download_and_prepare(self, **kwargs: Any) -> None:
-        """Prepares the dataset unless that has been done.
+        """Prepares the dataset, unless it is prepared.
 
-        Everything is read and checked before anything is written.
+        All files are read and checked before anything is written.
 
         Raises:
-            UserError: There is no release to prepare from, or it is not as it should
-                be.
+            UserError: No release is given, or its files are missing or wrong.
         """
         dataset = self.builder_config.name
         if not self.is_prepared():
@@ -233,16 +199,18 @@ class Dsbs(tfds.core.GeneratorBasedBuilder):
                     f"python -m dsbs_jax.released.prepare --datasets={dataset} "
                     f"--tfds_data_dir={self._data_dir_root} --release=…"
                 )
-            release = released.open_release(self._release_path)
+            release = reader.open_release(self._release_path)
             wanted = wanted_splits(release, dataset, self._allow_missing_splits)
             self._sources = read_sources(release, dataset, wanted)
             self._fingerprint = release.fingerprint(dataset)
         super().download_and_prepare(**kwargs)
-        self._sources = {}
+        self._sources = {}  # frees the memory
 
     def _info(self) -> tfds.core.DatasetInfo:
         types = {str: tfds.features.Text(), np.int64: np.int64, np.bool_: np.bool_}
-        fields = {name: types[t] for name, t in row_schema(TEACHERS).items()}
+        fields = {
+            name: types[t] for name, t in row_schema.field_types(TEACHERS).items()
+        }
         return tfds.core.DatasetInfo(
             builder=self,
             description="Inputs, human labels, two teachers' labels and rationales.",
@@ -254,19 +222,22 @@ class Dsbs(tfds.core.GeneratorBasedBuilder):
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-        del dl_manager  # the release is at hand
+        del dl_manager  # the release has been read
         return {name: source.examples() for name, source in self._sources.items()}
 
     def _generate_examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        raise NotImplementedError("each split brings its own generator")
+        raise NotImplementedError("each split has its own generator")
 
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
-        # TFDS's data_dir is a temporary folder here, so the reports get their place
-        # together with the records or not at all.
+        # TFDS's data_dir is a temporary folder here, so the reports and the records are
+        # moved into place together.
         super()._download_and_prepare(*args, **kwargs)
         folder = epath.Path(self._data_dir)
-        quarantined = (q for s, src in self._sources.items() for q in src.quarantine(s))
-        lines = [json.dumps(q) + "\n" for q in quarantined]
+        lines = [
+            json.dumps(quarantined) + "\n"
+            for split, source in self._sources.items()
+            for quarantined in source.quarantine(split)
+        ]
         (folder / QUARANTINE).write_text("".join(lines))
         summary = summarize(self.builder_config.name, self._fingerprint, self._sources)
         (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")

@@ -1,3 +1,5 @@
+"""Tests of a user's JSONL files."""
+
 import json
 import random
 
@@ -21,7 +23,7 @@ def write(tmp_path):
     return write
 
 
-def test_fields(write):
+def test_fields_of_a_row(write):
     path = write(
         {"input": "a", "label": "x"},
         {"input": "b", "teacher_label": "y", "rationale": "since", "id": "own"},
@@ -50,24 +52,30 @@ def test_unknown_fields_are_ignored_with_one_note(write, capsys):
     assert "ignoring fields 'source'" in note and "teacher_label" in note
 
 
-BAD_LINES = [
+WRONG_LINES = [
     ('{"input": "a"', "broken JSON at column 14"),
-    ("[1]", "expected a JSON object, found list"),
+    ("[1]", "expected object, found list"),
     ({"label": "x"}, "field 'input' is missing"),
     ({"input": " ", "label": "x"}, "input is blank"),
-    ({"input": 3, "label": "x"}, "input must be text, found int"),
+    ({"input": 3, "label": "x"}, "field 'input' must be text, found integer"),
     ({"input": "a", "label": ""}, "label is blank"),
-    ({"input": "a", "label": 1}, "label must be text, found int"),
-    ({"input": "a", "label": "x", "rationale": ["r"]}, "rationale must be text"),
-    ({"input": "a", "label": "x", "id": True}, "id must be text, found bool"),
+    ({"input": "a", "label": 1}, "field 'label' must be text or null, found integer"),
+    (
+        {"input": "a", "label": "x", "rationale": ["r"]},
+        "field 'rationale' must be text or null, found list",
+    ),
+    (
+        {"input": "a", "label": "x", "id": True},
+        "field 'id' must be integer or text or null, found true",
+    ),
     ({"input": "a", "label": "\ud800"}, "lone surrogate"),
     ({"input": "a"}, "none of label, teacher_label and rationale"),
     ("[" * 200_000, "nested too deeply"),
 ]
 
 
-@pytest.mark.parametrize("line,problem", BAD_LINES)
-def test_bad_line_is_numbered(write, line, problem):
+@pytest.mark.parametrize("line,problem", WRONG_LINES)
+def test_wrong_line_is_numbered(write, line, problem):
     path = write({"input": "ok", "label": "x"}, line)
     with pytest.raises(UserError) as caught:
         jsonl.read_jsonl(path)
@@ -77,7 +85,7 @@ def test_bad_line_is_numbered(write, line, problem):
     assert "\n" not in message
 
 
-def test_all_bad_lines_are_counted_and_the_first_shown(write):
+def test_all_wrong_lines_are_counted_and_the_first_are_shown(write):
     good = {"input": "ok", "label": "x"}
     path = write(*(line for _ in range(8) for line in ({}, good)))
     with pytest.raises(UserError) as caught:
@@ -93,7 +101,7 @@ def test_ids_must_differ(write):
         jsonl.read_jsonl(path)
 
 
-def test_not_utf8_empty_or_absent(tmp_path):
+def test_file_that_is_not_utf8_or_empty_or_missing(tmp_path):
     path = tmp_path / "mine.jsonl"
     with pytest.raises(UserError, match="mine.jsonl: No such file"):
         jsonl.read_jsonl(path)
@@ -123,7 +131,7 @@ def make_records(inputs, labelled=lambda i: True):
 
 
 @given(st.lists(st.text("ab", min_size=1, max_size=6), min_size=1), st.randoms())
-def test_split_is_a_partition_that_order_does_not_change(inputs, rng):
+def test_split_is_a_partition_independent_of_the_order(inputs, rng):
     records = make_records(inputs)
     if len(set(inputs)) < 3:
         with pytest.raises(UserError, match="at least 3"):
@@ -146,19 +154,19 @@ def test_split_sizes():
     assert [len(part) for part in split.values()] == [75, 10, 10]
 
 
-def test_rows_without_human_label_all_train():
+def test_rows_without_a_human_label_are_training_rows():
     records = make_records(map(str, range(50)), labelled=lambda i: i % 5 == 0)
     split = jsonl.split_records(records)
     assert [len(part) for part in split.values()] == [48, 1, 1]
     assert all(r.label for name in ("validation", "test") for r in split[name])
 
 
-def test_without_any_human_label_the_teachers_are_held_out():
+def test_without_human_labels_any_row_is_held_out():
     records = make_records(map(str, range(20)), labelled=lambda i: False)
     assert [len(p) for p in jsonl.split_records(records).values()] == [16, 2, 2]
 
 
-def test_one_file_alone_is_split_and_says_so(write, capsys):
+def test_a_single_file_is_split_with_a_note(write, capsys):
     path = write(*({"input": str(i), "label": "x"} for i in range(20)))
     split = jsonl.read_dataset(path)
     assert [len(part) for part in split.values()] == [16, 2, 2]
@@ -174,6 +182,6 @@ def test_files_by_split(write):
     split = jsonl.read_dataset(paths)
     assert list(split) == ["train", "test"]
     assert split["test"][0].id == "test-1"
-    for bad in ({"valid": paths["test"], **paths}, {"test": paths["test"]}, {}):
+    for files in ({"valid": paths["test"], **paths}, {"test": paths["test"]}, {}):
         with pytest.raises(UserError, match="expected train and optionally"):
-            jsonl.read_dataset(bad)
+            jsonl.read_dataset(files)

@@ -1,6 +1,9 @@
+"""Tests of vocabularies and of the command that trains one."""
+
 import shlex
 import subprocess
 import sys
+import types
 
 import pytest
 import sentencepiece
@@ -9,6 +12,7 @@ from dsbs_jax import train_vocabulary
 from dsbs_jax.data import vocabulary
 from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
+from dsbs_jax.released import reader
 
 DATASETS = ["cqa", "svamp", "anli1"]
 
@@ -25,7 +29,7 @@ def model(texts, tmp_path_factory):
     return path
 
 
-def test_ids_are_t5s(model):
+def test_special_ids_are_those_of_t5(model):
     loaded = vocabulary.load(str(model))
     assert (loaded.pad_id, loaded.eos_id, loaded.unk_id) == (0, 1, 2)
     bare = sentencepiece.SentencePieceProcessor(model_file=str(model))
@@ -35,23 +39,26 @@ def test_ids_are_t5s(model):
 
 
 @pytest.mark.parametrize("text", ["( 84.0 / 2.0 )", "Zq~{7}@|\\ x^y_z", "explain: a"])
-def test_text_comes_back(model, text):
+def test_decoding_reverses_encoding(model, text):
     loaded = vocabulary.load(str(model))
     assert loaded.decode(loaded.encode(text)) == text
 
 
-def test_digits_stand_alone_and_newlines_are_blanks(model):
+def test_digits_are_pieces_and_newlines_are_spaces(model):
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(model))
-    found = pieces.encode("12 + 345", out_type=str)
-    assert [piece for piece in found if piece.isdigit()] == list("12345")
+    encoded = pieces.encode("12 + 345", out_type=str)
+    assert [piece for piece in encoded if piece.isdigit()] == list("12345")
     assert pieces.encode("a\nb") == pieces.encode("a b")
 
 
 @pytest.mark.parametrize(
     "size,problem",
-    [(100_000, r"at most [0-9]{3} pieces"), (50, r"--vocab_size=50 does not hold")],
+    [
+        (100_000, r"expected at most [0-9]{3}: "),
+        (50, r"is 50, expected at least [0-9]+: "),
+    ],
 )
-def test_size_that_cannot_be_leaves_the_old_file(texts, tmp_path, size, problem):
+def test_an_impossible_size_leaves_the_file_unchanged(texts, tmp_path, size, problem):
     path = tmp_path / "old.model"
     path.write_text("old")
     with pytest.raises(UserError, match=problem):
@@ -60,7 +67,7 @@ def test_size_that_cannot_be_leaves_the_old_file(texts, tmp_path, size, problem)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_no_text_and_no_folder(texts, tmp_path):
+def test_missing_text_and_missing_folder(texts, tmp_path):
     with pytest.raises(UserError, match="no text"):
         vocabulary.train([" ", "\n"], tmp_path / "a.model", 200)
     (tmp_path / "file").touch()
@@ -68,7 +75,7 @@ def test_no_text_and_no_folder(texts, tmp_path):
         vocabulary.train(texts, tmp_path / "file" / "a.model", 200)
 
 
-def test_what_cannot_be_loaded(tmp_path):
+def test_files_that_cannot_be_loaded(tmp_path):
     absent = str(tmp_path / "absent.model")
     with pytest.raises(UserError, match="absent.model: no such file$"):
         vocabulary.load(absent)
@@ -76,7 +83,7 @@ def test_what_cannot_be_loaded(tmp_path):
         vocabulary.load("google/t5-v1_1-base")
     broken = tmp_path / "broken.model"
     broken.write_text("no model")
-    with pytest.raises(UserError, match="broken.model: no SentencePiece model"):
+    with pytest.raises(UserError, match="broken.model: not a SentencePiece model"):
         vocabulary.load(str(broken))
     with pytest.raises(UserError, match="hub:not//an id: cannot be downloaded"):
         vocabulary.load("hub:not//an id")
@@ -94,7 +101,7 @@ def test_other_special_ids_are_refused(texts, tmp_path):
         vocabulary.load(f"{prefix}.model")
 
 
-def test_texts_are_all_that_is_read_or_written():
+def test_texts_are_those_that_a_student_reads_or_writes():
     record = Record("a", "one</s>two", "yes", None, "since")
     assert list(vocabulary.texts_of([record])) == [
         "predict: ",
@@ -105,26 +112,43 @@ def test_texts_are_all_that_is_read_or_written():
     ]
 
 
-def test_only_training_text_is_seen(release_dir):
-    seen = set(train_vocabulary.released_texts(release_dir, ["svamp"]))
-    release = train_vocabulary.released.open_release(release_dir)
+def test_only_training_text_is_used(release_dir):
+    texts = set(train_vocabulary.released_texts(release_dir, ["svamp"]))
+    release = reader.open_release(release_dir)
     read = release.read("svamp", "palm")
-    assert {r.input for r in read["train"].records} <= seen
-    assert not {r.input for r in read["validation"].records} & seen
-    assert not {r.input for r in read["test"].records} & seen
+    assert {r.input for r in read["train"].records} <= texts
+    assert not {r.input for r in read["validation"].records} & texts
+    assert not {r.input for r in read["test"].records} & texts
 
 
-@pytest.mark.parametrize("pieces,rows", [(32_000, 32_128), (28, 128), (29, 256)])
-def test_embedding_rows(pieces, rows):
-    assert vocabulary.rows(pieces) == rows
+@pytest.mark.parametrize("ids,rows", [(32_100, 32_128), (128, 128), (129, 256)])
+def test_padded_size_is_a_multiple_of_128(ids, rows):
+    assert vocabulary.padded_size(types.SimpleNamespace(vocab_size=ids)) == rows
 
 
-def test_command_gives_the_same_bytes_in_another_process(release_dir, model, tmp_path):
+def test_a_vocabulary_is_loaded_once(model):
+    assert vocabulary.load(str(model)) is vocabulary.load(str(model))
+
+
+def test_one_source_of_text_is_required():
+    config = {"output_file": "x.model", "vocab_size": 100}
+    for sources in ({}, {"release": "x"}, {"datasets": ["svamp"]}):
+        with pytest.raises(UserError, match="expected either --release and --datasets"):
+            train_vocabulary.VocabularyConfig(**config, **sources)
+    with pytest.raises(UserError, match="VOCAB_SIZE is 3, expected int >= 4"):
+        train_vocabulary.VocabularyConfig(
+            output_file="x.model", vocab_size=3, data_files="x.jsonl"
+        )
+
+
+def test_the_command_writes_the_same_bytes_in_another_process(
+    release_dir, model, tmp_path
+):
     output = tmp_path / "it's.model"
     done = subprocess.run(
         [
             *(sys.executable, "-m", "dsbs_jax.train_vocabulary"),
-            *(f"--output={output}", "--vocab_size=250"),
+            *(f"--output_file={output}", "--vocab_size=250"),
             *(f"--release={release_dir}", f"--datasets={','.join(DATASETS)}"),
         ],
         capture_output=True,

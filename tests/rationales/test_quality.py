@@ -15,7 +15,7 @@ from dsbs_jax.rationales.lengths import in_words
 from dsbs_jax.rationales.proportion import Proportion
 from dsbs_jax.rationales.quality import TextLengths
 from dsbs_jax.rationales.voting import VotedExample
-from dsbs_jax.released import reader
+from dsbs_jax.released import raw_split, reader
 from dsbs_jax.released.specs import RELEASED
 
 RELEASE = pathlib.Path(__file__).resolve().parents[1] / "fixtures/release"
@@ -34,10 +34,11 @@ def measure(examples, config=FilterConfig(), **options):  # noqa: B008
 
 @pytest.mark.parametrize("dataset", RELEASED)
 def test_the_card_and_the_reader_give_the_same_score(dataset):
-    expected = reader.open_release(RELEASE).teacher_statistics(dataset, "train")
+    raw = reader.open_release(RELEASE).read_raw(dataset, "train", "palm")
+    expected = raw_split.teacher_statistics(raw)
     released = inputs.read_release(RELEASE, FilterConfig(), dataset)
     figures = quality.measure(released.examples, released.result, released.spec)
-    assert figures.accuracy == Proportion(expected.correct, expected.rows)
+    assert figures.accuracy == Proportion(expected.score.correct, expected.score.rows)
     problems = dict(figures.problems)
     assert problems.pop(completions.RUNS_ON, 0) == expected.run_on
     assert problems.pop(completions.BLANK_RATIONALE, 0) == expected.blank_rationale

@@ -1,3 +1,5 @@
+"""Tests of reading folders and zip files."""
+
 import stat
 import zipfile
 
@@ -38,15 +40,15 @@ def test_folder_and_zip_read_alike(make, tmp_path):
 @pytest.mark.parametrize(
     "name,problem",
     [
-        ("../evil.json", "climbs out"),
-        ("a/../../evil.json", "climbs out"),
-        ("a\\..\\..\\evil.json", "climbs out"),
+        ("../evil.json", "leads out of the archive"),
+        ("a/../../evil.json", "leads out of the archive"),
+        ("a\\..\\..\\evil.json", "leads out of the archive"),
         ("/etc/evil.json", "absolute"),
         ("\\evil.json", "absolute"),
         ("C:/evil.json", "absolute"),
     ],
 )
-def test_zip_that_reaches_outside(tmp_path, name, problem):
+def test_zip_with_an_entry_outside(tmp_path, name, problem):
     path = make_zip(tmp_path / "evil.zip", {"a/good.json": b"1", name: b"2"})
     with pytest.raises(UserError, match=problem) as caught:
         archives.open_tree(path)
@@ -63,16 +65,16 @@ def test_zip_with_a_symbolic_link(tmp_path):
         archives.open_tree(tmp_path / "link.zip")
 
 
-def test_zip_with_an_entry_twice(tmp_path):
+def test_zip_with_a_repeated_entry(tmp_path):
     with zipfile.ZipFile(tmp_path / "twice.zip", "w") as file:
         file.writestr("a.json", "1")
         with pytest.warns(UserWarning):
             file.writestr("a.json", "2")
-    with pytest.raises(UserError, match="'a.json' is there twice"):
+    with pytest.raises(UserError, match="'a.json' occurs twice"):
         archives.open_tree(tmp_path / "twice.zip")
 
 
-def test_sizes_are_bounded(tmp_path, monkeypatch):
+def test_sizes_are_limited(tmp_path, monkeypatch):
     entries = {"a.json": b"0" * 1000, "b.json": b"0" * 900}
     path = make_zip(tmp_path / "big.zip", entries)
     folder = make_folder(tmp_path / "big", entries)
@@ -93,14 +95,14 @@ def test_sizes_are_bounded(tmp_path, monkeypatch):
 
 def test_entry_larger_than_it_declares(tmp_path):
     path = make_zip(tmp_path / "lie.zip", {"a.json": b"0" * 5000})
-    honest = (5000).to_bytes(4, "little")
-    path.write_bytes(path.read_bytes().replace(honest, (10).to_bytes(4, "little")))
+    declared = (5000).to_bytes(4, "little")
+    path.write_bytes(path.read_bytes().replace(declared, (10).to_bytes(4, "little")))
     with pytest.raises(UserError, match="lie.zip/a.json: "):
         archives.open_tree(path).read("a.json")
 
 
 @pytest.mark.parametrize("spoil", [lambda b: b[:-30], lambda b: b"", lambda b: b"x"])
-def test_broken_zip(tmp_path, spoil):
+def test_damaged_zip(tmp_path, spoil):
     path = make_zip(tmp_path / "broken.zip", {"a.json": b"0" * 100})
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(UserError, match="broken.zip: not a readable zip file"):
@@ -125,12 +127,12 @@ def test_links_out_of_a_folder_are_not_followed(tmp_path):
             use()
 
 
-def test_folder_may_itself_be_a_link(tmp_path):
+def test_the_folder_itself_may_be_a_link(tmp_path):
     make_folder(tmp_path / "folder", {"in.json": b"1"})
     (tmp_path / "link").symlink_to("folder")
     assert archives.open_tree(tmp_path / "link").read("in.json") == b"1"
 
 
-def test_nothing_there(tmp_path):
+def test_a_missing_path_is_reported(tmp_path):
     with pytest.raises(UserError, match="no such folder or zip file"):
         archives.open_tree(tmp_path / "nothing")

@@ -1,3 +1,5 @@
+"""Tests of the command that prepares datasets."""
+
 import functools
 import http.server
 import json
@@ -9,7 +11,7 @@ import threading
 import pytest
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.released import prepare
+from dsbs_jax.released import preparation
 
 
 def files_in(folder):
@@ -19,28 +21,30 @@ def files_in(folder):
 @pytest.fixture(scope="module")
 def prepared(release_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared")
-    return folder, prepare.prepare(release_dir, ["svamp"], str(folder))
+    return folder, preparation.prepare(release_dir, ["svamp"], str(folder))
 
 
-def test_prepared_once(prepared, release_dir):
+def test_a_prepared_dataset_is_left_unchanged(prepared, release_dir):
     folder, summaries = prepared
     before = {path: path.stat().st_mtime_ns for path in files_in(folder)}
-    assert prepare.prepare(release_dir, ["svamp"], str(folder)) == summaries
+    assert preparation.prepare(release_dir, ["svamp"], str(folder)) == summaries
     assert {path: path.stat().st_mtime_ns for path in files_in(folder)} == before
 
 
-def test_other_files_are_not_taken_for_the_same(prepared, release_copy):
+def test_a_dataset_prepared_from_other_files_is_reported(prepared, release_copy):
     folder, _ = prepared
     path = release_copy / "svamp/llm/test_CoT_0.json"
     texts = json.loads(path.read_text())
     path.write_text(json.dumps(["Other. The answer is (1 + 1).", *texts[1:]]))
     with pytest.raises(UserError, match="svamp/1.0.0 was prepared from other files"):
-        prepare.prepare(release_copy, ["svamp"], str(folder))
+        preparation.prepare(release_copy, ["svamp"], str(folder))
 
 
-def test_table(prepared):
+def test_table_of_a_dataset(prepared):
     _, summaries = prepared
-    header, *lines = (line.split() for line in prepare.table(summaries[0]).splitlines())
+    header, *lines = (
+        line.split() for line in preparation.table(summaries[0]).splitlines()
+    )
     assert header[:5] == ["split", "rows", "labels", "teacher", "parsed"]
     assert lines[:2] == [
         ["train", "16", "16", "palm", "14", "2", "0", "81.25"],
@@ -53,7 +57,9 @@ def test_table(prepared):
         "test",
     ]
     bare = {"splits": {"test": {"rows": 1234, "labels": 3, "teachers": {}}}}
-    assert " ".join(prepare.table(bare).split()).endswith("test 1,234 3 none - - - -")
+    assert " ".join(preparation.table(bare).split()).endswith(
+        "test 1,234 3 none - - - -"
+    )
 
 
 def truncate(release):
@@ -86,22 +92,22 @@ def test_nothing_is_written_on_bad_input(
 ):
     spoil(release_copy)
     with pytest.raises(UserError, match=problem) as caught:
-        prepare.prepare(release_copy, datasets, str(tmp_path / "out"))
+        preparation.prepare(release_copy, datasets, str(tmp_path / "out"))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_folder_that_cannot_be_written(release_dir, tmp_path):
+def test_a_folder_that_cannot_be_written(release_dir, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file: cannot prepare svamp"):
-        prepare.prepare(release_dir, ["svamp"], str(tmp_path / "file"))
+        preparation.prepare(release_dir, ["svamp"], str(tmp_path / "file"))
 
 
-def test_missing_splits_only_when_allowed(release_copy, tmp_path, capsys):
+def test_missing_splits_are_an_error_unless_allowed(release_copy, tmp_path, capsys):
     (release_copy / "esnli/esnli_train.json").unlink()
     with pytest.raises(UserError, match="missing .*esnli_train.json"):
-        prepare.prepare(release_copy, ["esnli"], str(tmp_path / "out"))
-    (summary,) = prepare.prepare(
+        preparation.prepare(release_copy, ["esnli"], str(tmp_path / "out"))
+    (summary,) = preparation.prepare(
         release_copy, ["esnli"], str(tmp_path / "out"), allow_missing_splits=True
     )
     assert list(summary["splits"]) == ["validation", "test"]
@@ -110,7 +116,7 @@ def test_missing_splits_only_when_allowed(release_copy, tmp_path, capsys):
 
 @pytest.fixture
 def served(tmp_path):
-    """A folder and the address under which a local server offers it."""
+    """A folder, and the address at which a local server serves it."""
     folder = tmp_path / "served"
     folder.mkdir()
 
@@ -125,19 +131,19 @@ def served(tmp_path):
         server.shutdown()
 
 
-def test_fetch(served, tmp_path, monkeypatch):
+def test_download(served, tmp_path, monkeypatch):
     folder, address = served
     (folder / "some.zip").write_bytes(b"0" * 3000)
-    path = prepare.fetch(f"{address}/some.zip", tmp_path)
+    path = preparation.download(f"{address}/some.zip", tmp_path)
     assert path.read_bytes() == b"0" * 3000
     with pytest.raises(UserError, match="absent.zip: cannot be downloaded .*404"):
-        prepare.fetch(f"{address}/absent.zip", tmp_path)
-    monkeypatch.setattr(prepare, "MAX_DOWNLOAD_BYTES", 2999)
+        preparation.download(f"{address}/absent.zip", tmp_path)
+    monkeypatch.setattr(preparation, "MAX_DOWNLOAD_BYTES", 2999)
     with pytest.raises(UserError, match="over 2999 bytes"):
-        prepare.fetch(f"{address}/some.zip", tmp_path)
+        preparation.download(f"{address}/some.zip", tmp_path)
 
 
-def test_command(served, release_dir, tmp_path):
+def test_the_command(served, release_dir, tmp_path):
     folder, address = served
     shutil.make_archive(folder / "datasets", "zip", release_dir)
     command = [sys.executable, "-m", "dsbs_jax.released.prepare"]

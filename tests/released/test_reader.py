@@ -1,11 +1,14 @@
+"""Tests of the reader of the released files."""
+
 import json
 import shutil
 
 import pytest
 
 from dsbs_jax.data import arithmetic, completions, splits
+from dsbs_jax.data.scoring import TeacherScore
 from dsbs_jax.errors import UserError
-from dsbs_jax.released import reader as released
+from dsbs_jax.released.raw_split import TeacherStatistics, teacher_statistics
 from dsbs_jax.released.reader import open_release
 from dsbs_jax.released.specs import RELEASED
 
@@ -29,9 +32,9 @@ def test_folder_zip_and_nested_folder_read_alike(dataset, release_dir, tmp_path)
     flat = shutil.make_archive(tmp_path / "flat", "zip", release_dir)
     expected = open_release(release_dir)
     for path in (nested, zipped, flat):
-        found = open_release(path)
-        assert found.read(dataset, "palm") == expected.read(dataset, "palm")
-        assert found.fingerprint(dataset) == expected.fingerprint(dataset)
+        release = open_release(path)
+        assert release.read(dataset, "palm") == expected.read(dataset, "palm")
+        assert release.fingerprint(dataset) == expected.fingerprint(dataset)
 
 
 def test_inputs_and_labels(release_dir):
@@ -81,7 +84,7 @@ def test_carved_splits(dataset, release_dir):
 def test_quarantine_and_counts(release_dir):
     raw = open_release(release_dir).read_raw("cqa", "train", "palm")
     assert {q.index: q.problem for q in raw.quarantine} == {
-        3: completions.NO_LABEL,
+        3: completions.NO_LABEL_AFTER_MARKER,
         5: completions.BLANK_RATIONALE,
         8: completions.SEVERAL_MARKERS,
         17: completions.NO_MARKER,
@@ -99,7 +102,7 @@ def test_quarantine_and_counts(release_dir):
         "label": 18,
         "teacher_label": 15,
         "rationale": 14,
-        completions.NO_LABEL: 1,
+        completions.NO_LABEL_AFTER_MARKER: 1,
         completions.BLANK_RATIONALE: 1,
         completions.SEVERAL_MARKERS: 1,
         completions.NO_MARKER: 1,
@@ -122,20 +125,39 @@ STATISTICS = {
 
 @pytest.mark.parametrize("dataset,teacher", STATISTICS)
 def test_teacher_statistics(dataset, teacher, release_dir):
-    found = open_release(release_dir).teacher_statistics(dataset, "train", teacher)
-    expected = released.TeacherStatistics(*STATISTICS[dataset, teacher])
-    assert found == expected
-    assert found.accuracy == expected.correct / expected.rows
+    raw = open_release(release_dir).read_raw(dataset, "train", teacher)
+    rows, correct, unparsable, run_on, blank, outside = STATISTICS[dataset, teacher]
+    score = TeacherScore(rows, correct, unparsable + run_on)
+    statistics = teacher_statistics(raw)
+    assert statistics == TeacherStatistics(score, unparsable, run_on, blank, outside)
+    assert statistics.as_dict() == {
+        "rows": rows,
+        "correct": correct,
+        "unparsable": unparsable,
+        "run_on": run_on,
+        "blank_rationale": blank,
+        "out_of_choices": outside,
+        "accuracy": correct / rows,
+    }
 
 
-def test_without_a_teacher(release_dir):
+def test_rows_are_parsed_once_for_all_teachers(release_dir):
+    release = open_release(release_dir)
+    raw = release.read_raw("cqa", "train")
+    for teacher in ("palm", "gpt_neox"):
+        labelled = release.add_teacher(raw, "train", teacher)
+        assert labelled == release.read_raw("cqa", "train", teacher)
+        assert labelled.choices is raw.choices
+
+
+def test_reading_without_a_teacher(release_dir):
     read = open_release(release_dir).read("esnli")
     records = [record for split in read.values() for record in split.records]
     assert all(r.label and r.teacher_label is r.rationale is None for r in records)
     assert all(split.quarantine == [] for split in read.values())
 
 
-def test_asdiv_is_train_and_whatever_test_there_is(release_copy):
+def test_asdiv_has_train_and_an_optional_test(release_copy):
     assert list(open_release(release_copy).read("asdiv", "palm")) == ["train"]
     folder = release_copy / "asdiv"
     shutil.copy(folder / "asdiv_train.json", folder / "asdiv_test.json")
@@ -148,7 +170,7 @@ def test_asdiv_is_train_and_whatever_test_there_is(release_copy):
 
 
 def test_lists_are_joined_in_numeric_order(release_copy):
-    whole = open_release(release_copy).read_raw("svamp", "train", "palm").records
+    expected = open_release(release_copy).read_raw("svamp", "train", "palm").records
     folder = release_copy / "svamp/llm"
     texts = []
     for k in (0, 1):
@@ -156,12 +178,11 @@ def test_lists_are_joined_in_numeric_order(release_copy):
     for k, text in enumerate(texts):
         (folder / f"train_CoT_{k}.json").write_text(json.dumps([text]))
     assert (folder / "train_CoT_10.json").exists()
-    assert (
-        open_release(release_copy).read_raw("svamp", "train", "palm").records == whole
-    )
+    records = open_release(release_copy).read_raw("svamp", "train", "palm").records
+    assert records == expected
 
 
-def test_only_what_is_asked_for_has_to_be_there(release_copy):
+def test_only_the_files_of_wanted_splits_are_needed(release_copy):
     (release_copy / "esnli/esnli_train.json").unlink()
     shutil.rmtree(release_copy / "gpt-neox")
     release = open_release(release_copy)
@@ -186,7 +207,7 @@ def test_only_what_is_asked_for_has_to_be_there(release_copy):
         (lambda r: r.read_raw("cqa", "valid"), ["'valid'", "train, test"]),
     ],
 )
-def test_unknown_names(release_dir, call, words):
+def test_unknown_names_are_reported(release_dir, call, words):
     with pytest.raises(UserError) as caught:
         call(open_release(release_dir))
     assert all(word in str(caught.value) for word in words)
@@ -204,15 +225,23 @@ def drop_choice(row):
 
 BAD_ROWS = {
     "cqa missing field": ("cqa", lambda row: {"question": "?"}, "field 'choices'"),
-    "cqa four choices": ("cqa", drop_choice, "five texts"),
+    "cqa four choices": ("cqa", drop_choice, "has 4 texts, expected five"),
     "cqa answer": ("cqa", lambda row: {**row, "answer": "x"}, "none of the choices"),
-    "cqa type": ("cqa", lambda row: {**row, "question": 3}, "must be str, found int"),
-    "svamp list": ("svamp", lambda row: [1], "expected an object, found list"),
+    "cqa type": (
+        "cqa",
+        lambda row: {**row, "question": 3},
+        "must be text, found integer",
+    ),
+    "svamp list": ("svamp", lambda row: [1], "expected object, found list"),
     "svamp blank": ("svamp", lambda row: {**row, "input": " "}, "input is blank"),
-    "svamp null": ("svamp", lambda row: {**row, "label": None}, "found NoneType"),
+    "svamp null": ("svamp", lambda row: {**row, "label": None}, "found null"),
     "svamp surrogate": ("svamp", lambda r: {**r, "input": "\ud800"}, "surrogate"),
-    "esnli label": ("esnli", lambda row: {**row, "label": -1}, "0, 1 or 2, found -1"),
-    "anli1 bool": ("anli1", lambda row: {**row, "label": True}, "found True"),
+    "esnli label": (
+        "esnli",
+        lambda row: {**row, "label": -1},
+        "is -1, expected 0, 1 or 2",
+    ),
+    "anli1 bool": ("anli1", lambda row: {**row, "label": True}, "found true or false"),
     "asdiv answer": ("asdiv", lambda row: {**row, "Answer": ""}, "label is blank"),
 }
 
@@ -230,11 +259,11 @@ def test_bad_row_is_named(case, release_copy):
 @pytest.mark.parametrize(
     "spoil,problem",
     [
-        (lambda b: b[: len(b) // 2], "row [0-9]+: broken JSON at character"),
+        (lambda b: b[: len(b) // 2], "row [0-9]+: broken JSON at column"),
         (lambda b: b.replace(b"\n", b"\n\n", 1), "row 2: broken JSON"),
         (lambda b: b"\n", "holds no rows"),
         (lambda b: b"\xff" + b, "row 1: not UTF-8 at byte 0"),
-        (lambda b: b"[" * 200_000 + b"\n" + b, "row 1: unreadable JSON"),
+        (lambda b: b"[" * 200_000 + b"\n" + b, "row 1: JSON nested too deeply"),
     ],
 )
 def test_broken_row_file(release_copy, spoil, problem):
@@ -256,10 +285,10 @@ def test_windows_line_ends_and_byte_order_mark(release_copy):
 def test_truncated_completions(release_copy):
     path = release_copy / "cqa/llm/train_CoT_1.json"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match="broken JSON at character [0-9]+") as caught:
+    with pytest.raises(UserError, match="broken JSON at line 8") as caught:
         open_release(release_copy).read("cqa", "palm")
     assert str(path) in str(caught.value)
-    # Its rows still serve what needs no teacher.
+    # Reading without a teacher does not need the file.
     assert open_release(release_copy).read("cqa")
 
 
@@ -282,8 +311,11 @@ def test_gap_in_the_numbering(release_copy):
 @pytest.mark.parametrize(
     "change,problem",
     [
-        (lambda texts: {"a": texts}, "expected a list, found dict"),
-        (lambda texts: [*texts[:4], None, *texts[5:]], "entry 5: .*found NoneType"),
+        (lambda texts: {"a": texts}, "expected list, found object"),
+        (
+            lambda texts: [*texts[:4], None, *texts[5:]],
+            r"field \'\[4\]\' must be text, found null",
+        ),
     ],
 )
 def test_completions_of_the_wrong_shape(release_copy, change, problem):
@@ -294,8 +326,7 @@ def test_completions_of_the_wrong_shape(release_copy, change, problem):
     assert str(path) in str(caught.value)
 
 
-# The authors' own counts: dataset, raw split: rows, right, unparsable, run on, and
-# labels outside the choices.
+# By the authors' code: rows, accuracy, unparsable, run on, labels that are no choice.
 OFFICIAL = {
     ("cqa", "train"): (9741, 0.742634, 3, 0, 445),
     ("cqa", "test"): (1221, 0.772318, 0, 0, 46),
@@ -309,14 +340,16 @@ OFFICIAL = {
 @pytest.mark.parametrize("dataset,raw_split", OFFICIAL)
 def test_official_teacher_statistics(dataset, raw_split, official_dir):
     rows, accuracy, unparsable, run_on, outside = OFFICIAL[dataset, raw_split]
-    found = open_release(official_dir).teacher_statistics(dataset, raw_split, "palm")
-    print(f"{dataset} {raw_split}: {found} accuracy {found.accuracy:.6f}")
-    assert found.rows == rows
-    assert found.unparsable == unparsable
-    assert found.run_on == run_on
-    assert found.out_of_choices == outside
-    assert found.accuracy == pytest.approx(accuracy, abs=5e-7)
-    assert found.blank_rationale == 0
+    raw = open_release(official_dir).read_raw(dataset, raw_split, "palm")
+    statistics = teacher_statistics(raw)
+    accuracy_of_labels = statistics.score.accuracy
+    print(f"{dataset} {raw_split}: {statistics} accuracy {accuracy_of_labels:.6f}")
+    assert statistics.score.rows == rows
+    assert statistics.unparsable == unparsable
+    assert statistics.run_on == run_on
+    assert statistics.out_of_choices == outside
+    assert accuracy_of_labels == pytest.approx(accuracy, abs=5e-7)
+    assert statistics.blank_rationale == 0
 
 
 def test_official_splits(official_dir):
@@ -336,12 +369,14 @@ def test_official_splits(official_dir):
 
 
 @pytest.mark.parametrize("raw_split,others", [("train", 20), ("test", 5)])
-def test_official_labels_that_are_no_arithmetic(raw_split, others, official_dir):
+def test_official_labels_that_are_not_arithmetic(raw_split, others, official_dir):
     raw = open_release(official_dir).read_raw("svamp", raw_split, "palm")
     labels = [r.teacher_label for r in raw.records if r.teacher_label is not None]
-    worthless = [label for label in labels if arithmetic.value(label) is None]
-    # The rest, one label of train, is arithmetic that was cut off: "((415 - 309)".
-    foreign = [label for label in worthless if set(label) - set("0123456789.+-*/() ")]
+    without_value = [label for label in labels if arithmetic.value(label) is None]
+    # One more label of train is arithmetic that is cut off: "((415 - 309)".
+    foreign = [
+        label for label in without_value if set(label) - set("0123456789.+-*/() ")
+    ]
     assert len(foreign) == others
-    assert len(worthless) == others + (raw_split == "train")
+    assert len(without_value) == others + (raw_split == "train")
     assert all(arithmetic.value(record.label) is not None for record in raw.records)

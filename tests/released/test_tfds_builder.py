@@ -1,3 +1,5 @@
+"""Tests of the TFDS builder."""
+
 import json
 
 import numpy as np
@@ -5,12 +7,13 @@ import pytest
 import seqio
 import tensorflow_datasets as tfds
 
+from dsbs_jax.data import row_schema
 from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
-from dsbs_jax.released import reader as released
-from dsbs_jax.released import tfds_builder
+from dsbs_jax.released import reader, tfds_builder
+from dsbs_jax.released.specs import RELEASED
 
-TEACHERS = {"palm": "palm", "gpt_neox": "gpt_neox"}
+TEACHERS = ("palm", "gpt_neox")
 
 
 @pytest.fixture(scope="module")
@@ -33,38 +36,38 @@ def by_name(data_dir):
 def expected_rows(release, dataset, split):
     read = {
         teacher: release.read(dataset, teacher, [split])[split]
-        for teacher in released.dataset_spec(dataset).teachers
+        for teacher in RELEASED[dataset].spec.teachers
     }
     palm = read["palm"]
     for position, index in enumerate(palm.indices):
-        said = {
+        by_teacher = {
             teacher: read[teacher].records[position] if teacher in read else None
             for teacher in TEACHERS
         }
-        yield tfds_builder.make_row(index, palm.records[position], said)
+        yield row_schema.make_row(index, palm.records[position], by_teacher)
 
 
 @pytest.mark.parametrize("dataset", ["cqa", "esnli", "asdiv"])
-def test_prepared_rows_are_the_releases(dataset, by_name, release_dir):
-    release = released.open_release(release_dir)
+def test_prepared_rows_are_those_of_the_release(dataset, by_name, release_dir):
+    release = reader.open_release(release_dir)
     splits = release.splits(dataset)
     source = by_name(f"{dataset}:1.0.0", splits)
     for split in splits:
-        found = {}
+        rows = {}
         for row in source.get_dataset(split, shuffle=False).as_numpy_iterator():
             row = {
                 name: value.decode() if isinstance(value, bytes) else value
                 for name, value in row.items()
             }
-            found[row["id"]] = row
+            rows[row["id"]] = row
         expected = {row["id"]: row for row in expected_rows(release, dataset, split)}
-        assert found == expected
+        assert rows == expected
         assert source.num_input_examples(split) == len(expected)
 
 
-def test_row_marks_what_is_missing():
+def test_flags_tell_which_fields_are_missing():
     palm = Record("a", "x", "human", "palm's", None)
-    row = tfds_builder.make_row(7, palm, {"palm": palm, "gpt_neox": None})
+    row = row_schema.make_row(7, palm, {"palm": palm, "gpt_neox": None})
     assert row == {
         "id": "a",
         "index": 7,
@@ -80,12 +83,12 @@ def test_row_marks_what_is_missing():
         "gpt_neox_rationale": "",
         "has_gpt_neox_rationale": False,
     }
-    schema = tfds_builder.row_schema(TEACHERS)
+    schema = row_schema.field_types(TEACHERS)
     assert list(row) == list(schema)
     assert schema["index"] is np.int64 and schema["has_palm_label"] is np.bool_
 
 
-def test_reports_stand_beside_the_records(data_dir):
+def test_reports_are_written_next_to_the_records(data_dir):
     folder = data_dir / "dsbs/cqa/1.0.0"
     summary = json.loads((folder / tfds_builder.SUMMARY).read_text())
     assert {s: part["rows"] for s, part in summary["splits"].items()} == {
@@ -94,8 +97,8 @@ def test_reports_stand_beside_the_records(data_dir):
         "train+validation": 20,
         "test": 6,
     }
-    whole = summary["splits"]["train+validation"]["teachers"]
-    assert whole["palm"] == {
+    teachers = summary["splits"]["train+validation"]["teachers"]
+    assert teachers["palm"] == {
         "rows": 20,
         "correct": 15,
         "unparsable": 3,
@@ -104,7 +107,7 @@ def test_reports_stand_beside_the_records(data_dir):
         "out_of_choices": 1,
         "accuracy": 0.75,
     }
-    assert whole["gpt_neox"]["correct"] == 18
+    assert teachers["gpt_neox"]["correct"] == 18
     lines = (folder / tfds_builder.QUARANTINE).read_text().splitlines()
     quarantined = [json.loads(line) for line in lines]
     assert [(q["teacher"], q["row"]) for q in quarantined if q["split"] == "train"] == [
@@ -118,14 +121,14 @@ def test_reports_stand_beside_the_records(data_dir):
     assert quarantined[0]["completion"].startswith("Cats sleep a lot.")
 
 
-def test_unprepared_dataset_says_what_to_run(by_name, data_dir):
+def test_error_for_an_unprepared_dataset_names_the_command(by_name, data_dir):
     with pytest.raises(UserError, match="--datasets=anli1 --tfds_data_dir="):
         by_name("anli1:1.0.0", ["train"]).get_dataset("train")
     assert not (data_dir / "dsbs/anli1").exists()
 
 
 def test_teacher_without_files_is_marked_absent(release_copy, tmp_path):
-    release = released.open_release(release_copy)
+    release = reader.open_release(release_copy)
     for path in (release_copy / "gpt-neox/svamp").iterdir():
         path.unlink()
     wanted = tfds_builder.wanted_splits(release, "svamp", allow_missing_splits=False)
@@ -134,17 +137,17 @@ def test_teacher_without_files_is_marked_absent(release_copy, tmp_path):
     assert len(rows) == 24
     assert not any(row["has_gpt_neox_label"] for row in rows)
     assert any(row["has_palm_label"] for row in rows)
-    # Files for a part of the splits are a mistake, unless it is said that they are not.
+    # A teacher with files for some splits only is an error, unless it is allowed.
     (release_copy / "svamp/llm/test_CoT_0.json").unlink()
     with pytest.raises(UserError, match=r"svamp/llm/test_CoT_\*.json"):
         tfds_builder.wanted_splits(release, "svamp", allow_missing_splits=False)
     sources = tfds_builder.read_sources(
         release, "svamp", tfds_builder.wanted_splits(release, "svamp", True)
     )
-    assert set(sources["test"].raw) == {None}
-    assert set(sources["train"].raw) == {None, "palm"}
+    assert set(sources["test"].by_teacher) == set()
+    assert set(sources["train"].by_teacher) == {"palm"}
 
 
-def test_name_is_registered():
+def test_the_builder_is_registered_with_tfds():
     assert tfds.builder_cls("dsbs") is tfds_builder.Dsbs
-    assert set(tfds_builder.Dsbs.builder_configs) == set(released.RELEASED)
+    assert set(tfds_builder.Dsbs.builder_configs) == set(RELEASED)

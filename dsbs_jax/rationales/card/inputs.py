@@ -12,6 +12,7 @@ from dsbs_jax.rationales import filters, output_files
 from dsbs_jax.rationales.filters import FilterConfig, FilterResult
 from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.released import reader
+from dsbs_jax.released.raw_split import teacher_statistics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +127,7 @@ def read_release(
         "split of the files": raw_split,
         "teacher": teacher,
     }
-    not_a_choice = reader.score_teacher(raw).out_of_choices
+    not_a_choice = teacher_statistics(raw).out_of_choices
     if not_a_choice is not None:
         facts["teacher labels that are not one of the choices"] = f"{not_a_choice:,}"
     result = filters.apply(examples, config, spec)
