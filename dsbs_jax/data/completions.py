@@ -90,7 +90,11 @@ class CompletionParser:
         rationale, *answers = completion.split(marker)
         if len(answers) > 1:
             return ParsedCompletion(None, None, SEVERAL_MARKERS)
-        label, problem = self.read_answer(answers[0])
+        return self.parse_parts(rationale, answers[0])
+
+    def parse_parts(self, rationale: str, answer: str) -> ParsedCompletion:
+        """Reads the label of an answer that is already separated from the rationale."""
+        label, problem = self.read_answer(answer)
         if problem:
             return ParsedCompletion(None, None, problem)
         rationale = rationale.strip()

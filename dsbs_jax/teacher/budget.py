@@ -122,8 +122,7 @@ class Ledger:
     async def reserve(self, max_spending: Spending) -> None:
         """Reserves the maximum cost of a request.
 
-        Waits while the request fits below the caps only if other requests in flight
-        turn out cheaper than what they reserved.
+        Waits while requests in flight may turn out cheaper than what they reserved.
 
         Raises:
             CapReached: The request does not fit, and no other request is in flight.

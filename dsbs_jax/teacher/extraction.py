@@ -129,11 +129,8 @@ def _stopped_early(summary: RunSummary, missing: int) -> int:
         reason, command = f"stopped by {summary.stop_signal.name}", "again"
         status = 128 + summary.stop_signal
     else:
-        reason, command, status = (
-            f"{summary.cap} is reached",
-            "with a higher cap",
-            CAPPED,
-        )
+        reason, command = f"{summary.cap} is reached", "with a higher cap"
+        status = CAPPED
     print(
         f"{reason}; {missing:,} replies are missing. The other replies are stored; run "
         f"the same command {command} to resume"
@@ -151,8 +148,9 @@ def _finish(
 ) -> int:
     """Votes, filters, and writes the files of a finished extraction."""
     spec, is_structured = plan.prompt.spec, plan.sampling.structured
-    examples = results.vote_all(plan.inputs, store.replies, spec, is_structured)
-    failed = results.failed_rows(plan.inputs, store.replies, summary.failed)
+    examples, failed = results.collect(
+        plan.inputs, store.replies, summary.failed, spec, is_structured
+    )
     result = filters.apply(examples, filter_config, spec)
     kept = output / output_files.KEPT
     files.write_jsonl(output / output_files.FAILED, failed)

@@ -7,8 +7,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from dsbs_jax import files
+from dsbs_jax import files, json_input
 from dsbs_jax.errors import UserError
+from dsbs_jax.json_input import JsonError
 from dsbs_jax.teacher.store import LOG, Store
 
 RUN = "run.json"
@@ -70,13 +71,9 @@ def _check_unused(folder: pathlib.Path) -> None:
 def _check_settings(run: pathlib.Path, settings: Mapping[str, Any]) -> None:
     """Raises UserError unless run.json holds these settings."""
     try:
-        stored = json.loads(run.read_text())
-    except ValueError as error:
-        raise UserError(
-            f"{run}: not valid JSON; use another OUTPUT_DIR or remove this folder"
-        ) from error
-    if not isinstance(stored, dict):
-        raise UserError(f"{run}: expected a JSON object")
+        stored = json_input.parse(run.read_bytes(), dict[str, Any])
+    except JsonError as error:
+        raise UserError(f"{run}: {error}; use another OUTPUT_DIR") from error
     stored = {_RENAMED.get(name, name): value for name, value in stored.items()}
     current = json.loads(json.dumps(settings))
     for name in sorted(current.keys() | stored.keys()):

@@ -8,7 +8,6 @@ messages (style "chat") that ends where the teacher's answer begins:
 """
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 import re
@@ -17,7 +16,7 @@ from dsbs_jax.data import dataset_spec
 from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.data.records import SEGMENT_SEPARATOR
 from dsbs_jax.errors import UserError
-from dsbs_jax.teacher import structured
+from dsbs_jax.teacher import folder, structured
 
 FOLDER = pathlib.Path(__file__).resolve().parent / "prompts"
 
@@ -85,19 +84,14 @@ class Prompt:
         return _FIELD.sub(lambda match: values[match.group()], self.question)
 
     def completion_prompt(self, input: str) -> str:
-        """Builds the prompt for completion style.
-
-        Raises:
-            ValueError: As `fill_question`.
-        """
-        exemplars = [
-            f"{self.fill_question(e.input)} {e.answer}" for e in self.exemplars
-        ]
-        parts = [self.instructions, *exemplars, self.fill_question(input)]
+        """Builds the prompt for completion style; raises as `fill_question`."""
+        ask = self.fill_question
+        exemplars = [f"{ask(e.input)} {e.answer}" for e in self.exemplars]
+        parts = [self.instructions, *exemplars, ask(input)]
         return "\n\n".join(part for part in parts if part)
 
     def chat_messages(self, input: str, as_json: bool = False) -> list[dict[str, str]]:
-        """Builds the messages for chat style.
+        """Builds the messages for chat style; raises as `fill_question`.
 
         The instructions precede the first question in the same message, because some
         models do not support the system role.
@@ -105,9 +99,6 @@ class Prompt:
         Args:
             input: The input that the teacher answers.
             as_json: Whether the exemplars' answers are structured output.
-
-        Raises:
-            ValueError: As `fill_question`.
         """
         texts = []
         for exemplar in self.exemplars:
@@ -133,7 +124,7 @@ class Prompt:
             "question": self.question,
             "exemplars": [dataclasses.asdict(exemplar) for exemplar in self.exemplars],
         }
-        return f"sha256:{hashlib.sha256(json.dumps(content).encode()).hexdigest()}"
+        return folder.fingerprint(json.dumps(content).encode())
 
 
 def load(name: str) -> Prompt:

@@ -15,9 +15,25 @@ from dsbs_jax.teacher import folder, sampling
 from dsbs_jax.teacher.budget import Spending
 from dsbs_jax.teacher.estimate import CostEstimate
 from dsbs_jax.teacher.prompts import Prompt
-from dsbs_jax.teacher.results import ExtractionInput
 from dsbs_jax.teacher.sampling import CHAT, SamplingConfig
 from dsbs_jax.teacher.store import Store
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExtractionInput:
+    """An input that is sent to the teacher.
+
+    Attributes:
+        id: Unique among the inputs.
+        input: The text that the student will read.
+        label: The human label, or None.
+        keys: The key of each sample's request.
+    """
+
+    id: str
+    input: str
+    label: str | None
+    keys: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,11 +128,8 @@ class RequestPlan:
             if info.field != "samples"
         }
         content = pathlib.Path(self.input_file).read_bytes()
-        return {
-            **values,
-            "PROMPT": self.prompt.fingerprint(),
-            "INPUT_FILE": folder.fingerprint(content),
-        }
+        values["PROMPT"] = self.prompt.fingerprint()
+        return values | {"INPUT_FILE": folder.fingerprint(content)}
 
     def provenance(self) -> dict[str, Any]:
         """Returns what the rationales were made from, for the report and the card."""

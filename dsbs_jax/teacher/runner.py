@@ -154,16 +154,8 @@ class Runner:
                 self._store.add_spent(spent)
         if reply is not None:
             self._failures_in_a_row = 0
-            self._store.add(
-                StoredReply(
-                    key=request.key,
-                    id=request.row.id,
-                    sample=request.sample,
-                    text=reply.text,
-                    finish_reason=reply.finish_reason,
-                    spent=spent,
-                )
-            )
+            names = (request.key, request.row.id, request.sample)
+            self._store.add(StoredReply(*names, reply.text, reply.finish_reason, spent))
 
     def _count_failure(self, request: Request, failure: RequestFailure) -> None:
         """Records a failure; raises UserError after too many in a row."""

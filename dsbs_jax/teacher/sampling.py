@@ -28,6 +28,9 @@ from dsbs_jax.teacher.prompts import Prompt
 
 CHAT = "chat"
 COMPLETION = "completion"
+# An int stays an int: 1 and 1.0 differ in the body, and so in the request's key.
+_Temperature = NonNegativeInt | NonNegativeFloat | None
+_TopP = Annotated[int, Meta(ge=0, le=1)] | Fraction | None
 # Caps assume MAX_TOKENS and one reply per request, which is read when it is complete.
 _RESERVED_FIELDS = ("max_tokens", "max_completion_tokens", "model", "n", "stream")
 
@@ -36,51 +39,33 @@ _RESERVED_FIELDS = ("max_tokens", "max_completion_tokens", "model", "n", "stream
 class SamplingConfig(Settings):
     """How the teacher answers. A setting that is None is left to the server."""
 
-    model: Text = setting(
-        macro="TEACHER_MODEL", help="The server's name of the teacher."
-    )
+    model: Text = setting(macro="TEACHER_MODEL", help="The server's name of the model.")
     style: Literal["chat", "completion"] = setting(
         CHAT,
-        help="API: 'chat' (/v1/chat/completions), or 'completion' (/v1/completions) "
-        "for models without a chat template.",
+        help="'chat', or 'completion' (API /v1/completions) without a chat template.",
     )
     structured: bool = setting(
         False,
-        help="Request a JSON object with rationale and label; needs STYLE = 'chat' and "
-        "a server that supports `response_format`.",
+        help="Request JSON with rationale and label, if the server supports it.",
     )
-    samples: PositiveInt = setting(
-        1, help="Replies per input; the majority of several gives the label."
-    )
-    # An int stays an int: 1 and 1.0 differ in the body, and so in the request's key.
-    temperature: NonNegativeInt | NonNegativeFloat | None = setting(
-        0.0, help="Sampling temperature; 0 gives the same reply each time."
-    )
-    top_p: Annotated[int, Meta(ge=0, le=1)] | Fraction | None = setting(
-        None, help="Share of the probability that is sampled from, 0 to 1."
-    )
+    samples: PositiveInt = setting(1, help="Replies per input, which vote.")
+    temperature: _Temperature = setting(0.0, help="0 gives the same reply each time.")
+    top_p: _TopP = setting(None, help="Share of the probability to sample from.")
     max_tokens: PositiveInt = setting(256, help="Maximum tokens of a completion.")
     max_tokens_name: Text = setting(
-        "max_tokens",
-        help="The server's name of that field; some expect 'max_completion_tokens'.",
+        "max_tokens", help="Its field; some servers expect 'max_completion_tokens'."
     )
     seed: NonNegativeInt | None = setting(
         0, help="Seed of an input's first sample; later samples add their number."
     )
-    send_stop: bool = setting(
-        True, help="Send the prompt's stop sequences; some models refuse them."
-    )
-    extra_body: dict[str, Any] = setting(
-        {}, help="Further fields of the request, for example {'top_k': 40}."
-    )
+    send_stop: bool = setting(True, help="Send the stop sequences of the prompt.")
+    extra_body: dict[str, Any] = setting({}, help="Further fields: {'top_k': 40}.")
 
     def __post_init__(self) -> None:
         """Checks settings that depend on each other."""
         super().__post_init__()
         if self.structured and self.style != CHAT:
-            raise UserError(
-                f"STRUCTURED is True and STYLE is {self.style!r}, expected 'chat'"
-            )
+            raise UserError("STRUCTURED is True, expected STYLE = 'chat' with it")
         if self.samples > 1 and self.temperature == 0:
             raise UserError(
                 f"SAMPLES is {self.samples} and TEMPERATURE is 0, which gives the same "
@@ -90,12 +75,11 @@ class SamplingConfig(Settings):
             json.dumps(self.extra_body, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise UserError(f"EXTRA_BODY cannot be written as JSON: {error}") from error
-        for name in self.extra_body:
-            if name in (self.max_tokens_name, *_RESERVED_FIELDS):
-                raise UserError(
-                    f"EXTRA_BODY sets {name!r}, expected only fields without a setting "
-                    "of their own, and not n or stream"
-                )
+        for name in self.extra_body.keys() & {self.max_tokens_name, *_RESERVED_FIELDS}:
+            raise UserError(
+                f"EXTRA_BODY sets {name!r}, expected only fields without a setting of "
+                "their own, and not n or stream"
+            )
 
 
 def request_body(

@@ -73,15 +73,9 @@ def parse(text: str, parser: CompletionParser) -> ParsedCompletion | None:
         return parser.parse(rationale)
     for cut in parser.cut_at:
         label = label.partition(cut)[0]
-    marker = parser.answer_markers[0]
-    if marker in rationale or marker in label:
+    if parser.answer_markers[0] in rationale + label:
         return ParsedCompletion(None, None, completions.SEVERAL_MARKERS)
-    value, problem = parser.read_answer(label)
-    if problem:
-        return ParsedCompletion(None, None, problem)
-    if not rationale.strip():
-        return ParsedCompletion(None, value, completions.BLANK_RATIONALE)
-    return ParsedCompletion(rationale.strip(), value, None)
+    return parser.parse_parts(rationale, label)
 
 
 def without_answer(text: str, parser: CompletionParser) -> str:

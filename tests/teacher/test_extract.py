@@ -263,7 +263,7 @@ BAD = [
     ({"OUTPUT_DIR": None}, "OUTPUT_DIR is None, expected str"),
     (
         {"STRUCTURED": True, "STYLE": "completion"},
-        "STRUCTURED is True and STYLE is 'completion', expected 'chat'",
+        "STRUCTURED is True, expected STYLE = 'chat'",
     ),
     ({"CONCURRENCY": 0}, "CONCURRENCY is 0"),
     ({"PROMPT": "nowhere"}, "prompt 'nowhere': No such file"),
