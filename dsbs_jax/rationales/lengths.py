@@ -40,12 +40,10 @@ def _count_words(texts: Sequence[str]) -> list[int]:
     return [len(text.replace(SEGMENT_SEPARATOR, " ").split()) for text in texts]
 
 
-def in_tokens(path: str | os.PathLike[str], limits: FeatureLengths) -> TokenLimits:
-    """Counts in the tokens of a student's vocabulary.
-
-    Args:
-        path: A SentencePiece model file.
-        limits: The longest input and target.
+def load_tokenizer(
+    path: str | os.PathLike[str],
+) -> sentencepiece.SentencePieceProcessor:
+    """Reads a SentencePiece model file.
 
     Raises:
         UserError: The file is not a SentencePiece model.
@@ -57,6 +55,20 @@ def in_tokens(path: str | os.PathLike[str], limits: FeatureLengths) -> TokenLimi
         raise UserError(
             f"vocabulary {path}: cannot be read as a SentencePiece model"
         ) from error
+    return model
+
+
+def in_tokens(path: str | os.PathLike[str], limits: FeatureLengths) -> TokenLimits:
+    """Counts in the tokens of a student's vocabulary.
+
+    Args:
+        path: A SentencePiece model file.
+        limits: The longest input and target.
+
+    Raises:
+        UserError: The file is not a SentencePiece model.
+    """
+    model = load_tokenizer(path)
 
     def count(texts: Sequence[str]) -> list[int]:
         # "A man.</s>A dog." -> pieces of "A man." + 1 end token + pieces of "A dog.".

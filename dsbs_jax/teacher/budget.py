@@ -84,10 +84,7 @@ class BudgetConfig(Settings):
         return total / _MILLION
 
     def exceeded_cap(self, spent: Spending) -> str | None:
-        """Returns the first cap that the spending exceeds, or None.
-
-        With MAX_REQUESTS = 5: Spending(requests=6) -> "MAX_REQUESTS = 5"
-        """
+        """Returns the first cap that the spending exceeds ("MAX_REQUESTS = 5")."""
         caps = (
             ("MAX_REQUESTS", self.max_requests, spent.requests),
             ("MAX_TOTAL_TOKENS", self.max_total_tokens, spent.tokens),

@@ -139,20 +139,18 @@ class Client:
     def _seconds_before_retry(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         # With "Retry-After: 0" the backoff still applies.
-        if isinstance(error, RequestFailure) and error.retry_after:
-            self._pause_all(error.retry_after, str(error))
-            return 0.0
-        return self._backoff(state)
-
-    def _pause_all(self, seconds: float, reason: str) -> None:
-        """Delays all requests: servers limit the client, not a single request."""
+        if not (isinstance(error, RequestFailure) and error.retry_after):
+            return self._backoff(state)
         limit = self._endpoint.max_wait
-        if seconds > limit:
+        if error.retry_after > limit:
             raise UserError(
-                f"{self._endpoint.base_url}: {reason}; the server asks to wait "
-                f"{seconds:,.0f} s, more than MAX_WAIT = {limit:,.0f}"
+                f"{self._endpoint.base_url}: {error}; the server asks to wait "
+                f"{error.retry_after:,.0f} s, more than MAX_WAIT = {limit:,.0f}"
             )
-        self._not_before = max(self._not_before, time.monotonic() + seconds)
+        # Servers limit the client and not a single request, so all requests wait.
+        resume = time.monotonic() + error.retry_after
+        self._not_before = max(self._not_before, resume)
+        return 0.0
 
     async def _attempt(
         self, body: Mapping[str, Any], max_spending: Spending, spent: Spending

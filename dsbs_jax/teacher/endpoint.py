@@ -56,7 +56,7 @@ class EndpointConfig(Settings):
         """Reads the key from the environment; None without one.
 
         Raises:
-            UserError: The value cannot be a key. The message does not contain it.
+            UserError: The value is not a key. The message does not contain it.
         """
         key = os.environ.get(self.api_key_variable, "").strip()
         if not key.isascii() or not key.isprintable():

@@ -2,10 +2,9 @@
 
 import dataclasses
 import math
-import pathlib
 from collections.abc import Callable, Sequence
 
-from dsbs_jax.errors import UserError
+from dsbs_jax.rationales import lengths
 from dsbs_jax.teacher.budget import BudgetConfig, Spending
 from dsbs_jax.teacher.prompts import Prompt
 from dsbs_jax.teacher.sampling import CHAT, SamplingConfig
@@ -20,18 +19,9 @@ def token_counter(budget: BudgetConfig) -> Callable[[str], int]:
     Raises:
         UserError: The tokenizer cannot be read.
     """
-    path = budget.tokenizer_path
-    if path is None:
+    if budget.tokenizer_path is None:
         return lambda text: math.ceil(len(text) / budget.chars_per_token)
-    import sentencepiece  # only needed with a tokenizer
-
-    try:
-        content = pathlib.Path(path).read_bytes()
-        model = sentencepiece.SentencePieceProcessor(model_proto=content)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    except RuntimeError as error:
-        raise UserError(f"{path}: expected a SentencePiece model") from error
+    model = lengths.load_tokenizer(budget.tokenizer_path)
     return lambda text: len(model.encode(text))
 
 
@@ -41,11 +31,7 @@ class CostEstimate:
     def __init__(
         self, prompt: Prompt, sampling: SamplingConfig, budget: BudgetConfig
     ) -> None:
-        """Counts the tokens that all prompts share, once.
-
-        Raises:
-            UserError: The tokenizer cannot be read.
-        """
+        """Counts the tokens that all prompts share, once; raises as `token_counter`."""
         self._sampling, self._budget = sampling, budget
         self._count = token_counter(budget)
         pairs = [(prompt.fill_question(e.input), e.answer) for e in prompt.exemplars]

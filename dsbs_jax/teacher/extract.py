@@ -12,40 +12,34 @@ signal.
 
 import signal
 import sys
+from typing import Any
 
 from absl import flags
 
 from dsbs_jax import cli
 from dsbs_jax.rationales.filters import FilterConfig
+from dsbs_jax.settings import Settings
 from dsbs_jax.teacher import extraction
 from dsbs_jax.teacher.budget import BudgetConfig
 from dsbs_jax.teacher.endpoint import EndpointConfig
-from dsbs_jax.teacher.extraction import ExtractionConfig
 from dsbs_jax.teacher.runner import RunnerConfig
 from dsbs_jax.teacher.sampling import SamplingConfig
 
-# In the order of gin/teacher/extract.gin.
-SETTINGS = (
-    ExtractionConfig,
-    SamplingConfig,
-    EndpointConfig,
-    RunnerConfig,
-    BudgetConfig,
-    FilterConfig,
-)
+# The settings by argument of `extraction.extract`, in the order of the gin file.
+SETTINGS: dict[str, type[Settings]] = {
+    "config": extraction.ExtractionConfig,
+    "sampling": SamplingConfig,
+    "endpoint": EndpointConfig,
+    "runner": RunnerConfig,
+    "budget": BudgetConfig,
+    "filter_config": FilterConfig,
+}
 
 
 def run(dry_run: bool = False) -> int:
     """Runs the extraction that the macros describe; returns the exit status."""
-    return extraction.extract(
-        cli.read(ExtractionConfig),
-        sampling=cli.read(SamplingConfig),
-        endpoint=cli.read(EndpointConfig),
-        runner=cli.read(RunnerConfig),
-        budget=cli.read(BudgetConfig),
-        filter_config=cli.read(FilterConfig),
-        dry_run=dry_run,
-    )
+    configs: dict[str, Any] = {name: cli.read(cls) for name, cls in SETTINGS.items()}
+    return extraction.extract(**configs, dry_run=dry_run)
 
 
 def main() -> None:
@@ -64,4 +58,4 @@ if __name__ == "__main__":
         "Print the first request and the estimated cost; send nothing.",
     )
     flags.DEFINE_alias("dry-run", "dry_run")
-    cli.run_configured(main, SETTINGS, __doc__, tensorflow=False)
+    cli.run_configured(main, [*SETTINGS.values()], __doc__, tensorflow=False)

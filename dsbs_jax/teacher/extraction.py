@@ -18,7 +18,6 @@ from dsbs_jax.settings import Settings, Text, setting
 from dsbs_jax.teacher import folder, prompts, results
 from dsbs_jax.teacher.budget import BudgetConfig
 from dsbs_jax.teacher.endpoint import EndpointConfig
-from dsbs_jax.teacher.estimate import CostEstimate
 from dsbs_jax.teacher.request_plan import Request, RequestPlan
 from dsbs_jax.teacher.runner import Runner, RunnerConfig, RunSummary
 from dsbs_jax.teacher.sampling import SamplingConfig
@@ -34,12 +33,8 @@ SOME_FAILED = 4
 class ExtractionConfig(Settings):
     """Files of an extraction."""
 
-    input_file: Text = setting(
-        help="JSON lines with `input` and optionally `id` and `label`."
-    )
-    output_dir: Text = setting(
-        help="Folder of the extraction: a new one, or one to resume."
-    )
+    input_file: Text = setting(help="JSON lines with `input`, maybe `id` and `label`.")
+    output_dir: Text = setting(help="A new folder, or that of an extraction to resume.")
     prompt: Text = setting(
         help="'cqa', 'svamp', 'asdiv', 'anli1', 'esnli', or the path of your own file "
         "(format: dsbs_jax/teacher/prompts/template.txt)."
@@ -79,12 +74,12 @@ def extract(
             requests.
         OSError: A file cannot be written.
     """
-    plan = RequestPlan(config.input_file, prompts.load(config.prompt), sampling)
-    estimate = CostEstimate(plan.prompt, sampling, budget)
+    prompt = prompts.load(config.prompt)
+    plan = RequestPlan(config.input_file, prompt, sampling, budget)
     print(f"{config.input_file}: {len(plan.inputs):,} inputs")
     if dry_run:
         inputs = [row.input for row in plan.inputs] * sampling.samples
-        print(plan.first_request(), estimate.describe(inputs), sep="\n\n")
+        print(plan.first_request(), plan.estimate.describe(inputs), sep="\n\n")
         return DONE
     endpoint.key()  # raises for an invalid key, before any file is written
     output = pathlib.Path(config.output_dir)
@@ -92,34 +87,32 @@ def extract(
     try:
         every = [config, sampling, endpoint, runner, budget, filter_config]
         files.write(output / "config.gin", settings.as_gin(every))
-        requests = _missing_requests(plan, store, estimate)
+        requests = _missing_requests(plan, store)
         summary = RunSummary()
         if requests:
-            summary = Runner(plan, requests, store, endpoint, budget, runner).run()
+            summary = Runner(plan, requests, store, endpoint, runner).run()
             spent = f"{store.spent.requests:,} requests, {budget.describe(store.spent)}"
             print(f"spent so far: {spent}")
         missing = sum(r.key not in summary.failed for r in summary.missing)
         if missing:
             return _stopped_early(summary, missing)
-        return _finish(plan, store, summary, budget, filter_config, output)
+        return _finish(plan, store, summary, filter_config, output)
     finally:
         store.close()
 
 
-def _missing_requests(
-    plan: RequestPlan, store: Store, estimate: CostEstimate
-) -> list[Request]:
+def _missing_requests(plan: RequestPlan, store: Store) -> list[Request]:
     """Lists the missing requests, and prints what is stored and what they will cost."""
     for problem in store.damaged:
         print(
             f"{store.path}: {problem}; the line is moved to {DAMAGED} and its request "
             "is sent again"
         )
-    requests = plan.missing_requests(store, estimate)
+    requests = plan.missing_requests(store)
     print(f"replies to request: {len(requests):,}, stored: {len(store.replies):,}")
     if requests:
         inputs = [request.row.input for request in requests]
-        print(estimate.describe(inputs, store.spent), flush=True)
+        print(plan.estimate.describe(inputs, store.spent), flush=True)
     return requests
 
 
@@ -142,14 +135,13 @@ def _finish(
     plan: RequestPlan,
     store: Store,
     summary: RunSummary,
-    budget: BudgetConfig,
     filter_config: FilterConfig,
     output: pathlib.Path,
 ) -> int:
     """Votes, filters, and writes the files of a finished extraction."""
-    spec, is_structured = plan.prompt.spec, plan.sampling.structured
+    spec, budget = plan.prompt.spec, plan.budget
     examples, failed = results.collect(
-        plan.inputs, store.replies, summary.failed, spec, is_structured
+        plan.inputs, store.replies, summary.failed, spec, plan.sampling.structured
     )
     result = filters.apply(examples, filter_config, spec)
     kept = output / output_files.KEPT

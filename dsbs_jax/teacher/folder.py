@@ -54,9 +54,9 @@ def open_store(path: str | os.PathLike[str], settings: Mapping[str, Any]) -> Sto
 
 
 def _check_unused(folder: pathlib.Path) -> None:
-    """Raises UserError unless the folder is empty.
+    """Raises UserError unless the folder is empty or holds an empty log.
 
-    A run that was killed before it wrote run.json may have left an empty log.
+    A run that was killed before it wrote run.json leaves an empty log.
     """
     names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
     log = folder / REPLIES / LOG

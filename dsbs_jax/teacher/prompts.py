@@ -26,13 +26,7 @@ _FIELD = re.compile(r"\{(?:input|segment [1-9])\}")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Exemplar:
-    """A worked example in a prompt.
-
-    Attributes:
-        input: The input of the example.
-        label: The label that the completion parser reads from the answer.
-        answer: The answer of a good teacher: rationale, answer marker, label.
-    """
+    """A worked example; the answer is rationale, answer marker and label."""
 
     input: str
     label: str

@@ -1,9 +1,8 @@
-"""The requests of an extraction: inputs, prompt, sampling, and which replies miss."""
+"""The requests of an extraction: their bodies, maximum cost and missing replies."""
 
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 from typing import Any
 
@@ -12,7 +11,7 @@ from dsbs_jax.data import jsonl
 from dsbs_jax.data.records import check_text
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import folder, sampling
-from dsbs_jax.teacher.budget import Spending
+from dsbs_jax.teacher.budget import BudgetConfig, Spending
 from dsbs_jax.teacher.estimate import CostEstimate
 from dsbs_jax.teacher.prompts import Prompt
 from dsbs_jax.teacher.sampling import CHAT, SamplingConfig
@@ -38,13 +37,7 @@ class ExtractionInput:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """A request for one sample of one input.
-
-    Attributes:
-        row: The input.
-        sample: Number of the sample, from 0.
-        max_spending: The most that one attempt can cost.
-    """
+    """A request for one sample (from 0) of one input, and its cost per attempt."""
 
     row: ExtractionInput
     sample: int
@@ -64,11 +57,18 @@ class RequestPlan:
         input_file: JSON lines with `input` and optionally `id` and `label`.
         prompt: The prompt around each input.
         sampling: How the teacher answers.
+        budget: Prices, caps and how tokens are counted.
     """
 
-    input_file: str | os.PathLike[str]
+    input_file: str
     prompt: Prompt
     sampling: SamplingConfig
+    budget: BudgetConfig
+
+    @functools.cached_property
+    def estimate(self) -> CostEstimate:
+        """The estimate of the requests' cost; UserError for a wrong tokenizer."""
+        return CostEstimate(self.prompt, self.sampling, self.budget)
 
     @functools.cached_property
     def inputs(self) -> list[ExtractionInput]:
@@ -99,10 +99,10 @@ class RequestPlan:
         return ExtractionInput(row["id"], row["input"], label, tuple(keys))
 
     def request_body(self, input: str, sample: int) -> dict[str, Any]:
-        """Builds the body of the request for one sample of an input."""
+        """Builds the body of a request, as `sampling.request_body`."""
         return sampling.request_body(self.sampling, self.prompt, input, sample)
 
-    def missing_requests(self, store: Store, estimate: CostEstimate) -> list[Request]:
+    def missing_requests(self, store: Store) -> list[Request]:
         """Lists the requests whose replies are not stored, each of them once.
 
         All first samples come before all second samples, so that a run that a cap stops
@@ -113,7 +113,7 @@ class RequestPlan:
             for row in self.inputs:
                 key = row.keys[sample]
                 if key not in store.replies and key not in requests:
-                    most = estimate.max_spending(row.input)
+                    most = self.estimate.max_spending(row.input)
                     requests[key] = Request(row, sample, most)
         return list(requests.values())
 
@@ -134,7 +134,7 @@ class RequestPlan:
     def provenance(self) -> dict[str, Any]:
         """Returns what the rationales were made from, for the report and the card."""
         return {
-            "inputs": os.fspath(self.input_file),
+            "inputs": self.input_file,
             "teacher": self.sampling.model,
             "prompt": pathlib.Path(self.prompt.name).stem,
             "samples": self.sampling.samples,

@@ -9,7 +9,7 @@ from typing import Any
 from dsbs_jax.errors import UserError
 from dsbs_jax.progress import Progress
 from dsbs_jax.settings import PositiveInt, Settings, setting
-from dsbs_jax.teacher.budget import BudgetConfig, CapReached, Ledger, Spending
+from dsbs_jax.teacher.budget import CapReached, Ledger, Spending
 from dsbs_jax.teacher.client import Client, RequestFailure
 from dsbs_jax.teacher.endpoint import EndpointConfig
 from dsbs_jax.teacher.request_plan import Request, RequestPlan
@@ -59,7 +59,6 @@ class Runner:
         requests: Sequence[Request],
         store: Store,
         endpoint: EndpointConfig,
-        budget: BudgetConfig,
         config: RunnerConfig,
     ) -> None:
         """Prepares a run.
@@ -68,8 +67,8 @@ class Runner:
             UserError: The key in the environment is not valid.
         """
         self._plan, self._requests, self._store = plan, requests, store
-        self._budget, self._config = budget, config
-        self._ledger = Ledger(budget, dataclasses.replace(store.spent))
+        self._config = config
+        self._ledger = Ledger(plan.budget, dataclasses.replace(store.spent))
         self._client = Client(endpoint, plan.sampling.style, self._ledger)
         self._progress = Progress("requests", len(requests))
         self._remaining = iter(requests)
@@ -178,6 +177,6 @@ class Runner:
 
     def _report(self) -> None:
         error = self._client.last_error
-        note = self._budget.describe(self._ledger.spent)
+        note = self._plan.budget.describe(self._ledger.spent)
         note += f"; last error: {error:.80}" if error else ""
         self._progress.update(self._done, note)

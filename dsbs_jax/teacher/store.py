@@ -53,6 +53,8 @@ class StoredReply:
 class Store:
     """The replies of one output folder, open in one process at a time.
 
+    All methods raise OSError if a file cannot be read or written.
+
     Attributes:
         path: The log file.
         replies: The replies by key.
@@ -65,7 +67,6 @@ class Store:
 
         Raises:
             UserError: Another process has the folder open.
-            OSError: A file cannot be read or written.
         """
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -85,20 +86,12 @@ class Store:
         os.close(self._lock)
 
     def add(self, reply: StoredReply) -> None:
-        """Writes a reply to the disk.
-
-        Raises:
-            OSError: The reply cannot be written.
-        """
+        """Writes a reply to the disk."""
         self._append(dataclasses.asdict(reply), reply.spent)
         self.replies[reply.key] = reply
 
     def add_spent(self, spent: Spending) -> None:
-        """Writes spending without a reply to the disk.
-
-        Raises:
-            OSError: The spending cannot be written.
-        """
+        """Writes spending without a reply to the disk."""
         self._append({"key": None}, spent)
 
     def _append(self, entry: dict[str, Any], spent: Spending) -> None:

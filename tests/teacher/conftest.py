@@ -226,7 +226,9 @@ def extract(command, monkeypatch):
 
     def run(server, dry_run=False, **options):
         bindings = command(server, **options)
-        cli.configure(["teacher/extract.gin"], bindings, known=extract_command.SETTINGS)
+        cli.configure(
+            ["teacher/extract.gin"], bindings, known=extract_command.SETTINGS.values()
+        )
         return extract_command.run(dry_run=dry_run)
 
     yield run

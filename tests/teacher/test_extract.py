@@ -372,7 +372,11 @@ def test_help_lists_every_setting(tmp_path):
 
 
 def all_settings():
-    return [i for cls in extract_command.SETTINGS for i in settings.settings_of(cls)]
+    return [
+        i
+        for cls in extract_command.SETTINGS.values()
+        for i in settings.settings_of(cls)
+    ]
 
 
 def test_gin_file_holds_the_defaults_of_the_settings():
@@ -384,8 +388,8 @@ def test_gin_file_holds_the_defaults_of_the_settings():
     required = {info.macro: "http://x" for info in own if info.required}
     assert all(macro in header for macro in required)
     bindings = [f"{name} = {value!r}" for name, value in required.items()]
-    cli.configure([str(path)], bindings, known=extract_command.SETTINGS)
-    for cls in extract_command.SETTINGS:
+    cli.configure([str(path)], bindings, known=extract_command.SETTINGS.values())
+    for cls in extract_command.SETTINGS.values():
         assert cli.read(cls) == settings.from_values(cls, required)
     gin.clear_config()
 
