@@ -114,10 +114,10 @@ def _message(message: str) -> str:
         return f"field {_field(match[2], match[1])} is missing"
     if match := _WRONG_TYPE.fullmatch(message):
         expected = " or ".join(_type_name(name) for name in match[1].split(" | "))
-        found = _type_name(match[2])
+        actual = _type_name(match[2])
         if match[3] is None:
-            return f"expected {expected}, found {found}"
-        return f"field {_field(match[3])} must be {expected}, found {found}"
+            return f"expected {expected}, found {actual}"
+        return f"field {_field(match[3])} must be {expected}, found {actual}"
     if match := _OUT_OF_RANGE.fullmatch(message):
         expected = f"{_type_name(match[1])} {match[2]}"
         if match[3] is None:

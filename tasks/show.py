@@ -29,7 +29,6 @@ def data_config(name: str) -> DataConfig:
     """
     values = cli.given(DataConfig)
     values["MIXTURE_OR_TASK_NAME"] = name
-    # Only the test task depends on the method, and it is not shown.
     values.setdefault("METHOD", "finetune")
     if "DATASET" not in values:
         named = [d for d in dataset_spec.all_names() if name.startswith(f"{d}_")]
@@ -77,9 +76,11 @@ def main(arguments: list[str]) -> None:
     """Shows the task that the command line names."""
     if len(arguments) != 2:
         raise UserError("expected the name of one task or mixture")
+    # Only the test task depends on the method, and it is not shown.
+    method = "METHOD = 'finetune'"
     cli.configure(
         flags.FLAGS.gin_file,
-        flags.FLAGS.gin_bindings,
+        [method, *flags.FLAGS.gin_bindings],
         flags.FLAGS.gin_search_paths,
         known=[DataConfig],
     )

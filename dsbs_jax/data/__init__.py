@@ -1,5 +1,5 @@
-"""From a teacher's completions and people's labels to examples for a student.
+"""From human labels and a teacher's completions to a student's examples.
 
-No module here imports JAX itself. Records and the readers of completions, released
-files and JSONL need neither TensorFlow nor SeqIO.
+No module here imports JAX. The modules that read records, completions, settings and
+JSONL import neither TensorFlow nor SeqIO.
 """

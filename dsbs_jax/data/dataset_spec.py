@@ -88,7 +88,7 @@ class DatasetSpec:
     Attributes:
         name: Name of the dataset, the first part of the names of its tasks.
         parser: Reads the teacher's completions.
-        metric: Compares labels, the student's and the teacher's alike.
+        metric: Compares the labels of the student and of the teacher with human labels.
         labels: The closed set of labels, or None where labels are free text.
         teachers: Names of the teachers that labelled it.
         teacher_parsers: Parsers by teacher, for teachers whose completions need

@@ -42,7 +42,7 @@ Method = Literal[
     "single_task",
     "single_task_unlabeled",
 ]
-# Targets of each method; "{t}" stands for the teacher's name and "_".
+# Targets of each method; "{t}" is replaced by the teacher's name and "_".
 METHODS: dict[Method, tuple[str, ...]] = {
     "finetune": ("label",),
     "distill": ("{t}label",),

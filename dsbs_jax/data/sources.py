@@ -1,6 +1,6 @@
 """SeqIO sources of records in memory, and where a dataset's source is found.
 
-A source is made anew for each set of settings, so it is described by a function: a
+A new source is made for each set of settings, so a dataset registers a function: a
 `SourceFactory` takes the subsample of the training rows and returns the source.
 """
 

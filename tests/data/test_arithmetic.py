@@ -1,3 +1,5 @@
+"""Tests of the evaluation of arithmetic."""
+
 from fractions import Fraction
 
 import pytest
@@ -23,7 +25,7 @@ from dsbs_jax.data.arithmetic import MAX_DEPTH, MAX_LENGTH, same_value, value
         ("1/3", Fraction(1, 3)),
     ],
 )
-def test_values(text, expected):
+def test_values_of_expressions(text, expected):
     assert value(text) == expected
 
 
@@ -55,12 +57,12 @@ def test_values(text, expected):
         "__import__('os')",
     ],
 )
-def test_anything_else_has_no_value(text):
+def test_other_texts_have_no_value(text):
     assert value(text) is None
     assert not same_value(text, text)
 
 
-def test_bounds():
+def test_limits():
     assert value("9" * 30) is not None
     assert value("9" * 31) is None
     assert value("*".join(["99999999"] * 5)) is None
@@ -70,7 +72,7 @@ def test_bounds():
     assert value("1" + " " * MAX_LENGTH + "+ 1") is None
 
 
-def test_same_value():
+def test_equal_values():
     assert same_value("( 8.0 / 2.0 )", "(2 + 2)")
     assert same_value("0.1 + 0.2", "0.3")
     assert not same_value("( 8.0 / 2.0 )", "5")
@@ -78,7 +80,7 @@ def test_same_value():
 
 
 def _apply(left, operator, right):
-    """Text and exact value (None: division by zero) of a compound expression."""
+    """Returns the text and the exact value of an expression; None divides by zero."""
     (left_text, a), (right_text, b) = left, right
     text = f"({left_text} {operator} {right_text})"
     if a is None or b is None or (operator == "/" and b == 0):
@@ -99,13 +101,13 @@ TREES = st.recursive(
 
 
 @given(TREES)
-def test_agrees_with_fractions(tree):
+def test_values_agree_with_fractions(tree):
     text, expected = tree
     assert value(text) == expected
 
 
 @given(NUMBERS, st.lists(st.tuples(st.sampled_from("+-*"), NUMBERS), max_size=6))
-def test_products_bind_tighter_than_sums(first, rest):
+def test_products_come_before_sums(first, rest):
     text, product = first
     total = Fraction(0)
     for operator, (number_text, number) in rest:
@@ -118,6 +120,6 @@ def test_products_bind_tighter_than_sums(first, rest):
 
 
 @given(st.one_of(st.text(), st.text("0123456789.+-*/() ", max_size=60)))
-def test_no_text_raises(text):
+def test_no_text_raises_an_error(text):
     result = value(text)
     assert result is None or isinstance(result, Fraction)

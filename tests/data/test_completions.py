@@ -1,23 +1,30 @@
+"""Tests of the completion parsers."""
+
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsbs_jax.data import completions
-from dsbs_jax.data.completions import Parsed, parse
+from dsbs_jax.data import completions, dataset_spec
+from dsbs_jax.data.completions import CompletionParser, ParsedCompletion
+
+
+def parse(dataset, completion, teacher="palm"):
+    return dataset_spec.get(dataset).parse(completion, teacher)
+
 
 READABLE = {
     "cqa": [
         ("Socks. So the answer is (d) sock drawer.\n\nQ: And", "Socks.", "sock drawer"),
-        # The letter is ignored, the case kept, one full stop removed.
+        # The letter is ignored, the case is kept, one full stop is removed.
         ("A. So the answer is (z) Washington D.C..", "A.", "Washington D.C."),
-        # Two choices: the first and what follows it, which is no choice.
+        # Two choices: the first one with the text after it, which is not a choice.
         ("B. So the answer is either (a) pond or (e) sea.", "B.", "pond or"),
     ],
     "svamp": [
         ("9 x 5. The answer is (9 * 5).\n\nQ: T", "9 x 5.", "(9 * 5)"),
-        # Greedy up to the last parenthesis of the line, and no further.
+        # Up to the last parenthesis of the line.
         ("So. The answer is (1 + 2) * (3 - 1) + 4.", "So.", "(1 + 2) * (3 - 1)"),
         ("So. The answer is (some + 4).", "So.", "(some + 4)"),
     ],
@@ -50,25 +57,29 @@ MARKED = {
     [(name, *case) for name, cases in READABLE.items() for case in cases],
 )
 @pytest.mark.parametrize("teacher", ["palm", "gpt_neox"])
-def test_readable(dataset, completion, rationale, label, teacher):
-    expected = Parsed(rationale, label, None)
+def test_completions_with_a_label_and_a_rationale(
+    dataset, completion, rationale, label, teacher
+):
+    expected = ParsedCompletion(rationale, label, None)
     assert parse(dataset, completion, teacher) == expected
     assert parse(dataset, f"\n  {completion}", teacher) == expected
 
 
 @pytest.mark.parametrize("dataset", MARKED)
-def test_unreadable(dataset):
+def test_completions_without_a_label(dataset):
     marked = MARKED[dataset]
     unparsed = {
-        "It goes on and on.": completions.NO_MARKER,
+        "It continues without an answer.": completions.NO_MARKER,
         "": completions.NO_MARKER,
-        marked: completions.NO_LABEL,
-        f"{marked} .": completions.NO_LABEL,
+        marked: completions.NO_LABEL_AFTER_MARKER,
+        f"{marked} .": completions.NO_LABEL_AFTER_MARKER,
         f"{marked} x. {marked} y.": completions.SEVERAL_MARKERS,
         f"\ud800 {marked} (a) x.": completions.NOT_TEXT,
     }
     for completion, problem in unparsed.items():
-        assert parse(dataset, completion) == Parsed(None, None, problem), completion
+        assert parse(dataset, completion) == ParsedCompletion(None, None, problem), (
+            completion
+        )
 
 
 @pytest.mark.parametrize(
@@ -80,35 +91,37 @@ def test_unreadable(dataset):
         ("cqa", "Why. So the answer is (a) pond.\n\nQ"),
     ],
 )
-def test_label_that_runs_on_is_no_target(dataset, completion):
-    assert parse(dataset, completion) == Parsed(None, None, completions.RUNS_ON)
+def test_label_that_runs_on_is_not_a_target(dataset, completion):
+    assert parse(dataset, completion) == ParsedCompletion(
+        None, None, completions.RUNS_ON
+    )
 
 
 @pytest.mark.parametrize("dataset", ["anli1", "esnli"])
 def test_nli_label_must_be_a_class(dataset):
     parsed = parse(dataset, f"{MARKED[dataset]} perhaps.")
-    assert parsed == Parsed(None, None, completions.NOT_A_CLASS)
+    assert parsed == ParsedCompletion(None, None, completions.NOT_A_CLASS)
 
 
 def test_blank_rationale_keeps_its_label():
     parsed = parse("svamp", "\n The answer is (1 + 1).")
-    assert parsed == Parsed(None, "(1 + 1)", completions.BLANK_RATIONALE)
+    assert parsed == ParsedCompletion(None, "(1 + 1)", completions.BLANK_RATIONALE)
 
 
-def test_second_marker_of_anli1_is_gpt_neox_alone():
+def test_only_gpt_neox_has_a_second_marker_for_anli1():
     completion = "Why. The answer is neutral."
     assert parse("anli1", completion, "gpt_neox").label == "neutral"
     assert parse("anli1", completion, "palm").problem == completions.NO_MARKER
 
 
-def test_rule_of_ones_own():
-    rule = completions.Rule(("###",), ("=>",), lambda text: (text.strip(), None))
-    parsed = completions.parse_with(rule, "one two => three ### four => five")
-    assert parsed == Parsed("one two", "three", None)
+def test_a_users_parser():
+    parser = CompletionParser(("###",), ("=>",), lambda text: (text.strip(), None))
+    parsed = parser.parse("one two => three ### four => five")
+    assert parsed == ParsedCompletion("one two", "three", None)
 
 
 @given(
-    st.sampled_from(sorted(completions.RULES)),
+    st.sampled_from(sorted(["cqa", "svamp", "asdiv", "anli1", "esnli", "default"])),
     st.lists(
         st.sampled_from(
             ["So the answer is", "The answer is", "Answer:", "Q:", "Premise:", "\n"]
@@ -117,7 +130,7 @@ def test_rule_of_ones_own():
         max_size=12,
     ),
 )
-def test_no_text_is_an_error_or_leaves_blanks(dataset, pieces):
+def test_no_text_raises_an_error_or_gives_blank_texts(dataset, pieces):
     parsed = parse(dataset, "".join(pieces))
     for text in (parsed.rationale, parsed.label):
         assert text is None or text.strip()
@@ -126,9 +139,9 @@ def test_no_text_is_an_error_or_leaves_blanks(dataset, pieces):
     assert (parsed.problem is None) == (parsed.rationale is not None)
 
 
-def test_brackets_without_end_are_read_in_time():
+def test_a_million_brackets_are_read_in_time():
     began = time.monotonic()
     parsed = parse("svamp", "So. The answer is " + "(" * 1_000_000)
-    assert parsed.problem == completions.NO_LABEL
+    assert parsed.problem == completions.NO_LABEL_AFTER_MARKER
     assert parse("svamp", "So. The answer is )(\n(1 + 2) )").label == "(1 + 2) )"
     assert time.monotonic() - began < 3

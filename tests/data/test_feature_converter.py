@@ -1,3 +1,5 @@
+"""Tests of the feature converter."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -26,7 +28,7 @@ def convert(examples, lengths, pack):
     return list(converter(dataset, lengths).as_numpy_iterator())
 
 
-def test_packed_row_carries_the_task_of_each_target_token():
+def test_packed_row_keeps_the_task_of_each_target_token():
     (row,) = convert(EXAMPLES, LENGTHS, pack=True)
     expected = {
         "encoder_input_tokens": [7, 8, 1, 8, 4, 9, 1, 0],
@@ -42,7 +44,7 @@ def test_packed_row_carries_the_task_of_each_target_token():
     assert {name: value.tolist() for name, value in row.items()} == expected
 
 
-def test_padded_rows_hold_one_example_each():
+def test_unpacked_rows_have_one_example_each():
     first, second = convert(EXAMPLES, LENGTHS, pack=False)
     assert first["decoder_target_tokens"].tolist() == [3, 1, 0, 0, 0]
     assert first["decoder_task_ids"].tolist() == [1, 1, 0, 0, 0]
@@ -56,7 +58,7 @@ def test_padded_rows_hold_one_example_each():
     pack=st.booleans(),
 )
 def test_each_token_keeps_its_task(sizes, pack):
-    """Target tokens are chosen so that they say which task they belong to."""
+    """The target tokens are chosen so that they tell which task they belong to."""
     examples = [
         {
             "inputs": [5] * s,
@@ -69,12 +71,12 @@ def test_each_token_keeps_its_task(sizes, pack):
     for row in rows:
         targets = row["decoder_target_tokens"]
         np.testing.assert_array_equal(row["decoder_task_ids"], targets // 10)
-    found = sum(int((row["decoder_task_ids"] > 0).sum()) for row in rows)
-    assert found == sum(t for _, t in sizes)
+    tokens = sum(int((row["decoder_task_ids"] > 0).sum()) for row in rows)
+    assert tokens == sum(t for _, t in sizes)
 
 
 @pytest.mark.parametrize("task_ids", [4, 6, None])
-def test_lengths_of_targets_and_task_ids_have_to_agree(task_ids):
+def test_lengths_of_targets_and_task_ids_must_be_equal(task_ids):
     lengths = {"inputs": 8, "targets": 5}
     if task_ids:
         lengths["task_ids"] = task_ids

@@ -1,3 +1,5 @@
+"""Tests of the record."""
+
 import dataclasses
 
 import pytest
@@ -5,14 +7,14 @@ import pytest
 from dsbs_jax.data.records import Record
 
 
-def test_what_is_missing_is_none():
+def test_missing_texts_are_none():
     record = Record("a", "x")
     assert (record.label, record.teacher_label, record.rationale) == (None, None, None)
 
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Record)])
 @pytest.mark.parametrize("bad", ["", " \n", 7, "\ud800"])
-def test_bad_fields_are_named(field, bad):
+def test_error_names_the_wrong_field(field, bad):
     good = Record("a", "x", "label", "teacher's", "because")
     with pytest.raises(ValueError, match=f"^{field} "):
         dataclasses.replace(good, **{field: bad})

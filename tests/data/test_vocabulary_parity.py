@@ -1,9 +1,9 @@
-"""This project's encoding and decoding against Transformers' T5 tokenizer.
+"""Compares encoding and decoding with Transformers' T5 tokenizer.
 
-Both read one SentencePiece model. SentencePiece itself runs here; Transformers 5 has
-its own implementation, in Rust, which takes the text between special tokens for a text
-of its own. That was called `legacy=True` in Transformers 4, where it was the default;
-the option is gone. The last tests say where the two are known to differ.
+Both read the same SentencePiece model. This project runs SentencePiece itself.
+Transformers 5 has its own implementation in Rust, which encodes the text between two
+special tokens as a separate text. Transformers 4 called this `legacy=True`, and it was
+its default. The last tests show the known differences.
 """
 
 import random
@@ -35,7 +35,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def folder(release_dir, tmp_path_factory):
-    """Holds the model under the name by which Transformers finds it."""
+    """A folder with the model under the name that Transformers expects."""
     path = tmp_path_factory.mktemp("vocabulary")
     english = train_vocabulary.released_texts(release_dir, ["cqa", "svamp", "anli1"])
     vocabulary.train([*english, *TEXTS], path / vocabulary.HUB_FILE, PIECES)
@@ -53,15 +53,15 @@ def theirs(folder):
 
 
 def encode(ours, text):
-    """Ids as a task makes them, before the last end of sequence."""
+    """Returns the ids of a task, without the final end of sequence."""
     return preprocessors.encode_segments(tf.constant(text), ours).numpy().tolist()
 
 
-def in_their_words(text):
-    """Our decoding, of which Transformers writes two things otherwise.
+def as_transformers(text):
+    """Rewrites decoded text for two differences of Transformers.
 
-    An unknown character is "<unk>" to it and " ⁇ " to SentencePiece (and no text holds
-    that sign, for it is normalised to "??"); it puts no blank before a sentinel.
+    Transformers writes "<unk>" where SentencePiece writes " ⁇ " (no text contains that
+    character, because it is normalized to "??"), and no space before a sentinel.
     """
     return re.sub(" (<extra_id_[0-9]{1,2}>)", r"\1", text.replace(" ⁇ ", "<unk>"))
 
@@ -73,14 +73,14 @@ COMPATIBLE = ("ﬁ", "½", "①", "Ａ", "…", "㎏", "™", "ǆ", "ﷺ", "\u20
 
 
 def random_text(rng):
-    """Words and oddities, glued or apart; sentinels stand between blanks."""
+    """Joins words and unusual characters; sentinels are surrounded by spaces."""
 
     def character(rng):
         point = rng.choice([rng.randrange(0x20, 0x3000), rng.randrange(0x20000)])
-        found = chr(point)
-        # Surrogates are no text. Marks and U+0085 are for the last tests.
-        known = unicodedata.category(found)[0] == "M" or found == "\x85"
-        return "" if known or 0xD800 <= point < 0xE000 else found
+        chosen = chr(point)
+        # Surrogates are not text. The last tests cover marks and U+0085.
+        differs = unicodedata.category(chosen)[0] == "M" or chosen == "\x85"
+        return "" if differs or 0xD800 <= point < 0xE000 else chosen
 
     kinds = (
         lambda: rng.choice(WORDS),
@@ -115,11 +115,11 @@ def test_sizes_and_special_ids(ours, theirs):
     assert theirs.convert_tokens_to_ids("<extra_id_99>") == PIECES
 
 
-def test_a_thousand_texts_are_encoded_alike(ours, theirs, texts):
+def test_a_thousand_texts_have_the_same_ids(ours, theirs, texts):
     expected = theirs(texts).input_ids
     for text, ids in zip(texts, expected, strict=True):
         assert [*encode(ours, text), EOS] == ids, ascii(text)
-    # What the texts were meant to hold came through.
+    # The texts contain enough of each special case.
     bodies = [ids[:-1] for ids in expected]
     assert sum(EOS in body[1:-1] for body in bodies) > 100
     assert sum(UNK in body for body in bodies) > 100
@@ -127,61 +127,61 @@ def test_a_thousand_texts_are_encoded_alike(ours, theirs, texts):
     assert sum("\n" in text.strip() for text in texts) > 100
 
 
-def test_every_sentinel_is_encoded_alike(ours, theirs):
+def test_every_sentinel_has_the_same_id(ours, theirs):
     text = " a ".join(f"<extra_id_{number}>" for number in range(100))
     ids = encode(ours, text)
     assert ids[::2] == list(range(SENTINEL, PIECES - 1, -1))
     assert theirs(text).input_ids == [*ids, EOS]
 
 
-def test_a_task_encodes_alike(ours, theirs, texts):
-    """Through the task's own step, which encodes targets without segments."""
+def test_a_task_gives_the_same_ids(ours, theirs, texts):
+    """The task's preprocessor encodes targets without segments."""
     feature = seqio.Feature(vocabulary=ours)
-    whole = [text for text in texts if "</s>" not in text]
-    rows = {"id": whole, "inputs": whole, "targets": whole}
+    unsegmented = [text for text in texts if "</s>" not in text]
+    rows = dict.fromkeys(("id", "inputs", "targets"), unsegmented)
     dataset = preprocessors.tokenize(
         tf.data.Dataset.from_tensor_slices(rows), dict.fromkeys(rows, feature)
     )
-    expected = theirs(whole, add_special_tokens=False).input_ids
+    expected = theirs(unsegmented, add_special_tokens=False).input_ids
     for row, ids in zip(dataset.as_numpy_iterator(), expected, strict=True):
         assert row["inputs"].tolist() == row["targets"].tolist() == ids
 
 
-def test_every_character_is_encoded_alike(ours, theirs):
-    """Of the first two planes; both the known and the unknown, and all blanks."""
+def test_every_character_has_the_same_ids(ours, theirs):
+    """Covers the first two planes: known and unknown characters, and all spaces."""
     points = [p for p in range(0x20000) if not 0xD800 <= p < 0xE000 and p != 0x85]
     texts = [f"{chr(point)}a{chr(point)} b" for point in points]
-    found = ours.encode_tf(tf.constant([text.encode() for text in texts])).to_list()
+    ids = ours.encode_tf(tf.constant([text.encode() for text in texts])).to_list()
     expected = theirs(texts, add_special_tokens=False).input_ids
-    different = [p for p, a, b in zip(points, found, expected, strict=True) if a != b]
+    different = [p for p, a, b in zip(points, ids, expected, strict=True) if a != b]
     assert [f"U+{point:04X}" for point in different] == []
 
 
-def test_what_was_encoded_is_decoded_alike(ours, theirs, texts):
+def test_encoded_texts_are_decoded_to_the_same_text(ours, theirs, texts):
     for text in texts:
         ids = encode(ours, text)
-        # Ours ends at the first end of sequence, whatever stands behind it.
+        # Our decoding stops at the first end of sequence.
         until = ids[: ids.index(EOS)] if EOS in ids else ids
         expected = theirs.decode(until)
-        found = ours.decode([*ids, EOS, 0, 0, 7])
-        assert in_their_words(found) == expected, ascii(text)
+        decoded = ours.decode([*ids, EOS, 0, 0, 7])
+        assert as_transformers(decoded) == expected, ascii(text)
         if UNK not in until and "<extra_id_" not in text:
-            assert found == theirs.decode(until, skip_special_tokens=True)
+            assert decoded == theirs.decode(until, skip_special_tokens=True)
 
 
-def test_what_a_student_may_write_is_decoded_alike(ours, theirs):
-    """Any ids at all, as no text would give them."""
+def test_any_ids_are_decoded_to_the_same_text(ours, theirs):
+    """A student may write ids that no text is encoded to."""
     rng = random.Random(0)
     for _ in range(1000):
         ids = [rng.randrange(2, PIECES + 100) for _ in range(rng.randrange(12))]
-        # SentencePiece drops all blanks at the beginning, Transformers the first.
+        # SentencePiece drops all spaces at the beginning, Transformers only the first.
         expected = theirs.decode(ids).lstrip(" ")
-        assert in_their_words(ours.decode(ids)) == expected, ids
+        assert as_transformers(ours.decode(ids)) == expected, ids
 
 
 @pytest.mark.parametrize("composed", ["が", "각", "ế"])
 def test_known_difference_composition(ours, theirs, composed):
-    """SentencePiece composes what Transformers' normaliser leaves in pieces."""
+    """SentencePiece composes characters that Transformers leaves decomposed."""
     decomposed = unicodedata.normalize("NFD", composed)
     assert encode(ours, decomposed) == encode(ours, composed)
     assert UNK not in encode(ours, composed)
@@ -191,27 +191,27 @@ def test_known_difference_composition(ours, theirs, composed):
 
 @pytest.mark.parametrize("text", ["½\u0301", "①\u0308", "ﬁ\u0323"])
 def test_known_difference_marks_on_compatibility_characters(ours, theirs, text):
-    """Transformers' normaliser loses the mark; SentencePiece finds it unknown."""
+    """Transformers drops the mark; SentencePiece encodes it as unknown."""
     assert encode(ours, text)[-1] == UNK
     assert theirs(text).input_ids == [*encode(ours, text)[:-1], EOS]
 
 
 def test_known_difference_next_line(ours, theirs):
-    """U+0085 is a blank to Transformers and unknown to SentencePiece."""
+    """U+0085 is a space for Transformers and unknown for SentencePiece."""
     assert encode(ours, "a\x85b") == encode(ours, "a龘b")
     assert theirs("a\x85b").input_ids == theirs("a b").input_ids
 
 
 @pytest.mark.parametrize("text", ["two<extra_id_0>", "<extra_id_1><extra_id_0>"])
 def test_known_difference_sentinels_within_words(ours, theirs, text):
-    """SeqIO knows a sentinel at the beginning of a word alone."""
+    """SeqIO recognizes a sentinel only at the beginning of a word."""
     assert SENTINEL not in encode(ours, text)
     assert SENTINEL in theirs(text).input_ids
 
 
 @pytest.mark.parametrize(("text", "special"), [("<pad>", 0), ("<unk>", UNK)])
 def test_known_difference_names_of_special_tokens(ours, theirs, text, special):
-    """Text that happens to be the name of one is text to us."""
+    """This project encodes the name of a special token as text."""
     assert special not in encode(ours, text)
     assert ours.decode(encode(ours, text)) == text
     assert theirs(text, add_special_tokens=False).input_ids == [special]

@@ -24,7 +24,7 @@ def make_folder(path, entries):
 
 
 @pytest.mark.parametrize("make", [make_folder, make_zip])
-def test_folder_and_zip_read_alike(make, tmp_path):
+def test_a_folder_and_its_zip_give_the_same_content(make, tmp_path):
     content = {"a/b/one.json": b"1", "a/two.json": b"", "three.json": b"3"}
     tree = archives.open_tree(make(tmp_path / "tree", content))
     assert tree.list("") == ["a", "three.json"]

@@ -26,7 +26,9 @@ def edit_row(path, row, change):
 
 
 @pytest.mark.parametrize("dataset", RELEASED)
-def test_folder_zip_and_nested_folder_read_alike(dataset, release_dir, tmp_path):
+def test_folder_zip_and_nested_folder_give_the_same_data(
+    dataset, release_dir, tmp_path
+):
     nested = shutil.copytree(release_dir, tmp_path / "in" / "datasets").parent
     zipped = shutil.make_archive(tmp_path / "nested", "zip", nested)
     flat = shutil.make_archive(tmp_path / "flat", "zip", release_dir)

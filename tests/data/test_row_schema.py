@@ -1,0 +1,21 @@
+"""Tests of the flat rows; tests/released/test_tfds_builder.py tests single rows."""
+
+from dsbs_jax.data import row_schema
+from dsbs_jax.data.records import Record
+
+
+def test_borrowed_labels_replace_missing_human_labels_only():
+    records = [
+        Record("a", "x", "1", "2"),
+        Record("b", "y", None, "3"),
+        Record("c", "z"),
+    ]
+    columns = row_schema.record_columns(records, "sage", borrow_labels=True)
+    assert columns["label"] == ["1", "3", ""]
+    assert columns["has_label"] == [True, True, False]
+    assert columns["sage_label"] == ["2", "3", ""]
+
+
+def test_columns_without_records_have_every_field():
+    columns = row_schema.record_columns([], "sage")
+    assert columns == dict.fromkeys(row_schema.field_types(["sage"]), [])
