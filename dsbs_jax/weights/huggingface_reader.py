@@ -70,18 +70,18 @@ class HuggingFaceReader:
         if tied and not scaled:
             self._tensors[OUTPUT] = Tensor(self._embedding, transposed=True)
         self._output_factor = config.emb_dim**-0.5 if scaled and not tied else 1.0
-        self._check_expected(shapes)
-        self._check_others(shapes)
-
-    def _expected_shapes(self) -> dict[str, Shape]:
+        self._shapes = parameter_shapes(self.config)
         expected = {}
-        for name, shape in self.shapes().items():
+        for name, shape in self._shapes.items():
             tensor = self._tensors[name]
             expected[tensor.name] = shape[::-1] if tensor.transposed else shape
-        return expected
+        self._check_expected(shapes, expected)
+        self._check_others(shapes, expected)
 
-    def _check_expected(self, shapes: Mapping[str, Shape]) -> None:
-        for name, shape in self._expected_shapes().items():
+    def _check_expected(
+        self, shapes: Mapping[str, Shape], expected: Mapping[str, Shape]
+    ) -> None:
+        for name, shape in expected.items():
             if name not in shapes:
                 raise UserError(
                     f"{self.location}: tensor {name} is missing, expected shape {shape}"
@@ -92,9 +92,11 @@ class HuggingFaceReader:
                     f"expected {shape}"
                 )
 
-    def _check_others(self, shapes: Mapping[str, Shape]) -> None:
+    def _check_others(
+        self, shapes: Mapping[str, Shape], expected: Mapping[str, Shape]
+    ) -> None:
         """Refuses tensors that the student does not have, such as an adapter's."""
-        known = self._expected_shapes().keys() | {LM_HEAD, *UNUSED}
+        known = expected.keys() | {LM_HEAD, *UNUSED}
         for name in sorted(shapes.keys() - known):
             if name not in EMBEDDING_COPIES:
                 raise UserError(
@@ -109,7 +111,7 @@ class HuggingFaceReader:
 
     def shapes(self) -> dict[str, Shape]:
         """Returns the shapes of all parameters; reads no array."""
-        return parameter_shapes(self.config)
+        return dict(self._shapes)
 
     def read(self, name: str, index: Index = ()) -> np.ndarray:
         """Reads a parameter, or the part of it at `index`, as float32.

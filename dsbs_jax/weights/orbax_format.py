@@ -4,8 +4,8 @@ An item of a checkpoint is a folder with `_METADATA`, which lists the leaves of 
 and one zarr array for each leaf. The arrays are folders, or all in one OCDBT store: a
 database of TensorStore that keeps many arrays in few files.
 
-The arrays are opened directly instead of by Orbax's own restore, which needs the shapes
-and shardings of the complete tree, and T5X's trees also hold the optimizer's state.
+The arrays are opened with TensorStore, as those of T5X's native format. Orbax itself
+restores complete arrays of a tree, and cannot read a part of one parameter by name.
 """
 
 import os

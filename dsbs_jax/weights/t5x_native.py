@@ -4,7 +4,7 @@
     checkpoint_<step>/target.<a>.<b>.<c>/   zarr array of the parameter a/b/c
 
 A leaf of the tree is the description of a zarr array, or the array itself: T5X writes
-small parameters into the index.
+some parameters into the index.
 """
 
 import os
