@@ -8,6 +8,7 @@ per second would never exceed a read timeout.
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime
 import email.utils
 import math
@@ -38,28 +39,22 @@ _RETRIED_STATUS = frozenset({408, 409, 425, 429})
 _REQUEST_SPECIFIC_STATUS = frozenset({400, 413, 422})
 
 
+@dataclasses.dataclass(eq=False)
 class RequestFailure(Exception):
     """A request, or one attempt at it, failed.
 
     Attributes:
+        reason: The last error.
         request_specific: Whether the server rejects the content of this request, which
             says nothing about other requests. A retry cannot help.
         retry_after: Seconds that the server asks to wait, or None.
         may_be_billed: Whether the server may have processed the request all the same.
     """
 
-    def __init__(
-        self,
-        reason: str,
-        *,
-        request_specific: bool = False,
-        retry_after: float | None = None,
-        may_be_billed: bool = False,
-    ) -> None:
-        """Takes the last error and the attributes."""
-        super().__init__(reason)
-        self.request_specific = request_specific
-        self.retry_after, self.may_be_billed = retry_after, may_be_billed
+    reason: str
+    request_specific: bool = False
+    retry_after: float | None = None
+    may_be_billed: bool = False
 
 
 class Client:
@@ -133,8 +128,8 @@ class Client:
         except RequestFailure as error:
             if error.request_specific:
                 raise
-            attempts = f"({self._endpoint.max_attempts} attempts)"
-            raise RequestFailure(f"{error} {attempts}") from error
+            attempts = self._endpoint.max_attempts
+            raise RequestFailure(f"{error} ({attempts} attempts)") from error
 
     def _seconds_before_retry(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -192,7 +187,7 @@ class Client:
                 content = await self._read_response(body)
             reply = replies.decode(content, self._style)
         except MalformedReply as error:
-            raise RequestFailure(str(error), may_be_billed=True) from error
+            raise RequestFailure(self._clean(str(error)), may_be_billed=True) from error
         except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError) as error:
             raise self._transport_failure(error) from error
         reason = reply.finish_reason and self._clean(reply.finish_reason)

@@ -93,9 +93,8 @@ def extract(
             summary = Runner(plan, requests, store, endpoint, runner).run()
             spent = f"{store.spent.requests:,} requests, {budget.describe(store.spent)}"
             print(f"spent so far: {spent}")
-        missing = sum(r.key not in summary.failed for r in summary.missing)
-        if missing:
-            return _stopped_early(summary, missing)
+        if summary.missing:
+            return _stopped_early(summary)
         return _finish(plan, store, summary, filter_config, output)
     finally:
         store.close()
@@ -116,7 +115,7 @@ def _missing_requests(plan: RequestPlan, store: Store) -> list[Request]:
     return requests
 
 
-def _stopped_early(summary: RunSummary, missing: int) -> int:
+def _stopped_early(summary: RunSummary) -> int:
     """Prints why the run stopped and how to resume; returns the exit status."""
     if summary.stop_signal and not summary.cap:
         reason, command = f"stopped by {summary.stop_signal.name}", "again"
@@ -125,8 +124,8 @@ def _stopped_early(summary: RunSummary, missing: int) -> int:
         reason, command = f"{summary.cap} is reached", "with a higher cap"
         status = CAPPED
     print(
-        f"{reason}; {missing:,} replies are missing. The other replies are stored; run "
-        f"the same command {command} to resume"
+        f"{reason}; {summary.missing:,} replies are missing. The other replies are "
+        f"stored; run the same command {command} to resume"
     )
     return status
 

@@ -38,14 +38,14 @@ class RunSummary:
     Attributes:
         failed: The last error of each failed request, by key.
         last_failure: The last failed request and its error, for messages.
-        missing: The requests without a reply, failed ones included.
+        missing: Number of requests without a reply that did not fail.
         cap: The cap that stopped the run, or None.
         stop_signal: The signal that stopped the run, or None.
     """
 
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
     last_failure: str = ""
-    missing: list[Request] = dataclasses.field(default_factory=list)
+    missing: int = 0
     cap: str | None = None
     stop_signal: signal.Signals | None = None
 
@@ -94,7 +94,8 @@ class Runner:
             raise UserError(
                 f"all {len(self._requests):,} requests failed; {summary.last_failure}"
             )
-        summary.missing = [r for r in self._requests if r.key not in replies]
+        done = replies.keys() | summary.failed.keys()
+        summary.missing = sum(request.key not in done for request in self._requests)
         return summary
 
     async def _run_workers(self) -> None:

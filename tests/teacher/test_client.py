@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 from hypothesis import given
@@ -164,6 +165,18 @@ def test_retry_after_zero_keeps_the_backoff(serve, act):
     start_time = time.monotonic()
     ask(server, backoff=0.4)
     assert time.monotonic() - start_time >= 0.2
+
+
+@pytest.mark.parametrize(
+    ("attempt", "longest"), [(1, 1.0), (2, 2.0), (4, 8.0), (5, 10.0), (5000, 10.0)]
+)
+def test_backoff_doubles_up_to_its_maximum_and_varies_by_half(attempt, longest):
+    endpoint = EndpointConfig(base_url="http://x/v1", backoff=1.0, max_backoff=10.0)
+    client = Client(endpoint, "chat", Ledger(BudgetConfig(), Spending()))
+    state = types.SimpleNamespace(attempt_number=attempt, outcome=None)
+    seconds = [client._seconds_before_retry(state) for _ in range(200)]
+    assert longest / 2 <= min(seconds) < 0.7 * longest
+    assert 0.8 * longest < max(seconds) <= longest
 
 
 @pytest.mark.parametrize(

@@ -329,6 +329,33 @@ def test_request_key_depends_on_everything_that_is_sent():
     assert key(free) != key(free, sample=1)
 
 
+KEYS = [
+    ({}, "3447eb59b9e2366d"),
+    ({"style": "completion"}, "f653c6c0f4af61b3"),
+    (
+        {"structured": True, "samples": 2, "temperature": 1, "top_p": 1},
+        "8105afaef1baba6b",
+    ),
+    (
+        {
+            "seed": None,
+            "temperature": None,
+            "send_stop": False,
+            "extra_body": {"top_k": 5},
+            "max_tokens_name": "max_completion_tokens",
+        },
+        "077afa8cf93a3656",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "expected"), KEYS)
+def test_request_keys_are_those_of_version_0_1(options, expected):
+    config = SamplingConfig(model="m", **options)
+    body = sampling.request_body(config, prompts.load("cqa"), "Where?", 1)
+    assert sampling.request_key(config.style, body, 1).startswith(expected)
+
+
 @pytest.mark.parametrize("value", [1, 1.0])
 def test_whole_numbers_keep_the_keys_of_version_0_1(value):
     """1 and 1.0 are written differently, so their requests have different keys."""
