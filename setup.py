@@ -57,8 +57,8 @@ setuptools.setup(
         "protobuf>=6.31.1",
         "etils[epath]>=1.13.0",
         # The teacher's client, the HTTP library whose errors it raises, and retries.
-        "openai>=3.0.0",
-        "httpx2>=2.10.0",
+        "openai>=3.15.0",
+        "httpx2>=2.12.0",
         "tenacity>=9.0.0",
         # Settings, flags and strict JSON.
         "msgspec>=0.19.0",
