@@ -26,19 +26,20 @@ SENTINELS = 100
 SIZE_MULTIPLE = 128
 
 
-def load(path: str, extra_ids: int = SENTINELS) -> seqio.SentencePieceVocabulary:
+def load(path_or_id: str, extra_ids: int = SENTINELS) -> seqio.SentencePieceVocabulary:
     """Loads a vocabulary; the same path gives the same object.
 
     Args:
-        path: A file, a bucket address (gs://…), or "hub:" and the id of a Hugging Face
-            repository with a `spiece.model` ("hub:google/t5-v1_1-base").
+        path_or_id: A file, a bucket address (gs://…), or "hub:" and the id of a
+            Hugging Face repository with a `spiece.model`
+            ("hub:google/t5-v1_1-base").
         extra_ids: Number of sentinels above the model's own pieces.
 
     Raises:
         UserError: The file cannot be read or is not a SentencePiece model, or its pad,
             eos and unk are not 0, 1 and 2.
     """
-    return _load(path, extra_ids)
+    return _load(path_or_id, extra_ids)
 
 
 # Apart from `load`, because gin can only configure plain functions.
