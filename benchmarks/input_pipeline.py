@@ -8,6 +8,7 @@ pairs per second of `throughput.py`.
 """
 
 import argparse
+import functools
 import time
 
 
@@ -25,32 +26,33 @@ def parse_options() -> argparse.Namespace:
 
 def main(options: argparse.Namespace) -> None:
     """Draws the batches and prints the rate."""
-    import gin
-
-    from dsbs_jax.data import features, registration
-    from dsbs_jax.local import datasets, packing
+    from dsbs_jax.data import dataset_spec, mixtures, sources, vocabulary
+    from dsbs_jax.data.data_config import DataConfig
+    from dsbs_jax.local import datasets, row_merging
     from dsbs_jax.released import reader
 
-    gin.bind_parameter("student_vocabulary.path", options.vocabulary)
     read = reader.open_release(options.release).read("cqa", "palm", None)
     splits = {name: split.records for name, split in read.items()}
-    registration.register_records("bench", splits)
-    lengths = {"inputs": 1024, "targets": 256, "task_ids": 256}
-    config = datasets.DatasetConfig(
-        "bench_teacher_step_by_step", lengths, 2 * options.pairs
+    spec = dataset_spec.user_dataset("bench")
+    config = DataConfig(
+        dataset="bench",
+        method="step_by_step",
+        task_feature_lengths={"inputs": 1024, "targets": 256, "task_ids": 256},
     )
-    batches = datasets.training_batches(config)
+    words = vocabulary.load(options.vocabulary)
+    factory = functools.partial(sources.RecordSource, splits, dataset_spec.USER_TEACHER)
+    data = mixtures.assemble(config, spec, [(spec, factory)], words)
+    batches = datasets.training_batches(data, 2 * options.pairs, pack=False, seed=0)
     start = time.perf_counter()
     next(batches)
     first = time.perf_counter() - start
     start = time.perf_counter()
     for _ in range(options.batches):
-        packing.pack(next(batches), options.width // 2)
+        row_merging.merge_rows(next(batches), options.width // 2)
     seconds = time.perf_counter() - start
-    ids = features.student_vocabulary().vocab_size
     print(
         f"{options.batches * options.pairs / seconds:,.0f} pairs/s, the first batch "
-        f"after {first:.1f} s, {ids:,} ids"
+        f"after {first:.1f} s, {words.vocab_size:,} ids"
     )
 
 

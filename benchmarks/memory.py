@@ -37,10 +37,13 @@ def main(options: argparse.Namespace) -> None:
     import jax
 
     from dsbs_jax.local import optimizers, partitioning, state, step
+    from dsbs_jax.local.config import OptimizerConfig
 
     model = make_model(options)
     partitioner = partitioning.Partitioner(options.partitions)
-    optimizer = optimizers.adamw(optimizers.linear_decay(5e-5, 10_000))
+    config = OptimizerConfig()
+    schedule = optimizers.make_schedule(config, 10_000)
+    optimizer = optimizers.make_optimizer(config, schedule)
     abstract = state.abstract_state(model, optimizer, partitioner)
     train_step = step.make_train_step(
         model, optimizer, partitioner, 0.5, options.microbatches

@@ -1,199 +1,237 @@
-"""The edge of the program: flags, gin files, `--help` and exit statuses of commands.
+"""The edge of the program: flags, gin files, `--help`, logging and exit statuses.
 
 Two kinds of commands read the same `Settings` dataclasses (`dsbs_jax.settings`):
 
-- Commands of an experiment read gin files and bindings, with the flags and macro names
-  of T5X (`--gin_file`, `--gin.NAME=value`, `--gin_search_paths`, `--tfds_data_dir`).
-- Other commands read one flag per setting (`--output=runs/card`).
+- Commands of a run read gin files and bindings, with the flags and macro names of T5X
+  (`--gin_file`, `--gin.NAME=value`, `--gin_search_paths`, `--tfds_data_dir`).
+- Other commands read one flag for each setting (`--output_dir=runs/card`).
 
-Beyond what gin checks, a macro given on the command line must be a setting of the
-command, and a macro that a file reads must be set: gin accepts the first silently and
-reports the second only when the value is used.
+Results and progress go to standard output, notes and errors to standard error. Bad
+input ends a command with one line and exit status 2.
 """
 
-import contextlib
-import copy
 import difflib
 import inspect
+import logging as python_logging
 import os
 import pathlib
-import re
 import sys
-import tokenize
+import textwrap
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-import gin
+import msgspec
 from absl import app, flags, logging
 
-from dsbs_jax import settings
+from dsbs_jax import gin_files, settings
 from dsbs_jax.errors import UserError
 
-_MACRO = re.compile(r"^\s*([A-Za-z_]\w*)\s*=")
+S = TypeVar("S", bound=settings.Settings)
+
+_PACKAGE = pathlib.Path(__file__).resolve().parent
+# Settings of the command that runs; `configure` replaces them.
+_macros = gin_files.Macros({}, frozenset())
 
 
 def config_dir() -> pathlib.Path:
-    """The folder of the project's gin files: installed, or in the checkout."""
-    package = pathlib.Path(__file__).resolve().parent
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "gin"
+    """Returns the folder of the project's gin files: installed, or in the checkout."""
+    installed = _PACKAGE / "configs"
+    return installed if installed.is_dir() else _PACKAGE.parent / "gin"
 
 
 def quiet_tensorflow() -> None:
-    """Imports TensorFlow, which only feeds data here, without accelerators.
+    """Imports TensorFlow without its messages, and keeps it off accelerators.
 
-    Its libraries write about missing accelerators to standard error, whatever its log
-    level says; an error of the import itself is raised as usual.
+    TensorFlow only reads data here. On import its libraries write about missing
+    accelerators to file descriptor 2, whatever the log level is, so the descriptor is
+    redirected for that moment. Errors of the import are raised as usual.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    standard_error = os.dup(2)
+    with open(os.devnull, "w") as discarded:
+        os.dup2(discarded.fileno(), 2)
     try:
         import tensorflow as tf
-        import tensorflow_text  # noqa: F401
+        import tensorflow_text  # noqa: F401 (registers the operations of tokenizers)
 
         tf.config.set_visible_devices([], "GPU")
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(standard_error, 2)
+        os.close(standard_error)
 
 
-def define_flags() -> None:
-    """Defines the flags that the gin-configured binaries share."""
-    flags.DEFINE_multi_string("gin_file", [], "Gin files, later ones override.")
-    flags.DEFINE_multi_string(
-        "gin_bindings", [], "Single bindings; --gin.NAME=value is the same."
-    )
-    flags.DEFINE_list("gin_search_paths", ["."], "Where gin files are looked for.")
-    flags.DEFINE_string("tfds_data_dir", None, "Where prepared datasets stand.")
+def use_tfds_data_dir() -> None:
+    """Makes SeqIO look for prepared datasets in `--tfds_data_dir`, as T5X does."""
+    if flags.FLAGS.tfds_data_dir:
+        import seqio  # takes seconds
+
+        seqio.set_tfds_data_dir_override(flags.FLAGS.tfds_data_dir)
+
+
+# Settings from gin files.
 
 
 def configure(
     files: Sequence[str],
     bindings: Sequence[str] = (),
     search_paths: Sequence[str] = (".",),
-    known: Sequence[type[settings.Settings]] = (),
+    known: Iterable[type[settings.Settings]] = (),
+    others: Iterable[type[settings.Settings]] = (),
 ) -> None:
-    """Replaces gin's configuration by these files and bindings, and checks it.
+    """Reads gin files and bindings, from which `read` then builds settings.
 
     Args:
         files: Gin files, searched in `search_paths` and then in `config_dir()`.
         bindings: `NAME = value` strings that override the files. A value of a text
             setting needs no quotes.
         search_paths: Folders.
-        known: The settings classes of the command, whose macros `bindings` may set.
+        known: The settings classes of the command. `bindings` may only set their
+            macros, and macros that a file refers to. Without them, the names in
+            `bindings` are not checked.
+        others: The settings classes of other commands, whose macros files may set too.
+            Without them, unknown macros of files are not checked.
 
     Raises:
-        UserError: A file or a name is unknown, a value does not parse, a required macro
-            is missing, a macro is read but never set, or one of `bindings` sets a macro
-            that nothing reads.
+        UserError: A file does not exist, a statement cannot be parsed, a macro is not a
+            setting, or a macro refers to one that is not set.
     """
-    gin.clear_config()
-    # Gin keeps what earlier calls added, and has no public way to forget it.
-    gin.config._LOCATION_PREFIXES[:] = ["", *search_paths, str(config_dir())]
-    # Gin also looks for packages named like a file's folder, and fails where the
-    # working folder happens to hold a folder of that name.
-    gin.config._FILE_READERS[:] = [
-        (reader, is_there)
-        for reader, is_there in gin.config._FILE_READERS
-        if is_there is not gin.resource_reader.system_path_file_exists
-    ]
-    with _gin_errors("gin"):
-        gin.parse_config_files_and_bindings(files, (), finalize_config=False)
+    global _macros
     types = {i.macro: i.type for cls in known for i in settings.settings_of(cls)}
-    for binding in bindings:
-        with _gin_errors(f"gin: --gin.{binding.replace(' = ', '=', 1)}"):
-            gin.parse_config(_quoted(binding, types))
-    _check_macros(bindings, types.keys())
-    try:
-        gin.finalize()
-    except ValueError as error:
-        raise UserError(f"gin: {_first_line(error)}") from error
+    bindings = [_quote(binding, types) for binding in bindings]
+    places = [*search_paths, str(config_dir())]
+    macros = gin_files.read(files, bindings, places)
+    usable = {*types, *macros.references}
+    for binding in bindings if types else ():
+        _check_name(binding.partition("=")[0].strip(), usable, "of this command")
+    others = list(others)
+    if others:
+        every = {i.macro for cls in others for i in settings.settings_of(cls)}
+        for name in sorted(macros.values):
+            _check_name(name, usable | every, "of any command")
+    _macros = macros
 
 
-@contextlib.contextmanager
-def _gin_errors(place: str) -> Iterator[None]:
-    """Names the place, and what to do about it where a text is not in quotes."""
-    try:
-        yield
-    except SyntaxError as error:
-        hint = "a text needs quotes of its own: --gin.NAME=\"'text'\""
-        raise UserError(f"{place}: {_first_line(error)}; {hint}") from error
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        raise UserError(f"{place}: {_first_line(error)}") from error
-    except (AttributeError, NameError) as error:
-        raise UserError(f"{place}: unknown name: {_first_line(error)}") from error
-    except tokenize.TokenError as error:
-        raise UserError(f"{place}: {error.args[0]}: a bracket is not closed") from error
+def _check_name(name: str, usable: Iterable[str], of: str) -> None:
+    names = sorted(usable)
+    if name in names:
+        return
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean {near[0]}?" if near else "--help lists the settings"
+    raise UserError(f"gin: {name} is not a setting {of}; {hint}")
 
 
-def _quoted(binding: str, types: Mapping[str, Any]) -> str:
-    """Puts the value of a text setting in quotes: `MODEL_DIR = runs/cqa`.
+def _quote(binding: str, types: Mapping[str, Any]) -> str:
+    """Puts the value of a text setting in quotes.
 
-    A value that gin can read as a text, `None`, a macro or a reference stays as it is.
+    MODEL_DIR = runs/cqa -> MODEL_DIR = 'runs/cqa'
+
+    Quoted text, None, brackets and references (`%OTHER`) stay as they are. A number is
+    quoted unless the setting also takes numbers.
     """
-    name, separator, value = binding.partition("=")
-    name, value = name.strip(), value.strip()
-    if not separator or not _accepts_text(types.get(name)):
+    name, separator, value = (part.strip() for part in binding.partition("="))
+    if not separator or not _takes_text(types.get(name)) or value == "None":
         return binding
-    if value.startswith(("%", "@")):
+    if value.startswith(("'", '"', "%", "@", "(", "[", "{")):
         return binding
-    try:
-        parsed = gin.config.parse_value(value)
-    # What the parser raises depends on where it stops reading.
-    except Exception:  # noqa: BLE001
-        return f"{name} = {value!r}"
-    if isinstance(parsed, str) or parsed is None or not isinstance(parsed, int | float):
+    if gin_files.parses(binding) and _takes_numbers(types[name]):
         return binding
-    return binding if _accepts_number(types[name]) else f"{name} = {value!r}"
+    return f"{name} = {value!r}"
 
 
-def _accepts_text(hint: Any) -> bool:
+def _takes_text(hint: Any) -> bool:
+    return any(base is str for base in _base_types(hint))
+
+
+def _takes_numbers(hint: Any) -> bool:
+    return any(base in (bool, int, float) for base in _base_types(hint))
+
+
+def _base_types(hint: Any) -> Iterator[Any]:
+    """Yields the types of a union: `PositiveInt | None` -> int, NoneType."""
     arguments = typing.get_args(hint)
-    return (
-        hint is str
-        or any(map(_accepts_text, arguments))
-        or (typing.get_origin(hint) is typing.Literal and isinstance(arguments[0], str))
-    )
+    if typing.get_origin(hint) is typing.Annotated:
+        yield from _base_types(arguments[0])
+    elif typing.get_origin(hint) is typing.Literal:
+        yield from map(type, arguments)
+    elif typing.get_origin(hint) in (tuple, list, dict):
+        yield typing.get_origin(hint)
+    elif arguments:
+        for argument in arguments:
+            yield from _base_types(argument)
+    else:
+        yield hint
 
 
-def _accepts_number(hint: Any) -> bool:
-    return hint in (int, float) or any(map(_accepts_number, typing.get_args(hint)))
+def values() -> Mapping[str, Any]:
+    """Returns the macros that `configure` read, by name."""
+    return _macros.values
 
 
-S = TypeVar("S", bound=settings.Settings)
+def given(cls: type[settings.Settings]) -> dict[str, Any]:
+    """Returns the settings of a dataclass that are set, unchecked, by macro name."""
+    names = [info.macro for info in settings.settings_of(cls)]
+    return {name: _macros.values[name] for name in names if name in _macros.values}
 
 
 def read(cls: type[S]) -> S:
-    """Builds a settings dataclass from the macros of gin's current configuration.
+    """Builds a settings dataclass from the macros that `configure` read.
 
     Raises:
-        UserError: A required setting is not set, or a value is wrong.
+        UserError: A required setting is not set, or a value has another type or is out
+            of range.
     """
-    values = given(cls)
-    for info in settings.settings_of(cls):
-        if info.required and info.macro not in values:
-            raise UserError(
-                f"{info.macro} is required and not set; give --gin.{info.macro}=value"
-            )
-    return settings.from_values(cls, values)
+    return settings.from_values(cls, _macros.values)
 
 
-def given(cls: type) -> dict[str, Any]:
-    """The settings of a dataclass that gin's configuration sets, by macro name."""
-    values = {}
-    for info in settings.settings_of(cls):
+# Commands.
+
+
+def define_flags() -> None:
+    """Defines the flags of commands that read gin files."""
+    flags.DEFINE_multi_string(
+        "gin_file", [], "Gin file of settings; may be repeated, later files override."
+    )
+    flags.DEFINE_multi_string(
+        "gin_bindings", [], "NAME = value; --gin.NAME=value is the same."
+    )
+    flags.DEFINE_list("gin_search_paths", ["."], "Folders with gin files.")
+    flags.DEFINE_string("tfds_data_dir", None, "Folder with prepared datasets.")
+
+
+def run(
+    main: Callable[[list[str]], object], positional: int = 0, help_text: str = ""
+) -> None:
+    """Runs a command; bad input ends it with one line and exit status 2.
+
+    Args:
+        main: Takes the command line without flags, program name first.
+        positional: The largest number of arguments besides flags.
+        help_text: The text of `--help`.
+    """
+    if {"--help", "-h", "--helpfull"} & set(sys.argv[1:]):
+        print(help_text)
+        sys.exit(0)
+
+    def guarded(arguments: list[str]) -> None:
+        _set_up_logging()
         try:
-            value = gin.query_parameter(f"%{info.macro}")
-        except ValueError:
-            continue  # not set
-        # The copy of a gin reference (`%OTHER`, `@function()`) is its value.
-        with _gin_errors(f"gin: {info.macro}"):
-            values[info.macro] = copy.deepcopy(value)
-    return values
+            if len(arguments) > 1 + positional:
+                raise UserError(f"unexpected argument {arguments[-1]!r}")
+            main(arguments)
+        except UserError as error:
+            _exit(str(error))
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            _exit(f"{place}{error.strerror or _first_line(error)}")
+
+    app.run(guarded, flags_parser=_parse_flags)
+
+
+def _exit(message: str) -> typing.NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _first_line(error: Exception) -> str:
@@ -201,46 +239,15 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _macros_in(config: dict) -> set[str]:
-    macro = gin.get_configurable(gin.config.macro)
-    return {ref.config_key[0] for ref in gin.config.iterate_references(config, macro)}
+def _parse_flags(arguments: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(_as_bindings(arguments))
+    except (flags.Error, UserError) as error:
+        _exit(_first_line(error))
 
 
-def _check_macros(bindings: Sequence[str], known: Collection[str]) -> None:
-    config = gin.config._CONFIG  # Gin has no public view of its parsed bindings.
-    values = {scope: v for (scope, name), v in config.items() if name == "gin.macro"}
-    read = _macros_in({k: v for k, v in config.items() if k[1] != "gin.macro"})
-    pending = set(read)
-    while pending:
-        name = pending.pop()
-        found = _macros_in({name: values[name]}) - read if name in values else set()
-        read |= found
-        pending |= found
-    unset = sorted(read - values.keys())
-    if unset:
-        raise UserError(
-            f"gin: {', '.join(unset)} is read but never set; "
-            f"give --gin.{unset[0]}=value or a gin file that sets it"
-        )
-    given = {m.group(1) for b in bindings if (m := _MACRO.match(b))}
-    usable = {*read, *known}
-    for name in sorted(given - usable):
-        near = difflib.get_close_matches(name, usable, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(
-            f"gin: {name} is not a setting of this command{hint} "
-            f"(known: {', '.join(sorted(usable))})"
-        )
-    for name in sorted(read):
-        value = values[name].get("value")
-        selector = getattr(value, "scoped_selector", "")
-        if selector.endswith("REQUIRED/gin.constant"):
-            raise UserError(
-                f"gin: {name} is required and not set; give --gin.{name}=value"
-            )
-
-
-def _rewrite(arguments: Sequence[str]) -> list[str]:
+def _as_bindings(arguments: Sequence[str]) -> list[str]:
+    """Rewrites --gin.NAME=value to the flag --gin_bindings=NAME = value."""
     rewritten = []
     for argument in arguments:
         if argument.startswith("--gin."):
@@ -252,60 +259,35 @@ def _rewrite(arguments: Sequence[str]) -> list[str]:
     return rewritten
 
 
-def _parse_flags(arguments: Sequence[str]) -> list[str]:
-    try:
-        return flags.FLAGS(_rewrite(arguments))
-    except (flags.Error, UserError) as error:
-        print(f"error: {_first_line(error)}", file=sys.stderr)
-        sys.exit(2)
+class _PackageNotes(python_logging.Filter):
+    """Passes what this package logs, and only the errors of libraries."""
+
+    def filter(self, record: python_logging.LogRecord) -> bool:
+        own = pathlib.Path(record.pathname).is_relative_to(_PACKAGE)
+        return own or record.levelno >= python_logging.ERROR
 
 
-def use_tfds_data_dir() -> None:
-    """Lets SeqIO look for prepared datasets in `--tfds_data_dir`, as T5X does."""
-    # Slow to import, and only needed here.
-    import seqio
+def _set_up_logging() -> None:
+    """Shows each note and warning as one line on standard error."""
+    logging.set_verbosity(logging.INFO)
+    handler = logging.get_absl_handler()
+    handler.addFilter(_PackageNotes())
+    handler.setFormatter(_LineFormatter())
 
-    if flags.FLAGS.tfds_data_dir:
-        seqio.set_tfds_data_dir_override(flags.FLAGS.tfds_data_dir)
 
+class _LineFormatter(python_logging.Formatter):
+    """Formats a record as `note: message` or `warning: message`."""
 
-def run(
-    main: Callable[[list[str]], None], positional: int = 0, help_text: str = ""
-) -> None:
-    """Runs a command; bad input ends in one line and exit status 2.
-
-    Args:
-        main: Takes what is left of the command line after the flags, program name first.
-        positional: The largest number of arguments besides flags.
-        help_text: What `--help` prints.
-    """
-    if {"--help", "-h", "--helpfull"} & set(sys.argv[1:]):
-        print(help_text)
-        sys.exit(0)
-
-    def guarded(arguments: list[str]) -> None:
-        logging.set_verbosity(logging.ERROR)
-        try:
-            if len(arguments) > 1 + positional:
-                raise UserError(f"unexpected argument {arguments[-1]!r}")
-            main(arguments)
-        except UserError as error:
-            # Gin adds lines that say where in its bindings the error was raised.
-            print(f"error: {_first_line(error)}", file=sys.stderr)
-            sys.exit(2)
-        except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            reason = error.strerror or _first_line(error)
-            print(f"error: {place}{reason}", file=sys.stderr)
-            sys.exit(2)
-
-    app.run(guarded, flags_parser=_parse_flags)
+    def format(self, record: python_logging.LogRecord) -> str:
+        kind = record.levelname.lower()
+        return f"{'note' if kind == 'info' else kind}: {record.getMessage()}"
 
 
 def run_configured(
-    main: Callable[[], None],
+    main: Callable[[], object],
     known: Sequence[type[settings.Settings]] = (),
     description: str = "",
+    others: Sequence[type[settings.Settings]] = (),
     tensorflow: bool = True,
 ) -> None:
     """Runs a command that reads gin files.
@@ -313,7 +295,8 @@ def run_configured(
     Args:
         main: Takes nothing; it reads its settings with `read`.
         known: The settings classes of the command.
-        description: What the command does, for `--help`; usually the module's docstring.
+        description: What the command does, for `--help`: the module's docstring.
+        others: The settings classes of other commands; see `configure`.
         tensorflow: Whether the command reads data with TensorFlow, which takes seconds
             to import.
     """
@@ -329,6 +312,7 @@ def run_configured(
             flags.FLAGS.gin_bindings,
             flags.FLAGS.gin_search_paths,
             known,
+            others,
         )
         if tensorflow:
             use_tfds_data_dir()
@@ -337,40 +321,49 @@ def run_configured(
     run(configured, help_text=help_text(description, known, prefix="--gin."))
 
 
-def run_with_flags(main: Callable[[S], None], cls: type[S], description: str) -> None:
-    """Runs a command whose settings are plain flags: `output` is `--output=…`.
+def run_with_flags(main: Callable[[S], object], cls: type[S], description: str) -> None:
+    """Runs a command whose settings are plain flags: `output_dir` is `--output_dir=…`.
 
     Args:
         main: Takes the settings.
         cls: The settings class.
         description: What the command does, for `--help`.
     """
-    for info in settings.settings_of(cls):
+    infos = settings.settings_of(cls)
+    for info in infos:
         _define_flag(info)
 
     def with_settings(_: list[str]) -> None:
-        names = [info.field for info in settings.settings_of(cls)]
+        names = [info.field for info in infos]
         values = {n: flags.FLAGS[n].value for n in names if flags.FLAGS[n].present}
-        for info in settings.settings_of(cls):
+        for info in infos:
             if info.required and info.field not in values:
                 raise UserError(f"--{info.field} is required")
+            words = values.get(info.field)
+            if isinstance(words, list):
+                values[info.field] = _as_numbers(words, info.type)
         main(cls(**values))
 
     run(with_settings, help_text=help_text(description, [cls]))
 
 
+def _as_numbers(words: list[str], hint: Any) -> list[Any]:
+    """Converts a list flag to the numbers that its setting expects, if possible."""
+    try:
+        return msgspec.convert(words, hint, strict=False)
+    except msgspec.ValidationError:
+        return words  # the settings class reports it
+
+
 def _define_flag(info: settings.SettingInfo) -> None:
     """Defines the absl flag of a setting, by the setting's type."""
-    hint = info.type
     default = None if info.required else info.default
-    while typing.get_origin(hint) is typing.Annotated:
-        hint = typing.get_args(hint)[0]
-    bases = {hint, *typing.get_args(hint)}
-    bases |= {b for hint in bases for b in typing.get_args(hint)[:1]}
+    bases = set(_base_types(info.type))
     if bool in bases:
         flags.DEFINE_bool(info.field, default, info.help)
-    elif typing.get_origin(hint) in (tuple, list):
-        flags.DEFINE_list(info.field, default and list(default), info.help)
+    elif bases & {tuple, list}:
+        words = None if default is None else [str(word) for word in default]
+        flags.DEFINE_list(info.field, words, info.help)
     elif float in bases:
         flags.DEFINE_float(info.field, default, info.help)
     elif int in bases:
@@ -379,36 +372,55 @@ def _define_flag(info: settings.SettingInfo) -> None:
         flags.DEFINE_string(info.field, default, info.help)
 
 
+# Help.
+
+
 def help_text(
-    description: str, known: Sequence[type[settings.Settings]], prefix: str = "--"
+    description: str,
+    known: Iterable[type[settings.Settings]],
+    prefix: str = "--",
 ) -> str:
-    """Makes what `--help` prints: a description and every setting with its default."""
-    lines = [inspect.cleandoc(description), "", "Settings:"]
-    seen = set()
+    """Returns the text of `--help`: description, settings with defaults, and flags.
+
+    Args:
+        description: What the command does.
+        known: The settings classes of the command.
+        prefix: `--gin.` where settings are macros, `--` where they are flags.
+    """
+    lines = [inspect.cleandoc(description), ""]
+    macros = prefix == "--gin."
     for cls in known:
+        lines.append(f"{settings.title(cls)}:")
         for info in settings.settings_of(cls):
-            if info.macro in seen:
-                continue
-            seen.add(info.macro)
-            name = info.macro if prefix == "--gin." else info.field
-            default = "required" if info.required else f"default {info.default!r}"
-            lines.append(
-                f"  {prefix}{name}  ({settings.type_text(info.type)}; {default})"
-            )
-            lines.append(f"      {info.help}")
-    if prefix == "--gin.":
-        lines += ["", "Flags:", *_flag_lines()]
-    return "\n".join(lines)
+            name = info.macro if macros else info.field
+            default = "required" if info.required else f"default: {info.default!r}"
+            kind = settings.type_text(info.type)
+            lines += _entry(f"{prefix}{name}", f"{kind}; {default}", info.help)
+        lines.append("")
+    own = list(_flags_of_command(known, macros))
+    if own:
+        lines.append("Flags:")
+        for flag in own:
+            lines += _entry(f"--{flag.name}", f"default: {flag.default!r}", flag.help)
+    return "\n".join(lines).rstrip()
 
 
-def _flag_lines() -> list[str]:
-    module = flags.FLAGS.flags_by_module_dict()
-    lines = []
-    for flag in [
-        f
-        for name in module
-        if "dsbs" in name or name == "__main__" or name == sys.argv[0]
-        for f in module[name]
-    ]:
-        lines += [f"  --{flag.name}  (default {flag.default!r})", f"      {flag.help}"]
-    return lines
+def _entry(name: str, facts: str, text: str) -> list[str]:
+    wrapped = textwrap.wrap(text, 88, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return [f"  {name}  ({facts})", *wrapped]
+
+
+def _flags_of_command(
+    known: Iterable[type[settings.Settings]], macros: bool
+) -> Iterator[flags.Flag]:
+    """Yields the flags that this package defined and that are not settings."""
+    listed = set()
+    if not macros:
+        listed = {info.field for cls in known for info in settings.settings_of(cls)}
+    by_module = flags.FLAGS.flags_by_module_dict()
+    for module, defined in by_module.items():
+        # The module that runs as a command is known by its path.
+        own = module.startswith("dsbs_jax") or str(_PACKAGE.parent) in module
+        for flag in defined if own or module == sys.argv[0] else []:
+            if flag.name not in listed:
+                yield flag

@@ -1,10 +1,10 @@
-"""The one exception for bad input."""
+"""The exception for bad input."""
 
 
 class UserError(ValueError):
-    """Input, settings or files that the person running the program can mend.
+    """Input, settings or files are wrong, and the user can correct them.
 
-    The message is one line that names the file, row and field concerned, what was
-    found and what was expected. The binaries print it without a traceback and exit
-    with status 2.
+    The message is one sentence that names the file, row and field, and says what was
+    found and what was expected. Commands print it without a traceback and exit with
+    status 2.
     """

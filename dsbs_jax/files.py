@@ -1,28 +1,34 @@
-"""Files that are written as a whole or not at all."""
+"""Writes files atomically: a reader sees the old or the complete new content."""
 
 import json
 import os
 import pathlib
 import tempfile
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Writes a file, replacing one that is there; text is UTF-8.
+    """Writes a file, and replaces an existing one.
+
+    Args:
+        path: The file; missing folders are created.
+        content: Bytes, or text to write as UTF-8.
 
     Raises:
-        OSError: It cannot be written; what was there before still is.
+        OSError: The file cannot be written; an existing file is unchanged.
     """
     path = pathlib.Path(path)
     content = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because replacing a file is atomic only within a file system.
     with tempfile.NamedTemporaryFile(
         dir=path.parent, prefix=f".{path.name}.", delete=False
     ) as file:
         try:
             file.write(content)
             file.flush()
-            # Temporary files are for their owner alone; this one is to be like others.
+            # Temporary files are readable by their owner only; use the default mode.
             os.chmod(file.name, 0o666 & ~_umask())
             os.replace(file.name, path)
         except BaseException:
@@ -31,16 +37,23 @@ def write(path: str | os.PathLike[str], content: str | bytes) -> None:
 
 
 def _umask() -> int:
+    # The process's mask can only be read by setting it.
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
-def write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping]) -> None:
+def write_jsonl(
+    path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]
+) -> None:
     """Writes rows as JSON lines.
 
+    Args:
+        path: The file, as for `write`.
+        rows: Rows with JSON values.
+
     Raises:
-        OSError: As `write`.
+        OSError: The file cannot be written; an existing file is unchanged.
     """
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     write(path, "".join(lines))

@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, plain lines elsewhere."""
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -7,17 +7,26 @@ import tqdm
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds: 3,725 gives "1:02:05"."""
+    """Formats seconds as minutes and seconds, with hours if needed.
+
+    125 -> "2:05", 3725 -> "1:02:05"
+    """
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 class Progress:
-    """Shows how far a piece of work has come, its rate and the time left."""
+    """Shows the units done, the rate and the remaining time."""
 
     def __init__(self, what: str, total: int, start: int = 0) -> None:
-        """Begins at `start` of `total` units."""
+        """Starts the clock.
+
+        Args:
+            what: Name of a unit, for example "step".
+            total: Units of the complete work.
+            start: Units that are already done; they do not count for the rate.
+        """
         self._what, self._total = what, total
         self._start, self._began = start, time.monotonic()
         self._bar = None
@@ -27,7 +36,12 @@ class Progress:
             )
 
     def update(self, done: int, note: str = "") -> None:
-        """Shows that `done` units are done."""
+        """Shows that `done` units are done.
+
+        Args:
+            done: Units done, with those done at the start.
+            note: Text to show beside them.
+        """
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(done - self._bar.n)
@@ -41,12 +55,12 @@ class Progress:
         )
 
     def say(self, text: str) -> None:
-        """Prints a line without disturbing the bar."""
+        """Prints a line without breaking the bar."""
         if self._bar is not None:
             self._bar.clear()
         print(text, flush=True)
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Ends the bar and leaves it on the screen."""
         if self._bar is not None:
             self._bar.close()

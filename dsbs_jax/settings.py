@@ -15,10 +15,12 @@ The macro's name is the field's name in capitals, or the one given to `setting`.
 
 import dataclasses
 import functools
+import inspect
 import math
+import textwrap
 import typing
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -58,7 +60,7 @@ def setting(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SettingInfo:
-    """What is known about one setting.
+    """Name, type, default and help text of one setting.
 
     Attributes:
         field: Name of the dataclass field.
@@ -80,10 +82,13 @@ class SettingInfo:
         return self.default is dataclasses.MISSING
 
 
+S = TypeVar("S", bound="Settings")
+
+
 class Settings:
     """Base class of settings dataclasses; checks types and ranges on construction.
 
-    A subclass that has rules for several fields together extends `__post_init__`.
+    A subclass that checks several fields together extends `__post_init__`.
 
     Raises:
         UserError: A value has another type or is out of range; the message names the
@@ -97,11 +102,10 @@ class Settings:
             object.__setattr__(self, info.field, value)
 
 
-@functools.cache
 def settings_of(cls: type) -> tuple[SettingInfo, ...]:
     """Lists the settings of a dataclass, in the order of its fields.
 
-    Fields that `setting` did not declare are left out.
+    Fields that are not declared with `setting` are left out.
     """
     hints = typing.get_type_hints(cls, include_extras=True)
     infos = []
@@ -140,8 +144,8 @@ def check(info: SettingInfo, value: Any) -> Any:
     return converted
 
 
-def from_values(cls: type, values: Mapping[str, Any]) -> Any:
-    """Builds a settings dataclass from values by macro name; others are ignored.
+def from_values(cls: type[S], values: Mapping[str, Any]) -> S:
+    """Builds a settings dataclass from values by macro name; ignores other values.
 
     Raises:
         UserError: A required setting is missing, or a value is wrong.
@@ -151,15 +155,18 @@ def from_values(cls: type, values: Mapping[str, Any]) -> Any:
         if info.macro in values:
             arguments[info.field] = values[info.macro]
         elif info.required:
-            raise UserError(f"{info.macro} is required and not set")
+            raise UserError(
+                f"{info.macro} is required and not set; give --gin.{info.macro}=value "
+                "or a gin file that sets it"
+            )
     return cls(**arguments)
 
 
-def as_gin(instances: Iterable[Any]) -> str:
-    """Writes settings as a gin file of macros that holds every value.
+def as_gin(instances: Iterable[Settings]) -> str:
+    """Returns settings as a gin file that holds every value, one macro on each line.
 
     Args:
-        instances: Settings dataclasses; of two with the same macro the first counts.
+        instances: Settings dataclasses. Of two with the same macro, the first counts.
     """
     values: dict[str, Any] = {}
     for instance in instances:
@@ -168,11 +175,39 @@ def as_gin(instances: Iterable[Any]) -> str:
     return "".join(f"{macro} = {values[macro]!r}\n" for macro in sorted(values))
 
 
+def gin_reference(header: str, classes: Iterable[type[Settings]]) -> str:
+    """Returns a gin file that lists settings and their defaults as comments.
+
+    Args:
+        header: Comment at the top, without `#`.
+        classes: The settings classes.
+    """
+    lines = [f"# {line}".rstrip() for line in inspect.cleandoc(header).splitlines()]
+    for cls in classes:
+        lines += ["", f"# {title(cls)}"]
+        for info in settings_of(cls):
+            default = "required" if info.required else repr(info.default)
+            text = f"{info.help} ({type_text(info.type)})"
+            indent = "#   "
+            lines.append("#")
+            lines += textwrap.wrap(
+                text, 88, initial_indent=indent, subsequent_indent=indent
+            )
+            lines.append(f"# {info.macro} = {default}")
+    return "\n".join(lines) + "\n"
+
+
+def title(cls: type[Settings]) -> str:
+    """Returns the first line of a settings class's docstring, as a heading."""
+    return inspect.cleandoc(cls.__doc__ or cls.__name__).splitlines()[0].rstrip(".")
+
+
 def type_text(hint: Any) -> str:
     """Describes a setting's type for people: `int >= 1`, `str or None`."""
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is Annotated:
-        return type_text(arguments[0]) + "".join(_limits(arguments[1:]))
+        limits = " and ".join(_limits(arguments[1:]))
+        return f"{type_text(arguments[0])} {limits}".rstrip()
     if typing.get_origin(hint) is typing.Literal:
         return " or ".join(map(repr, arguments))
     if arguments and type(None) in arguments:
@@ -193,4 +228,4 @@ def _limits(metas: Iterable[Any]) -> Iterator[str]:
         for name, sign in signs.items():
             limit = getattr(meta, name, None)
             if limit is not None:
-                yield f" {sign} {limit}"
+                yield f"{sign} {limit}"

@@ -1,6 +1,6 @@
-"""Which task a target token belongs to, as it travels with the tokens.
+"""Ids of the objective's two tasks; each target token carries the id of its task.
 
-From 1, because 0 is padding and SeqIO's packer counts what is not 0.
+The ids start at 1: 0 is padding, and SeqIO's packer counts a token only if it is not 0.
 """
 
 LABEL = 1

@@ -1,18 +1,18 @@
-"""Where the tests find real data, and how they do without it."""
+"""Fixtures that find test data, and that make small runs."""
 
 import json
 import os
 import pathlib
 import shutil
 
-import gin
 import pytest
 
-# Most of a test's time is compilation; what is compiled runs for milliseconds.
+# Tests spend most of their time on compilation, and the compiled code runs for
+# milliseconds.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
-# The authors' data and T5X's own numbers are not part of the repository; a folder
-# beside the checkout, or one named by this variable, may hold them.
+# The authors' data and T5X's numbers are not in the repository. They may be in a folder
+# next to the checkout, or in the folder that this variable names.
 SHARED = pathlib.Path(
     os.environ.get(
         "DSBS_SHARED_DIR", pathlib.Path(__file__).resolve().parents[1] / "../shared"
@@ -23,7 +23,7 @@ SHARED = pathlib.Path(
 def _folder_or_skip(name):
     folder = SHARED / name
     if not folder.is_dir():
-        pytest.skip(f"{name} data is not at hand (DSBS_SHARED_DIR={SHARED})")
+        pytest.skip(f"no folder {name} in DSBS_SHARED_DIR={SHARED}")
     return folder
 
 
@@ -35,7 +35,7 @@ def official_dir():
 
 @pytest.fixture(scope="session")
 def t5x_reference_dir():
-    """Tiny students saved and evaluated by T5X."""
+    """Tiny students that T5X saved and evaluated."""
     return _folder_or_skip("t5x_reference")
 
 
@@ -44,18 +44,18 @@ FIXTURES = pathlib.Path(__file__).resolve().parent / "fixtures"
 
 @pytest.fixture(scope="session")
 def release_dir():
-    """A small release of all five datasets and both teachers; not to be changed."""
+    """A small release with all five datasets and both teachers, for reading only."""
     return FIXTURES / "release"
 
 
 @pytest.fixture
 def release_copy(release_dir, tmp_path):
-    """A copy of the small release to spoil."""
+    """A copy of the small release that a test may change."""
     return pathlib.Path(shutil.copytree(release_dir, tmp_path / "release"))
 
 
-COLOURS = ("amber", "blue", "green", "red", "white")
-# Two layers of the smallest width that still has heads to spread over four devices.
+COLORS = ("amber", "blue", "green", "red", "white")
+# Two layers of the smallest width whose heads can be spread over four devices.
 TINY_STUDENT = {
     "EMB_DIM": 16,
     "NUM_HEADS": 4,
@@ -68,12 +68,12 @@ TINY_STUDENT = {
 
 
 def tiny_rows():
-    """Sixty made-up riddles: which of two jars holds more marbles."""
+    """Returns sixty riddles: which of two kinds of marbles a jar has more of."""
     rows = []
     for number in range(60):
         first, second = 1 + 7 * number % 9, 1 + 5 * number % 8
-        left = COLOURS[number % 5]
-        right = COLOURS[(number + 1 + number // 5 % 4) % 5]
+        left = COLORS[number % 5]
+        right = COLORS[(number + 1 + number // 5 % 4) % 5]
         more = left if first >= second else right
         rows.append(
             {
@@ -89,7 +89,7 @@ def tiny_rows():
 
 @pytest.fixture(scope="session")
 def tiny_jsonl(tmp_path_factory):
-    """A user's own data: sixty rows with labels and rationales."""
+    """A user's data: sixty rows with labels and rationales."""
     path = tmp_path_factory.mktemp("tiny") / "tiny.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in tiny_rows()))
     return path
@@ -97,7 +97,7 @@ def tiny_jsonl(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_vocabulary(tmp_path_factory):
-    """A SentencePiece model trained on them; 104 pieces and 100 sentinels."""
+    """A SentencePiece model trained on these rows: 104 pieces and 100 sentinels."""
     from dsbs_jax.data import vocabulary
 
     path = tmp_path_factory.mktemp("vocabulary") / "tiny.model"
@@ -108,7 +108,7 @@ def tiny_vocabulary(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_settings(tiny_jsonl, tiny_vocabulary):
-    """Makes gin files and bindings of a small run: (method, **macros)."""
+    """Returns the gin files and bindings of a small run: (method, **macros)."""
 
     def settings(method="step_by_step", **macros):
         files = [
@@ -120,7 +120,7 @@ def tiny_settings(tiny_jsonl, tiny_vocabulary):
         macros = {
             **TINY_STUDENT,
             "DATASET": "tiny",
-            "FILES": str(tiny_jsonl),
+            "DATA_FILES": str(tiny_jsonl),
             "VOCABULARY_PATH": str(tiny_vocabulary),
             "TASK_FEATURE_LENGTHS": {"inputs": 48, "targets": 48, "task_ids": 48},
             "BATCH_SIZE": 16,
@@ -138,12 +138,41 @@ def tiny_settings(tiny_jsonl, tiny_vocabulary):
 
 @pytest.fixture
 def configure_tiny(tiny_settings):
-    """Replaces gin's configuration by that of a small run, while a test runs."""
+    """Sets the command line's settings to those of a small run."""
     from dsbs_jax import cli
 
     def configure(method="step_by_step", extra=(), **macros):
         files, bindings = tiny_settings(method, **macros)
         cli.configure(files, [*bindings, *extra])
 
-    yield configure
-    gin.clear_config()
+    return configure
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tiny_settings):
+    """Builds the data of a small run: (method, **macros) -> MethodData."""
+    from dsbs_jax import cli
+    from dsbs_jax.data import mixtures, vocabulary
+    from dsbs_jax.data.data_config import DataConfig
+
+    def build(method="step_by_step", **macros):
+        cli.configure(*tiny_settings(method, **macros))
+        config = cli.read(DataConfig)
+        return mixtures.build(config, vocabulary.load(config.vocabulary_path))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def train_tiny(tiny_settings):
+    """Trains a small run: (folder, method, **macros) -> its results."""
+    from dsbs_jax import cli, train
+    from dsbs_jax.local.config import TRAIN_SETTINGS
+
+    def run(folder, method="step_by_step", files=None, drop=(), **macros):
+        default, bindings = tiny_settings(method, MODEL_DIR=str(folder), **macros)
+        bindings = [b for b in bindings if b.split(" ", 1)[0] not in drop]
+        cli.configure(files or default, bindings, known=TRAIN_SETTINGS)
+        return train.main()
+
+    return run

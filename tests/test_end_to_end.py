@@ -1,32 +1,39 @@
-"""Whole runs of a tiny student, from the project's gin files to its scores."""
+"""Complete runs of a tiny student, from the project's gin files to its scores."""
 
 import json
+import pathlib
+import shutil
 
-import gin
 import jax
 import numpy as np
 import pytest
 
-from dsbs_jax import cli
-from dsbs_jax.local import checkpoints, inference, loop
+from dsbs_jax import cli, eval, infer, train
+from dsbs_jax.local import checkpoints
+from dsbs_jax.local.config import EVAL_SETTINGS, INFER_SETTINGS, TRAIN_SETTINGS
 
 RUN = {"TRAIN_STEPS": 30, "EVAL_PERIOD": 10, "LOG_PERIOD": 5}
+VERSION_0_1 = pathlib.Path(__file__).parent / "fixtures/v0_1"
 
 
-@pytest.fixture(autouse=True)
-def clean():
-    yield
-    gin.clear_config()
+def run_eval(config, **macros):
+    bindings = [f"{name} = {value!r}" for name, value in macros.items()]
+    cli.configure(["local/eval.gin", str(config)], bindings, known=EVAL_SETTINGS)
+    return eval.main()
 
 
-def train(tiny_settings, folder, method="step_by_step", **macros):
-    files, bindings = tiny_settings(method, MODEL_DIR=str(folder), **macros)
-    cli.configure(files, bindings)
-    return loop.train()
+def run_infer(config, **macros):
+    bindings = [f"{name} = {value!r}" for name, value in macros.items()]
+    cli.configure(["local/infer.gin", str(config)], bindings, known=INFER_SETTINGS)
+    infer.main()
+
+
+def read_rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def saved_state(folder):
-    """Every array of a run's last checkpoint."""
+    """Returns the step and every array of a run's last checkpoint."""
     saved = checkpoints.Checkpoints(folder / "checkpoints")
     step, manager = saved.last, saved._manager
     restored = manager.restore(step)
@@ -35,14 +42,12 @@ def saved_state(folder):
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_settings, tmp_path_factory):
+def trained(train_tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "trained"
-    results = train(tiny_settings, folder, **RUN)
-    gin.clear_config()
-    return folder, results
+    return folder, train_tiny(folder, **RUN)
 
 
-def test_losses_of_both_tasks_fall(trained):
+def test_losses_of_both_tasks_decrease(trained):
     folder, _ = trained
     import tensorflow as tf
 
@@ -60,7 +65,7 @@ def test_losses_of_both_tasks_fall(trained):
     assert len(values["validation/tiny_predict/accuracy"]) == 3
 
 
-def test_results_are_there_by_name(trained):
+def test_results_hold_the_scores_of_best_and_last_checkpoint(trained):
     folder, results = trained
     assert json.loads((folder / "results.json").read_text()) == results
     assert results["mixture"] == "tiny_teacher_step_by_step"
@@ -75,7 +80,7 @@ def test_results_are_there_by_name(trained):
     assert results["teacher_test"]["teacher"]["rows"] == 6
 
 
-def test_every_prediction_is_written_down(trained):
+def test_every_prediction_is_written(trained):
     folder, results = trained
     for name in ("best", "last"):
         path = folder / f"predictions/test-{name}-tiny_predict.jsonl"
@@ -88,21 +93,28 @@ def test_every_prediction_is_written_down(trained):
     assert not list(folder.rglob("*.partial"))
 
 
-def test_best_and_last_two_checkpoints_remain(trained):
+def test_best_and_last_two_checkpoints_are_kept(trained):
     folder, results = trained
-    found = {p.name for p in (folder / "checkpoints").glob("checkpoint_*")}
+    kept = {p.name for p in (folder / "checkpoints").glob("checkpoint_*")}
     steps = {results["best"]["step"], 20, 30}
-    assert found == {f"checkpoint_{step}" for step in steps}
+    assert kept == {f"checkpoint_{step}" for step in steps}
 
 
 def test_written_config_repeats_the_run(trained, tmp_path):
-    """The resolved config.gin alone, at another place, gives the same student."""
+    """The config.gin of the run alone gives the same student in another folder."""
     folder, results = trained
     again = tmp_path / "again"
     cli.configure([str(folder / "config.gin")], [f"MODEL_DIR = {str(again)!r}"])
-    repeated = loop.train()
+    repeated = train.main()
     assert {**repeated, "seconds": 0} == {**results, "seconds": 0}
     assert_same_state(folder, again)
+
+
+def test_written_config_holds_every_setting(trained):
+    folder, _ = trained
+    cli.configure([str(folder / "config.gin")])
+    infos = [i for cls in TRAIN_SETTINGS for i in cli.settings.settings_of(cls)]
+    assert cli.values().keys() == {info.macro for info in infos}
 
 
 def assert_same_state(left, right):
@@ -112,35 +124,30 @@ def assert_same_state(left, right):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def test_finished_run_is_only_scored_again(trained, tiny_settings):
+def test_finished_run_is_only_scored_again(trained, train_tiny):
     folder, results = trained
     before = (folder / "checkpoints/checkpoint_30").stat().st_mtime_ns
-    again = train(tiny_settings, folder, **RUN)
+    again = train_tiny(folder, **RUN)
     assert {**again, "seconds": 0} == {**results, "seconds": 0}
     assert (folder / "checkpoints/checkpoint_30").stat().st_mtime_ns == before
 
 
-def test_student_answers_new_inputs_with_its_own_rationale(trained, tmp_path):
+def test_student_labels_new_inputs_and_gives_rationales(trained, tmp_path):
     folder, _ = trained
     questions = tmp_path / "questions.jsonl"
     questions.write_text(
         '{"input": "Jar 99: 8 red, 2 blue marbles.", "id": "q", "note": 5}\n'
         '{"input": "Jar 98: 1 red, 2 blue marbles."}\n'
     )
-    macros = {
-        "CHECKPOINT_PATH": str(folder),
-        "INPUT_FILE": str(questions),
-        "OUTPUT_FILE": str(tmp_path / "answers.jsonl"),
-        "RATIONALE": True,
-        "RATIONALE_LENGTH": 12,
-    }
-    cli.configure(
-        ["local/infer.gin", str(folder / "config.gin")],
-        [f"{name} = {value!r}" for name, value in macros.items()],
+    run_infer(
+        folder / "config.gin",
+        CHECKPOINT_PATH=str(folder),
+        INPUT_FILE=str(questions),
+        OUTPUT_FILE=str(tmp_path / "answers.jsonl"),
+        RATIONALE=True,
+        RATIONALE_LENGTH=12,
     )
-    inference.infer()
-    lines = (tmp_path / "answers.jsonl").read_text().splitlines()
-    first, second = map(json.loads, lines)
+    first, second = read_rows(tmp_path / "answers.jsonl")
     assert set(first) == {"input", "id", "note", "label", "score", "rationale"}
     assert (first["id"], first["note"]) == ("q", 5)
     assert second["id"] == "questions-2"
@@ -151,12 +158,11 @@ def test_student_answers_new_inputs_with_its_own_rationale(trained, tmp_path):
 
 def test_checkpoint_is_scored_as_the_run_scored_it(trained, tmp_path):
     folder, results = trained
-    macros = {"CHECKPOINT_PATH": str(folder), "EVAL_OUTPUT_DIR": str(tmp_path / "e")}
-    cli.configure(
-        ["local/eval.gin", str(folder / "config.gin")],
-        [f"{name} = {value!r}" for name, value in macros.items()],
+    scores = run_eval(
+        folder / "config.gin",
+        CHECKPOINT_PATH=str(folder),
+        EVAL_OUTPUT_DIR=str(tmp_path / "e"),
     )
-    scores = inference.evaluate()
     assert scores == results["best"]["test"]
     assert json.loads((tmp_path / "e/scores.json").read_text()) == scores
 
@@ -168,32 +174,58 @@ def test_checkpoint_is_scored_as_the_run_scored_it(trained, tmp_path):
         ("single_task", "tiny_teacher_single_task"),
     ],
 )
-def test_methods_take_two_steps(tiny_settings, tmp_path, method, mixture):
-    results = train(tiny_settings, tmp_path / "run", method)
+def test_methods_train_two_steps(train_tiny, tmp_path, method, mixture):
+    results = train_tiny(tmp_path / "run", method)
     assert results["mixture"] == mixture
     assert results["last"]["step"] == 2
 
 
-def test_packed_parts_with_adafactor(tiny_settings, tmp_path):
-    files, bindings = tiny_settings(
-        MODEL_DIR=str(tmp_path / "run"), PACK=True, NUM_MICROBATCHES=2, BATCH_SIZE=4
-    )
-    cli.configure(
-        files,
-        [
-            *bindings,
-            "OPTIMIZER = @optimizers.adafactor()",
-            "SCHEDULE = @optax.constant_schedule()",
-        ],
-    )
-    assert loop.train()["last"]["step"] == 2
-
-
-def test_student_starts_from_another_runs_parameters(trained, tiny_settings, tmp_path):
-    folder, results = trained
+def test_single_task_score_is_that_of_rationale_and_label(train_tiny, tmp_path):
     run = tmp_path / "run"
-    train(
-        tiny_settings,
+    train_tiny(run, "single_task")
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text('{"input": "Jar 99: 8 red, 2 blue marbles."}\n')
+    rows = []
+    for rationale in (False, True):
+        run_infer(
+            run / "config.gin",
+            CHECKPOINT_PATH=str(run),
+            INPUT_FILE=str(questions),
+            OUTPUT_FILE=str(tmp_path / "answers.jsonl"),
+            RATIONALE=rationale,
+        )
+        rows += read_rows(tmp_path / "answers.jsonl")
+    without, with_rationale = rows
+    # Both parts come from one output, so asking for the rationale changes nothing else.
+    assert {k: v for k, v in with_rationale.items() if k != "rationale"} == without
+    assert isinstance(with_rationale["rationale"], str)
+
+
+def test_packing_with_microbatches_and_adafactor(train_tiny, tmp_path):
+    results = train_tiny(
+        tmp_path / "run",
+        PACK=True,
+        NUM_MICROBATCHES=2,
+        BATCH_SIZE=4,
+        OPTIMIZER="adafactor",
+        SCHEDULE="constant",
+    )
+    assert results["last"]["step"] == 2
+
+
+def test_size_of_the_embedding_follows_from_the_vocabulary(train_tiny, tmp_path):
+    run = tmp_path / "run"
+    train_tiny(run, drop=["VOCAB_SIZE"])
+    # 104 pieces and 100 sentinels, rounded up to a multiple of 128.
+    assert "VOCAB_SIZE = 256\n" in (run / "config.gin").read_text()
+
+
+def test_student_starts_from_the_parameters_of_another_run(
+    trained, train_tiny, tmp_path
+):
+    folder, _ = trained
+    run = tmp_path / "run"
+    train_tiny(
         run,
         INITIAL_CHECKPOINT_PATH=str(folder / "checkpoints/checkpoint_30"),
         LEARNING_RATE=0.0,
@@ -201,3 +233,73 @@ def test_student_starts_from_another_runs_parameters(trained, tiny_settings, tmp
     (_, start), (step, end) = saved_state(folder), saved_state(run)
     assert step == 2
     jax.tree.map(np.testing.assert_array_equal, start["params"], end["params"])
+
+
+def test_size_of_a_checkpoint_is_written_to_the_config(trained, train_tiny, tmp_path):
+    folder, _ = trained
+    run = tmp_path / "run"
+    files = [
+        "sizes/pretrained.gin",
+        "methods/step_by_step.gin",
+        "datasets/jsonl.gin",
+    ]
+    train_tiny(
+        run,
+        files=files,
+        drop=list(TINY_SIZES),
+        INITIAL_CHECKPOINT_PATH=str(folder),
+    )
+    cli.configure([str(run / "config.gin")])
+    assert {name: cli.values()[name] for name in TINY_SIZES} == TINY_SIZES
+
+
+TINY_SIZES = {
+    "EMB_DIM": 16,
+    "NUM_HEADS": 4,
+    "HEAD_DIM": 4,
+    "NUM_ENCODER_LAYERS": 1,
+    "NUM_DECODER_LAYERS": 1,
+    "MLP_DIM": 32,
+    "VOCAB_SIZE": 256,
+}
+
+
+@pytest.fixture
+def version_0_1(tmp_path, monkeypatch):
+    """A run folder that version 0.1 wrote; the paths in its config.gin are relative."""
+    shutil.unpack_archive(VERSION_0_1 / "run.zip", tmp_path)
+    for name in ("tiny.jsonl", "tiny.model"):
+        shutil.copy(VERSION_0_1 / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "run"
+
+
+def test_run_of_version_0_1_is_evaluated(version_0_1):
+    results = json.loads((version_0_1 / "results.json").read_text())
+    scores = run_eval("run/config.gin", CHECKPOINT_PATH="run", EVAL_OUTPUT_DIR="eval")
+    assert scores == results["best"]["test"]
+    stored = version_0_1 / "predictions/test-best-tiny_predict.jsonl"
+    predictions = pathlib.Path("eval/test-checkpoint-tiny_predict.jsonl")
+    assert read_rows(predictions) == read_rows(stored)
+
+
+def test_run_of_version_0_1_labels_inputs(version_0_1):
+    stored = read_rows(version_0_1 / "predictions/test-best-tiny_predict.jsonl")
+    inputs = [row["input"].removeprefix("predict: ") for row in stored]
+    questions = pathlib.Path("questions.jsonl")
+    questions.write_text("".join(json.dumps({"input": t}) + "\n" for t in inputs))
+    run_infer(
+        "run/config.gin",
+        CHECKPOINT_PATH="run",
+        INPUT_FILE="questions.jsonl",
+        OUTPUT_FILE="answers.jsonl",
+    )
+    answers = read_rows(pathlib.Path("answers.jsonl"))
+    assert [row["label"] for row in answers] == [row["prediction"] for row in stored]
+
+
+def test_run_of_version_0_1_is_resumed(version_0_1, capsys):
+    cli.configure(["run/config.gin"], ["TRAIN_STEPS = 40"])
+    results = train.main()
+    assert results["steps"] == 40 and results["last"]["step"] == 40
+    assert "Resuming from step 30 in run" in capsys.readouterr().out

@@ -11,7 +11,7 @@ import pytest
 LAUNCH = pathlib.Path(__file__).resolve().parents[1] / "launch"
 AWKWARD = [
     "--gin_file=t5x/train.gin",
-    "--gin.FILES='my rows.jsonl'",
+    "--gin.DATA_FILES='my rows.jsonl'",
     '--gin.NAME="$HOME `id` \\ ; & | * it\'s"',
     "--gin.EVIL=$(touch evil)",
     "",

@@ -33,7 +33,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_plain_lines_elsewhere_than_on_a_terminal(monkeypatch, capsys, clock):
+def test_plain_lines_without_a_terminal(monkeypatch, capsys, clock):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     shown = progress.Progress("step", 100, start=20)
     clock[0] += 10
@@ -41,7 +41,7 @@ def test_plain_lines_elsewhere_than_on_a_terminal(monkeypatch, capsys, clock):
     shown.say("step 40: all is well")
     shown.close()
     lines = capsys.readouterr().out.splitlines()
-    # Two a second since the start; sixty are left. Steps of an earlier run count not.
+    # Two steps per second, and sixty are left. Steps before the start do not count.
     assert lines == [
         "step 40/100  loss 1.5  2.00/s  0:30 left",
         "step 40: all is well",
@@ -49,7 +49,7 @@ def test_plain_lines_elsewhere_than_on_a_terminal(monkeypatch, capsys, clock):
     assert sys.stderr.getvalue() == ""
 
 
-def test_no_rate_no_time_left(monkeypatch, capsys, clock):
+def test_time_left_is_unknown_without_a_rate(monkeypatch, capsys, clock):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     progress.Progress("step", 100).update(0)
     assert "? left" in capsys.readouterr().out

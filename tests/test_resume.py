@@ -1,6 +1,6 @@
-"""Runs that are stopped, killed, damaged or going wrong.
+"""Runs that are stopped, killed or damaged, or whose loss is not finite.
 
-More random moments than the suite's five, with a log:
+More kills than the suite's five, with a log:
 
     DSBS_KILLS=50 python -m pytest tests/test_resume.py -k killed -s
 """
@@ -14,14 +14,13 @@ import subprocess
 import sys
 import time
 
-import gin
 import jax
 import numpy as np
 import pytest
 
-from dsbs_jax import cli, weights
+from dsbs_jax import weights
 from dsbs_jax.errors import UserError
-from dsbs_jax.local import checkpoints, datasets, evaluation, loop, stopping
+from dsbs_jax.local import checkpoints, datasets, evaluation, stopping
 from dsbs_jax.weights.huggingface_names import EMBEDDING
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -29,38 +28,26 @@ KILLS = int(os.environ.get("DSBS_KILLS", "5"))
 RUN = {"TRAIN_STEPS": 30, "EVAL_PERIOD": 10, "LOG_PERIOD": 5}
 
 
-@pytest.fixture(autouse=True)
-def clean():
-    yield
-    gin.clear_config()
-
-
 @pytest.fixture
-def train(tiny_settings):
+def train(train_tiny):
     def train(folder, **macros):
-        files, bindings = tiny_settings(MODEL_DIR=str(folder), **{**RUN, **macros})
-        cli.configure(files, bindings)
-        return loop.train()
+        return train_tiny(folder, **{**RUN, **macros})
 
     return train
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_settings, tmp_path_factory):
-    """A run that was never stopped, and what it says of itself."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    files, bindings = tiny_settings(MODEL_DIR=str(folder), **RUN)
-    cli.configure(files, bindings)
-    results = loop.train()
-    gin.clear_config()
-    return folder, {**results, "seconds": 0}
+def uninterrupted(train_tiny, tmp_path_factory):
+    """A run that was never stopped: its folder and its results."""
+    folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    return folder, {**train_tiny(folder, **RUN), "seconds": 0}
 
 
-def assert_same_run(folder, whole):
-    """Parameters, optimiser state, scores and predictions, bit for bit."""
-    expected, results = whole
-    found = json.loads((folder / "results.json").read_text())
-    assert {**found, "seconds": 0} == results
+def assert_same_run(folder, uninterrupted):
+    """Compares parameters, optimizer state, scores and predictions bit for bit."""
+    expected, results = uninterrupted
+    written = json.loads((folder / "results.json").read_text())
+    assert {**written, "seconds": 0} == results
     states = []
     for path in (expected, folder):
         saved = checkpoints.Checkpoints(path / "checkpoints")
@@ -72,17 +59,17 @@ def assert_same_run(folder, whole):
         assert (folder / "predictions" / path.name).read_bytes() == path.read_bytes()
 
 
-def ask_to_stop():
+def send_sigterm():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_sigterm_between_steps(train, whole, tmp_path, monkeypatch):
+def test_sigterm_between_steps(train, uninterrupted, tmp_path, monkeypatch):
     make = datasets.training_batches
 
     def batches(*args, **kwargs):
         for number, batch in enumerate(make(*args, **kwargs), 1):
             if number == 13:
-                ask_to_stop()
+                send_sigterm()
             yield batch
 
     monkeypatch.setattr(datasets, "training_batches", batches)
@@ -92,28 +79,28 @@ def test_sigterm_between_steps(train, whole, tmp_path, monkeypatch):
     assert saved.last == 13 and not saved.is_scored(13)
     monkeypatch.undo()
     train(tmp_path / "run")
-    assert_same_run(tmp_path / "run", whole)
+    assert_same_run(tmp_path / "run", uninterrupted)
 
 
-def test_sigterm_in_an_evaluation(train, whole, tmp_path, monkeypatch):
+def test_sigterm_in_an_evaluation(train, uninterrupted, tmp_path, monkeypatch):
     score = evaluation.Scorer.__call__
 
-    def asked(self, *args):
-        ask_to_stop()
+    def interrupted(self, *args):
+        send_sigterm()
         return score(self, *args)
 
-    monkeypatch.setattr(evaluation.Scorer, "__call__", asked)
+    monkeypatch.setattr(evaluation.Scorer, "__call__", interrupted)
     with pytest.raises(stopping.Terminated):
         train(tmp_path / "run")
     saved = checkpoints.Checkpoints(tmp_path / "run/checkpoints")
     assert saved.last == 10 and not saved.is_scored(10)
     monkeypatch.undo()
     train(tmp_path / "run")
-    assert_same_run(tmp_path / "run", whole)
+    assert_same_run(tmp_path / "run", uninterrupted)
 
 
-def test_damaged_checkpoint_costs_the_steps_behind_the_one_before(
-    train, whole, tmp_path, capsys
+def test_run_resumes_from_the_checkpoint_before_a_damaged_one(
+    train, uninterrupted, tmp_path, capsys, caplog
 ):
     train(tmp_path / "run", TRAIN_STEPS=30)
     last = tmp_path / "run/checkpoints/checkpoint_30"
@@ -122,14 +109,13 @@ def test_damaged_checkpoint_costs_the_steps_behind_the_one_before(
     (tmp_path / "run/results.json").unlink()
     capsys.readouterr()
     train(tmp_path / "run")
-    said = capsys.readouterr().out
-    assert "checkpoint_30 is damaged (progress/d/" in said
-    assert "Going on from step 20" in said
-    assert_same_run(tmp_path / "run", whole)
+    assert "checkpoint_30 is damaged (progress/d/" in caplog.text
+    assert "Resuming from step 20" in capsys.readouterr().out
+    assert_same_run(tmp_path / "run", uninterrupted)
 
 
-def test_run_without_a_whole_checkpoint_begins_as_it_began(train, whole, tmp_path):
-    macros = {"INITIAL_CHECKPOINT_PATH": str(whole[0]), "TRAIN_STEPS": 4}
+def test_run_without_a_complete_checkpoint_starts_again(train, uninterrupted, tmp_path):
+    macros = {"INITIAL_CHECKPOINT_PATH": str(uninterrupted[0]), "TRAIN_STEPS": 4}
     first = train(tmp_path / "run", **macros)
     for path in (tmp_path / "run/checkpoints").glob("checkpoint_*/params/_METADATA"):
         path.unlink()
@@ -138,9 +124,9 @@ def test_run_without_a_whole_checkpoint_begins_as_it_began(train, whole, tmp_pat
     assert (tmp_path / "run/checkpoints/damaged_checkpoint_4").is_dir()
     start, end = (
         weights.open_checkpoint(str(path)).read(EMBEDDING)
-        for path in (whole[0], tmp_path / "run")
+        for path in (uninterrupted[0], tmp_path / "run")
     )
-    # Four steps from there, not from random weights.
+    # Four steps from these weights, not from random ones.
     assert 0 < np.abs(end - start).max() < 0.05
 
 
@@ -158,18 +144,18 @@ def test_infinite_loss_names_the_step_and_saves_its_batch(train, tmp_path):
     assert not (tmp_path / "run/results.json").exists()
 
 
-def test_run_that_gets_no_better_stops_where_asked(train, tmp_path, capsys):
+def test_run_stops_early_after_patience_evaluations(train, tmp_path, capsys):
     results = train(tmp_path / "run", LEARNING_RATE=0.0, PATIENCE=2, TRAIN_STEPS=90)
     assert results["steps"] == 30 and results["last"]["step"] == 30
-    assert "step 30: no better for 2 evaluations" in capsys.readouterr().out
+    assert "step 30: no better score in 2 evaluations" in capsys.readouterr().out
     again = train(tmp_path / "run", LEARNING_RATE=0.0, PATIENCE=2, TRAIN_STEPS=90)
     assert {**again, "seconds": 0} == {**results, "seconds": 0}
 
 
-# Imports once; each run is a fork, which begins at its first line of work.
+# Imports once; each run is a fork, which starts after the imports.
 ZYGOTE = """
 import json, os, sys
-from dsbs_jax import cli
+from dsbs_jax import cli, train
 cli.quiet_tensorflow()
 from dsbs_jax.local import loop
 for line in sys.stdin:
@@ -180,7 +166,7 @@ for line in sys.stdin:
         os.dup2(log, 1)
         os.dup2(log, 2)
         cli.configure(job["files"], job["bindings"])
-        loop.train()
+        train.main()
         os._exit(0)
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -188,7 +174,7 @@ for line in sys.stdin:
 
 
 class Runs:
-    """Processes that train, and are killed where asked."""
+    """Processes that train, and are killed after a given time."""
 
     def __init__(self, tiny_settings, folder):
         self.settings, self.log = tiny_settings, folder / "log"
@@ -207,7 +193,7 @@ class Runs:
         )
 
     def run(self, folder, kill_after=None):
-        """Trains; returns the status, and the seconds that it took."""
+        """Trains; returns the exit status and the seconds it took."""
         files, bindings = self.settings(MODEL_DIR=str(folder), **RUN)
         job = {"files": files, "bindings": bindings, "log": str(self.log)}
         print(json.dumps(job), file=self.process.stdin, flush=True)
@@ -215,7 +201,7 @@ class Runs:
         began = time.monotonic()
         if kill_after is not None:
             time.sleep(kill_after)
-            # Until it is waited for, a child that has ended still has its number.
+            # A child that has ended keeps its process id until its parent waits.
             if not pathlib.Path(f"/proc/{child}").exists():
                 return int(self.process.stdout.readline()), kill_after
             os.kill(child, signal.SIGKILL)
@@ -228,13 +214,15 @@ class Runs:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_goes_on_bit_for_bit(tiny_settings, whole, tmp_path):
+def test_run_killed_at_any_moment_resumes_bit_for_bit(
+    tiny_settings, uninterrupted, tmp_path
+):
     runs = Runs(tiny_settings, tmp_path)
     status, _ = runs.run(tmp_path / "warm")
     assert status == 0, runs.log.read_text()[-2000:]
     status, seconds = runs.run(tmp_path / "timed")
     assert status == 0
-    assert_same_run(tmp_path / "timed", whole)
+    assert_same_run(tmp_path / "timed", uninterrupted)
     print(f"\na run takes {seconds:.1f} s")
     rng, number, finished = random.Random(KILLS), 0, 0
     while number < KILLS:
@@ -242,7 +230,7 @@ def test_killed_at_any_moment_goes_on_bit_for_bit(tiny_settings, whole, tmp_path
         moment = rng.uniform(0, seconds)
         status, _ = runs.run(folder, kill_after=moment)
         if status == 0:
-            assert_same_run(folder, whole)
+            assert_same_run(folder, uninterrupted)
             finished += 1
             continue
         assert status == -signal.SIGKILL, runs.log.read_text()[-2000:]
@@ -251,6 +239,6 @@ def test_killed_at_any_moment_goes_on_bit_for_bit(tiny_settings, whole, tmp_path
         print(f"kill {number} after {moment:.2f} s: {', '.join(there) or 'nothing'}")
     status, _ = runs.run(folder)
     assert status == 0, runs.log.read_text()[-2000:]
-    assert_same_run(folder, whole)
-    print(f"{number} kills, {finished + 1} runs ended like one never stopped")
+    assert_same_run(folder, uninterrupted)
+    print(f"{number} kills, {finished + 1} runs equal the uninterrupted one")
     runs.close()

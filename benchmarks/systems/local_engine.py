@@ -13,11 +13,12 @@ from dsbs_jax.local import (
     datasets,
     evaluation,
     optimizers,
-    packing,
     partitioning,
+    row_merging,
     state,
     step,
 )
+from dsbs_jax.local.config import DecodingConfig, OptimizerConfig
 from dsbs_jax.student import decoding
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import Transformer
@@ -68,7 +69,7 @@ def training_rows(batch: Batch, width: int, pack: bool) -> dict[str, np.ndarray]
         for name, value in features.items()
     }
     rows = datasets.trim(padded)
-    return packing.pack(rows, width // 2) if pack else rows
+    return row_merging.merge_rows(rows, width // 2) if pack else rows
 
 
 def train(options: argparse.Namespace, batches: list[Batch]) -> dict:
@@ -76,8 +77,9 @@ def train(options: argparse.Namespace, batches: list[Batch]) -> dict:
     start = time.perf_counter()
     model, partitioner = make_student(options.size), partitioning.Partitioner()
     key = jax.random.key(0)
-    schedule = optimizers.linear_decay(workload.LEARNING_RATE, 10_000)
-    optimizer = optimizers.adamw(schedule)
+    config = OptimizerConfig(learning_rate=workload.LEARNING_RATE)
+    schedule = optimizers.make_schedule(config, 10_000)
+    optimizer = optimizers.make_optimizer(config, schedule)
     abstract = state.abstract_state(model, optimizer, partitioner)
     current = state.init_state(model, optimizer, abstract, key)
     train_step = step.make_train_step(model, optimizer, partitioner, workload.ALPHA)
@@ -112,11 +114,14 @@ def label(options: argparse.Namespace, batches: list[Batch]) -> dict:
         params = nn.unbox(params)["params"]
     inputs = [np.asarray(row) for row in workload.rows_to_label(batches)]
 
-    class Decoder(evaluation.Decoder):
-        def __call__(self, *args: Any) -> Any:
-            return decoding.greedy(*args, workload.NEW_TOKENS, not options.forced)
+    class Predictor(evaluation.Predictor):
+        def decode_batch(self, params: Any, tokens: jax.Array) -> decoding.Decoded:
+            return decoding.greedy(
+                model, params, tokens, workload.NEW_TOKENS, not options.forced
+            )
 
-    predictor = evaluation.Predictor(model, Decoder(), partitioner, workload.ROWS)
+    config = DecodingConfig(batch_size=workload.ROWS)
+    predictor = Predictor(model, config, partitioner)
     lengths: list[int] = []
 
     def decode_all(rows: list) -> None:

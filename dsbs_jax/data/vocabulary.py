@@ -77,11 +77,6 @@ def padded_size(vocabulary: seqio.Vocabulary) -> int:
     return -(-int(vocabulary.vocab_size) // SIZE_MULTIPLE) * SIZE_MULTIPLE
 
 
-def rows(pieces: int) -> int:
-    """Kept until the engine calls `padded_size`."""
-    return -(-(pieces + SENTINELS) // SIZE_MULTIPLE) * SIZE_MULTIPLE
-
-
 def train(
     texts: Iterable[str], model_path: str | os.PathLike[str], vocab_size: int
 ) -> None:

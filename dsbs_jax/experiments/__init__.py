@@ -1,1 +1,1 @@
-"""Grids of runs, and the tables and plots made of them."""
+"""Experiments: grids of training runs, with tables and figures of their scores."""

@@ -1,123 +1,145 @@
-"""The demo: both methods on the same generated examples, from random weights.
+r"""The demo: trains both methods on generated examples, from random weights.
 
-    python -m dsbs_jax.experiments.demo --output_dir=runs/demo
+python -m dsbs_jax.experiments.demo --output_dir=runs/demo
 
-The learning curve is the same with several sizes:
+With several sizes it draws the learning curve:
 
-    python -m dsbs_jax.experiments.demo --output_dir=runs/curve \
-      --sizes=200,400,800,1600 --seeds=0
+python -m dsbs_jax.experiments.demo --output_dir=runs/curve --sizes=200,400,800,1600 \
+  --seeds=0
 """
 
+import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Sequence
+from typing import Annotated, Any
 
-from absl import flags
+from msgspec import Meta
 
 from dsbs_jax import cli, files
+from dsbs_jax.settings import NonNegativeInt, PositiveInt, Settings, Text, setting
 
 if __name__ == "__main__":
-    # Before anything else imports TensorFlow, which is talkative.
+    # Before another module imports TensorFlow.
     cli.quiet_tensorflow()
 
 from dsbs_jax.data import vocabulary
-from dsbs_jax.errors import UserError
-from dsbs_jax.experiments import demo_data as demo
-from dsbs_jax.experiments import grid, plots
+from dsbs_jax.experiments import demo_data, grid, plots
 from dsbs_jax.local import inference
+from dsbs_jax.local.config import InferConfig, PredictionSettings, TrainSettings
 
-METHODS = ("finetune", "step_by_step")
-# Rows a batch: the same number of label rows in both.
+# Rows of a batch, so that both methods have the same number of label rows.
 BATCH_SIZES = {"finetune": 16, "step_by_step": 32}
-PIECES = 220
-SHOWN = 4
+# Pieces of the demo's vocabulary.
+VOCABULARY_PIECES = 220
+# Rows of the embedding; more than the vocabulary's 320 ids need, as in published runs.
+VOCABULARY_ROWS = 512
+# Test examples whose predictions are printed.
+PRINTED_EXAMPLES = 4
 
 
-def _data(size: int, folder: pathlib.Path) -> dict[str, object]:
-    """Makes one training set and its vocabulary; returns the runs' macros."""
-    made = demo.make(size)
-    written = demo.write(made, folder)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DemoConfig(Settings):
+    """Demo."""
+
+    output_dir: Text = setting("runs/demo", help="Folder to write.")
+    sizes: Annotated[tuple[PositiveInt, ...], Meta(min_length=1)] = setting(
+        (800,), help="Numbers of training examples."
+    )
+    seeds: Annotated[tuple[NonNegativeInt, ...], Meta(min_length=1)] = setting(
+        (0, 1, 2), help="Seeds of the runs."
+    )
+
+
+def run(config: DemoConfig) -> None:
+    """Generates the data, trains, and writes results.json, table.txt and figure.png."""
+    began = time.monotonic()
+    folder = pathlib.Path(config.output_dir)
+    runs = []
+    for size in config.sizes:
+        data = _write_data(size, folder / f"data-{size}")
+        for method in BATCH_SIZES:
+            settings = _settings(method, data)
+            runs += [grid.Run(method, size, seed, settings) for seed in config.seeds]
+    scores = grid.run_all(runs, folder)
+    rows = [dataclasses.asdict(score) for score in scores]
+    files.write(folder / "results.json", json.dumps(rows, indent=2) + "\n")
+    text = plots.summary(scores) + f"\nteacher: {scores[0].teacher:.1f}\n"
+    files.write(folder / "table.txt", text)
+    plots.figure(scores, folder / "figure.png")
+
+    best, _ = max(
+        (pair for pair in zip(runs, scores, strict=True) if _is_step_by_step(pair[0])),
+        key=lambda pair: pair[1].accuracy,
+    )
+    print(f"\nPredictions and rationales of the student {best.name}:")
+    _print_predictions(best, folder / best.name, folder / f"data-{best.size}")
+    print(f"\n{text}")
+    print("\n".join(plots.verdict(scores)))
+    print(f"Figure: {folder / 'figure.png'}   ({time.monotonic() - began:.0f} s)")
+
+
+def _is_step_by_step(run: grid.Run) -> bool:
+    return run.method == "step_by_step"
+
+
+def _write_data(size: int, folder: pathlib.Path) -> dict[str, Any]:
+    """Writes a training set and its vocabulary; returns the macros that name them."""
+    dataset = demo_data.make(size)
+    paths = demo_data.write(dataset, folder)
     model = folder / "vocabulary.model"
-    vocabulary.train(vocabulary.texts_of(made.records["train"]), model, PIECES)
-    answered = [r for r in made.records["train"] if r.teacher_label]
-    wrong = sum(r.teacher_label != r.label for r in answered)
+    train = dataset.records["train"]
+    vocabulary.train(vocabulary.texts_of(train), model, VOCABULARY_PIECES)
+    answered = [record for record in train if record.teacher_label]
+    wrong = sum(record.teacher_label != record.label for record in answered)
     print(
-        f"{size:,} training examples: the teacher answered {len(answered):,}, "
-        f"{wrong} of them wrongly; {folder}"
+        f"{size:,} training examples in {folder}: the teacher answered "
+        f"{len(answered):,}, {wrong} of them wrongly"
     )
     return {
         "DATASET": f"demo_{size}",
-        "FILES": written,
+        "DATA_FILES": paths,
         "VOCABULARY_PATH": str(model),
-        "VOCAB_SIZE": vocabulary.rows(vocabulary.load(str(model)).vocab_size),
+        "VOCAB_SIZE": VOCABULARY_ROWS,
     }
 
 
-def _show_predictions(run_folder: pathlib.Path, folder: pathlib.Path) -> None:
-    """Prints what the step-by-step student says of tickets it has never seen."""
-    examples = (folder / "test.jsonl").read_text().splitlines()[:SHOWN]
-    asked, answered = run_folder / "questions.jsonl", run_folder / "answers.jsonl"
-    files.write(asked, "\n".join(examples) + "\n")
+def _settings(method: str, data: dict[str, Any]) -> TrainSettings:
+    """Returns the settings of a run; `grid` sets its folder and seed."""
+    macros = {**data, "BATCH_SIZE": BATCH_SIZES[method], "MODEL_DIR": "unused"}
     cli.configure(
-        ["local/infer.gin", str(run_folder / "config.gin")],
-        [
-            f"CHECKPOINT_PATH = {str(run_folder)!r}",
-            f"INPUT_FILE = {str(asked)!r}",
-            f"OUTPUT_FILE = {str(answered)!r}",
-            "RATIONALE = True",
-            "RATIONALE_LENGTH = 32",
-        ],
+        ["sizes/tiny.gin", f"methods/{method}.gin", "experiments/demo.gin"],
+        [f"{name} = {value!r}" for name, value in macros.items()],
     )
-    inference.infer()
-    truth = [json.loads(line)["label"] for line in examples]
-    for line, label in zip(answered.read_text().splitlines(), truth, strict=True):
+    return TrainSettings.from_macros(cli.values())
+
+
+def _print_predictions(
+    run: grid.Run, run_folder: pathlib.Path, data_folder: pathlib.Path
+) -> None:
+    """Prints the student's labels and rationales for examples of the test split."""
+    lines = (data_folder / "test.jsonl").read_text().splitlines()[:PRINTED_EXAMPLES]
+    questions, answers = run_folder / "questions.jsonl", run_folder / "answers.jsonl"
+    files.write(questions, "\n".join(lines) + "\n")
+    settings = run.settings
+    inference.infer(
+        InferConfig(
+            checkpoint_path=str(run_folder),
+            input_file=str(questions),
+            output_file=str(answers),
+            rationale=True,
+            rationale_length=32,
+        ),
+        PredictionSettings(
+            data=settings.data, student=settings.student, decoding=settings.decoding
+        ),
+    )
+    labels = [json.loads(line)["label"] for line in lines]
+    for line, label in zip(answers.read_text().splitlines(), labels, strict=True):
         row = json.loads(line)
         print(f"\n  {row['input']}\n    because: {row['rationale']}")
         print(f"    student: {row['label']}   right answer: {label}")
 
 
-def run(sizes: Sequence[int], seeds: Sequence[int], folder: pathlib.Path) -> None:
-    """Makes the data, trains, and writes `results.json`, `table.txt`, `figure.png`."""
-    began = time.monotonic()
-    runs = []
-    for size in sizes:
-        macros = _data(size, folder / f"data-{size}")
-        for method in METHODS:
-            gin = ["sizes/tiny.gin", f"methods/{method}.gin", "experiments/demo.gin"]
-            own = {**macros, "BATCH_SIZE": BATCH_SIZES[method]}
-            runs += [grid.Run(method, size, seed, gin, own) for seed in seeds]
-    rows = grid.run_all(runs, folder)
-    files.write(folder / "results.json", json.dumps(rows, indent=2) + "\n")
-    text = plots.summary(rows) + f"\nteacher: {rows[0]['teacher']:.1f}\n"
-    files.write(folder / "table.txt", text)
-    plots.figure(rows, folder / "figure.png")
-
-    best = max(
-        (r for r in runs if r.method == "step_by_step"),
-        key=lambda r: rows[runs.index(r)]["accuracy"],
-    )
-    print(f"\nThe student of {best.name}, with its own rationales:")
-    _show_predictions(folder / best.name, folder / f"data-{best.size}")
-    print(f"\n{text}")
-    print("\n".join(plots.verdict(rows)))
-    print(f"Figure: {folder / 'figure.png'}   ({time.monotonic() - began:.0f} s)")
-
-
-def main(_: list[str]) -> None:
-    """Runs the demo as the flags say."""
-    try:
-        sizes = [int(size) for size in flags.FLAGS.sizes]
-        seeds = [int(seed) for seed in flags.FLAGS.seeds]
-    except ValueError as error:
-        raise UserError(f"--sizes and --seeds: expected integers ({error})") from error
-    if not sizes or not seeds or min(sizes) < 1 or min(seeds) < 0:
-        raise UserError("--sizes needs numbers from 1, --seeds numbers from 0")
-    run(sizes, seeds, pathlib.Path(flags.FLAGS.output_dir))
-
-
 if __name__ == "__main__":
-    flags.DEFINE_string("output_dir", "runs/demo", "Where everything is written.")
-    flags.DEFINE_list("sizes", ["800"], "Numbers of training examples.")
-    flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
-    cli.run(main)
+    cli.run_with_flags(run, DemoConfig, __doc__ or "")

@@ -1,18 +1,18 @@
-"""A generated data set, and a scripted teacher that answers as an LLM does.
+"""Generated helpdesk tickets, and a scripted teacher that answers like an LLM.
 
-Helpdesk tickets state eight facts in shuffled order, in several phrasings. A technician
-has to visit when exactly one of internet and phone is down; with both down the fault
-is in the street, with neither there is nothing to repair. Two facts of eight decide,
-and no single word gives the answer away, so labels alone say little about the rule,
-while a rationale quotes the two facts and says what follows:
+A ticket states eight facts in random order and in several phrasings. A technician has
+to visit if exactly one of internet and phone is down. If both are down, the fault is
+in the street; if neither is, there is nothing to repair. So two of eight facts decide,
+and no single word tells the label. Labels alone say little about the rule, while a
+rationale quotes the two facts and states the conclusion:
 
-    input      "Nora: sounds calm, pages never load, has a dog, …"
+    input      "Nora: sounds calm, pages never load, has a dog, ..."
     rationale  "pages never load, calls sound clear. Only one is down."
     label      "visit"
 
-The teacher is no better than a language model: some of its answers are wrong, with a
-rationale to match, many run on into a next ticket of its own invention, and some give
-no answer at all. Its completions go through the same parser as a real teacher's.
+The teacher makes the mistakes of a language model: some answers are wrong, with a
+rationale to match, many continue with another, invented ticket, and some give no
+answer. Its completions are read by the same parser as those of a real teacher.
 """
 
 import dataclasses
@@ -21,16 +21,17 @@ import random
 from collections.abc import Sequence
 
 from dsbs_jax import files
-from dsbs_jax.data import completions
+from dsbs_jax.data import dataset_spec
 from dsbs_jax.data.records import Record
 
 VISIT, REMOTE = "visit", "remote"
 SIZES = {"validation": 200, "test": 400}
 
-# Shares of the teacher's completions; the rest are right and end where they should.
+# Proportions of the teacher's completions that are wrong, that continue after the
+# answer, and that have no answer.
 WRONG, RUNS_ON, UNPARSABLE = 0.07, 0.30, 0.02
 
-# Up, down.
+# Phrasings of "works" and of "is down".
 _DECISIVE = {
     "internet": (
         ["internet works", "internet is fine", "browsing is fast", "pages load well"],
@@ -68,10 +69,10 @@ class Ticket:
     """One generated example.
 
     Attributes:
-        input: The ticket's text.
+        input: Text of the ticket.
         down: Whether internet and phone are down.
-        quotes: The two decisive facts as they stand in the input.
-        others: The distracting facts.
+        quotes: The two decisive facts, as written in the input.
+        others: The other facts.
     """
 
     input: str
@@ -81,22 +82,23 @@ class Ticket:
 
     @property
     def label(self) -> str:
-        """What the policy says."""
+        """The correct label."""
         return decide(*self.down)
 
 
 def decide(internet_down: bool, phone_down: bool) -> str:
-    """The policy: a visit when exactly one of the two is down."""
+    """Returns the correct label: a visit if exactly one of the two is down."""
     return VISIT if internet_down != phone_down else REMOTE
 
 
-def ticket(rng: random.Random) -> Ticket:
-    """Draws a ticket."""
+def draw_ticket(rng: random.Random) -> Ticket:
+    """Draws a random ticket."""
     down = (rng.random() < 0.5, rng.random() < 0.5)
-    quotes = tuple(
+    internet, phone = (
         rng.choice(phrasings[is_down])
         for phrasings, is_down in zip(_DECISIVE.values(), down, strict=True)
     )
+    quotes = internet, phone
     others = tuple(
         rng.choice(facts) for facts in rng.sample(_DISTRACTING, _DISTRACTING_FACTS)
     )
@@ -106,47 +108,54 @@ def ticket(rng: random.Random) -> Ticket:
     return Ticket(text, down, quotes, others)
 
 
-def tickets(count: int, seed: int, avoid: Sequence[Ticket] = ()) -> list[Ticket]:
-    """Draws tickets with different texts, none of them among `avoid`."""
+def draw_tickets(count: int, seed: int, avoid: Sequence[Ticket] = ()) -> list[Ticket]:
+    """Draws tickets with different texts.
+
+    Args:
+        count: Number of tickets.
+        seed: Seed of the random numbers.
+        avoid: Tickets whose texts are not used again.
+    """
     rng = random.Random(seed)
-    seen = {one.input for one in avoid}
-    drawn = []
-    while len(drawn) < count:
-        one = ticket(rng)
-        if one.input not in seen:
-            seen.add(one.input)
-            drawn.append(one)
-    return drawn
+    texts = {ticket.input for ticket in avoid}
+    tickets: list[Ticket] = []
+    while len(tickets) < count:
+        ticket = draw_ticket(rng)
+        if ticket.input not in texts:
+            texts.add(ticket.input)
+            tickets.append(ticket)
+    return tickets
 
 
-def completion(one: Ticket, rng: random.Random) -> str:
-    """The scripted teacher's raw answer to a ticket."""
+def complete(ticket: Ticket, rng: random.Random) -> str:
+    """Returns the scripted teacher's completion for a ticket."""
     if rng.random() < UNPARSABLE:
         return rng.choice(_NO_ANSWER)
-    down, quotes = list(one.down), list(one.quotes)
+    down, quotes = list(ticket.down), list(ticket.quotes)
     if rng.random() < WRONG:
-        # It misreads one of the two; half of the time it quotes another fact for it.
+        # The teacher misreads one of the two facts, and in half of these cases quotes
+        # an unrelated fact for it.
         which = rng.randrange(2)
         down[which] = not down[which]
         if rng.random() < 0.5:
-            quotes[which] = rng.choice(one.others)
+            quotes[which] = rng.choice(ticket.others)
     conclusion = ("Both work", "Only one is down", "Both are down")[sum(down)]
     answer = f"{quotes[0]}, {quotes[1]}. {conclusion}."
     answer += f" So the answer is {decide(*down)}."
     if rng.random() < RUNS_ON:
-        more = f"\n\nQ: {ticket(rng).input}\nA: {ticket(rng).quotes[0]}"
+        more = f"\n\nQ: {draw_ticket(rng).input}\nA: {draw_ticket(rng).quotes[0]}"
         answer += more[: rng.randrange(20, len(more))]
     return answer
 
 
 @dataclasses.dataclass(frozen=True)
-class Demo:
-    """The generated data set after its completions have been parsed.
+class DemoDataset:
+    """The generated dataset, with parsed completions.
 
     Attributes:
-        records: By split.
-        completions: By split, the raw completions of its records, in their order.
-        problems: (record id, problem) of each completion that gave no label.
+        records: The records of each split.
+        completions: The completions of each split, in the order of its records.
+        problems: (record id, problem) of each completion without a label.
     """
 
     records: dict[str, list[Record]]
@@ -154,55 +163,64 @@ class Demo:
     problems: list[tuple[str, str]]
 
 
-def make(num_train: int, seed: int = 0) -> Demo:
-    """Generates tickets, asks the teacher, parses what it says.
+def make(num_train: int, seed: int = 0) -> DemoDataset:
+    """Generates tickets, and parses the teacher's completions for them.
 
     Validation and test do not depend on `num_train`, and a smaller training set is the
     beginning of a larger one.
+
+    Args:
+        num_train: Number of training examples.
+        seed: Seed of the random numbers.
     """
-    drawn: dict[str, list[Ticket]] = {}
-    held: list[Ticket] = []
+    tickets: dict[str, list[Ticket]] = {}
+    earlier: list[Ticket] = []
     sizes = {**SIZES, "train": num_train}
     for number, (split, size) in enumerate(sizes.items()):
-        drawn[split] = tickets(size, seed * 10 + number, avoid=held)
-        held += drawn[split]
-    raw, records, problems = {}, {}, []
-    for number, (split, ones) in enumerate(drawn.items()):
+        tickets[split] = draw_tickets(size, seed * 10 + number, avoid=earlier)
+        earlier += tickets[split]
+    dataset = DemoDataset({}, {}, [])
+    for number, split in enumerate(tickets):
         rng = random.Random(seed * 10 + 5 + number)
-        raw[split] = [completion(one, rng) for one in ones]
-        records[split] = []
-        for row, (one, text) in enumerate(zip(ones, raw[split], strict=True)):
-            parsed = completions.parse("default", text)
+        texts = [complete(ticket, rng) for ticket in tickets[split]]
+        dataset.completions[split] = texts
+        dataset.records[split] = []
+        for row, (ticket, text) in enumerate(zip(tickets[split], texts, strict=True)):
+            parsed = dataset_spec.DEFAULT.parse(text)
             name = f"{split}-{row}"
             if parsed.problem:
-                problems.append((name, parsed.problem))
-            records[split].append(
-                Record(name, one.input, one.label, parsed.label, parsed.rationale)
+                dataset.problems.append((name, parsed.problem))
+            record = Record(
+                name, ticket.input, ticket.label, parsed.label, parsed.rationale
             )
-    return Demo(records, raw, problems)
+            dataset.records[split].append(record)
+    return dataset
 
 
-def write(demo: Demo, folder: pathlib.Path) -> dict[str, str]:
-    """Writes the data set as a user would have it.
+def write(dataset: DemoDataset, folder: pathlib.Path) -> dict[str, str]:
+    """Writes the dataset in the format of a user's dataset.
 
-    `<split>.jsonl` are what `datasets/jsonl.gin` reads, `completions.jsonl` is what the
-    teacher said, `quarantine.jsonl` which of it gave no label.
+    `<split>.jsonl` are the rows that `datasets/jsonl.gin` reads, `completions.jsonl`
+    the teacher's completions, and `quarantine.jsonl` the completions without a label.
+
+    Args:
+        dataset: The dataset.
+        folder: Folder to write, created if needed.
 
     Returns:
-        By split, the file's path.
+        The path of each split's file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    written = {}
+    paths = {}
     for split in ("train", "validation", "test"):
-        rows = [dataclasses.asdict(record) for record in demo.records[split]]
-        written[split] = str(folder / f"{split}.jsonl")
+        rows = [dataclasses.asdict(record) for record in dataset.records[split]]
+        paths[split] = str(folder / f"{split}.jsonl")
         files.write_jsonl(folder / f"{split}.jsonl", rows)
-    said = [
+    completions = [
         {"id": record.id, "completion": text}
-        for split, records in demo.records.items()
-        for record, text in zip(records, demo.completions[split], strict=True)
+        for split, records in dataset.records.items()
+        for record, text in zip(records, dataset.completions[split], strict=True)
     ]
-    files.write_jsonl(folder / "completions.jsonl", said)
-    problems = [{"id": name, "problem": problem} for name, problem in demo.problems]
+    files.write_jsonl(folder / "completions.jsonl", completions)
+    problems = [{"id": name, "problem": problem} for name, problem in dataset.problems]
     files.write_jsonl(folder / "quarantine.jsonl", problems)
-    return written
+    return paths

@@ -1,17 +1,16 @@
-"""A grid of training runs, one after another in one process.
+"""Trains the runs of a grid one after another and collects their scores.
 
-A run whose `results.json` is there is not run again, so a grid that was stopped goes
-on where it was.
+A run that has a `results.json` is not trained again, so the same command resumes a grid
+that was stopped.
 """
 
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from dsbs_jax import cli
 from dsbs_jax.local import loop
+from dsbs_jax.local.config import TrainSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,54 +18,75 @@ class Run:
     """One point of a grid.
 
     Attributes:
-        method: As in `gin/methods/`.
-        size: Training examples.
-        seed: Of the run.
-        files: Gin files.
-        macros: Bindings over them, by name; the values are written as gin reads them.
+        method: Name of the method.
+        size: Number of training examples.
+        seed: Seed of the run.
+        settings: The other settings of the run. `run_all` sets its folder and seed.
     """
 
     method: str
     size: int
     seed: int
-    files: Sequence[str]
-    macros: Mapping[str, Any]
+    settings: TrainSettings
 
     @property
     def name(self) -> str:
-        """The run's folder below the grid's."""
+        """Name of the run's folder in the grid's folder."""
         return f"{self.method}-{self.size}-seed{self.seed}"
 
 
-def run_all(runs: Sequence[Run], folder: pathlib.Path) -> list[dict[str, Any]]:
-    """Trains every run and collects its scores.
+@dataclasses.dataclass(frozen=True)
+class RunScore:
+    """Scores of a run.
 
-    Returns:
-        For each run its method, size, seed, and accuracy on the test split in percent of
-        the checkpoint that was best on validation.
+    Attributes:
+        method: Name of the method.
+        size: Number of training examples.
+        seed: Seed of the run.
+        accuracy: Accuracy on test, in percent, of the checkpoint that is best on
+            validation.
+        teacher: The teacher's accuracy on test, in percent.
+        seconds: Time of the run.
     """
-    rows = []
+
+    method: str
+    size: int
+    seed: int
+    accuracy: float
+    teacher: float
+    seconds: float
+
+
+def run_all(runs: Sequence[Run], folder: pathlib.Path) -> list[RunScore]:
+    """Trains every run that has no results yet, and returns the scores of all runs.
+
+    Args:
+        runs: The runs.
+        folder: Folder of the run folders.
+    """
+    scores = []
     for number, run in enumerate(runs, 1):
-        results = folder / run.name / "results.json"
-        if not results.exists():
+        path = folder / run.name / "results.json"
+        if not path.exists():
             print(f"\nRun {number} of {len(runs)}: {run.name}", flush=True)
             _train(run, folder / run.name)
-        read = json.loads(results.read_text())
-        (test,) = read["best"]["test"].values()
-        rows.append(
-            {
-                "method": run.method,
-                "size": run.size,
-                "seed": run.seed,
-                "accuracy": test["accuracy"],
-                "teacher": read["teacher_test"]["teacher"]["accuracy"],
-                "seconds": read["seconds"],
-            }
+        results = json.loads(path.read_text())
+        (test,) = results["best"]["test"].values()
+        scores.append(
+            RunScore(
+                method=run.method,
+                size=run.size,
+                seed=run.seed,
+                accuracy=test["accuracy"],
+                teacher=results["teacher_test"]["teacher"]["accuracy"],
+                seconds=results["seconds"],
+            )
         )
-    return rows
+    return scores
 
 
 def _train(run: Run, folder: pathlib.Path) -> None:
-    macros = {**run.macros, "RANDOM_SEED": run.seed, "MODEL_DIR": str(folder)}
-    cli.configure(run.files, [f"{k} = {v!r}" for k, v in macros.items()])
-    loop.train()
+    config = dataclasses.replace(
+        run.settings.loop, model_dir=str(folder), random_seed=run.seed
+    )
+    loop.train(dataclasses.replace(run.settings, loop=config))

@@ -1,7 +1,9 @@
-"""Orbax checkpoints: the last one to go on from, and the best on validation.
+"""Orbax checkpoints of a run: the last ones to resume from, and the best on validation.
 
-`<directory>/checkpoint_<step>/` holds the items `params` and `progress` (step and
-optimiser state); evaluation and inference read the first alone.
+checkpoints/checkpoint_<step>/params     parameters, which is all that evaluation
+                                         and inference read
+checkpoints/checkpoint_<step>/progress   step and optimizer state
+checkpoints/digests/checkpoint_<step>.json   SHA-256 of each of its files
 """
 
 import hashlib
@@ -14,111 +16,126 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 from flax import traverse_util
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from dsbs_jax import files, weights
+from dsbs_jax import files
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.state import TrainState
-from dsbs_jax.weights import orbax_format
+from dsbs_jax.weights import check_shapes, open_checkpoint
 from dsbs_jax.weights.checkpoint_folders import PREFIX, SCORE
 
-# Saved on the way to an evaluation.
+# Score of a checkpoint that was saved before its evaluation.
 UNSCORED = -math.inf
 _STEP = "step"
 
 
-def check_room(directory: pathlib.Path, abstract: TrainState) -> None:
-    """Makes the folder and checks that it can be written and holds the checkpoints.
+def prepare_folder(folder: pathlib.Path, abstract: TrainState) -> None:
+    """Creates the run folder; checks that it can be written and has enough space.
+
+    Args:
+        folder: The run folder.
+        abstract: Shapes of the state that checkpoints hold.
 
     Raises:
-        UserError: The folder cannot be made or written, or the disk is too full.
+        UserError: The folder cannot be created or written, or the disk is too full.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / ".write_probe"
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".write_probe"
         probe.write_bytes(b"\0" * 4096)
         probe.unlink()
     except OSError as error:
         raise UserError(
-            f"MODEL_DIR {directory}: cannot be written ({error.strerror})"
+            f"MODEL_DIR {folder}: cannot be written ({error.strerror})"
         ) from error
-    # The last two, the best and the one being written.
-    _check_free(directory, 4, abstract)
+    # The last two checkpoints, the best one and the one that is being written.
+    _check_free_space(folder, 4, abstract)
 
 
-def _check_free(directory: pathlib.Path, number: int, state: TrainState) -> None:
-    """Checks that a number of checkpoints fits."""
+def _check_free_space(folder: pathlib.Path, count: int, state: TrainState) -> None:
+    """Checks that the disk has space for a number of checkpoints."""
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    needed, free = number * size, shutil.disk_usage(directory).free
+    needed, free = count * size, shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"{directory}: {free / 2**20:,.1f} MiB free, expected at least "
+            f"{folder}: {free / 2**20:,.1f} MiB free, expected at least "
             f"{needed / 2**20:,.1f} MiB for checkpoints"
         )
 
 
-def newest_whole(directory: pathlib.Path) -> int | None:
-    """The newest step whose files are as they were written, or None.
+def newest_complete(folder: pathlib.Path) -> int | None:
+    """Returns the newest step whose files are unchanged, or None.
 
-    What is damaged is said, and set aside as `damaged_checkpoint_<step>`.
+    Newer checkpoints with missing or changed files are reported and renamed to
+    `damaged_checkpoint_<step>`.
+
+    Args:
+        folder: The folder of the run's checkpoints.
     """
-    found = [re.fullmatch(rf"{PREFIX}(\d+)", p.name) for p in directory.glob("*")]
-    for step in sorted((int(match[1]) for match in found if match), reverse=True):
-        folder = directory / f"{PREFIX}{step}"
-        problem = _damage(folder)
+    matches = [re.fullmatch(rf"{PREFIX}(\d+)", p.name) for p in folder.glob("*")]
+    for step in sorted((int(match[1]) for match in matches if match), reverse=True):
+        checkpoint = folder / f"{PREFIX}{step}"
+        problem = _find_damage(checkpoint)
         if problem is None:
             return step
-        aside = directory / f"damaged_{folder.name}"
-        print(f"{folder} is damaged ({problem}): set aside as {aside.name}")
-        shutil.rmtree(aside, ignore_errors=True)
-        folder.rename(aside)
+        renamed = folder / f"damaged_{checkpoint.name}"
+        logging.warning(
+            "%s is damaged (%s); renamed to %s", checkpoint, problem, renamed.name
+        )
+        shutil.rmtree(renamed, ignore_errors=True)
+        checkpoint.rename(renamed)
     return None
 
 
-def _damage(folder: pathlib.Path) -> str | None:
-    path = _digests_of(folder)
+def _find_damage(checkpoint: pathlib.Path) -> str | None:
+    path = _digests_path(checkpoint)
     if not path.exists():
-        # Killed between a checkpoint's last byte and its digests.
+        # The run was killed after the checkpoint was complete, before its digests were.
         return None
     try:
         expected = json.loads(path.read_text())
     except ValueError:
-        return f"{path} is no JSON"
-    found = digests(folder)
-    for name in sorted(expected.keys() | found.keys()):
-        if name not in found:
+        return f"{path} is not JSON"
+    current = digests(checkpoint)
+    for name in sorted(expected.keys() | current.keys()):
+        if name not in current:
             return f"{name} is missing"
-        if found[name] != expected.get(name):
-            return f"{name} is not what was written"
+        if current[name] != expected.get(name):
+            return f"{name} has changed since it was written"
     return None
 
 
-def _digests_of(folder: pathlib.Path) -> pathlib.Path:
-    return folder.parent / "digests" / f"{folder.name}.json"
+def _digests_path(checkpoint: pathlib.Path) -> pathlib.Path:
+    return checkpoint.parent / "digests" / f"{checkpoint.name}.json"
 
 
 def digests(folder: pathlib.Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, by its path in it."""
-    found = {}
+    """Returns the SHA-256 of every file below a folder, by its relative path."""
+    result = {}
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[str(path.relative_to(folder))] = digest
-    return found
+            result[str(path.relative_to(folder))] = digest
+    return result
 
 
 class Checkpoints:
     """The checkpoints of one run."""
 
-    def __init__(self, directory: pathlib.Path) -> None:
-        """Opens the folder, which need not exist."""
+    def __init__(self, folder: pathlib.Path) -> None:
+        """Opens the folder, which need not exist.
+
+        Args:
+            folder: The folder of the run's checkpoints.
+        """
         keep = preservation_policy.AnyPreservationPolicy(
             [
-                # Should the last be damaged, there is one before it.
+                # Two, so that a run can resume if the last one is damaged.
                 preservation_policy.LatestN(2),
-                # Of equal scores, orbax would keep the latest.
+                # With the score alone, orbax would keep the latest of equal scores.
                 preservation_policy.BestN(
                     get_metric_fn=lambda metrics: (metrics[SCORE], -metrics[_STEP]),
                     n=1,
@@ -126,7 +143,7 @@ class Checkpoints:
             ]
         )
         self._manager = ocp.CheckpointManager(
-            directory.resolve(),
+            folder.resolve(),
             item_handlers={
                 "params": ocp.StandardCheckpointHandler(),
                 "progress": ocp.StandardCheckpointHandler(),
@@ -146,101 +163,112 @@ class Checkpoints:
 
     @property
     def best(self) -> int | None:
-        """The step with the best score, the earliest of equals, or None."""
-        scores = {s: self.score(s) for s in self._manager.all_steps()}
-        return max(sorted(scores), key=scores.get) if scores else None
-
-    def best_or(self, step: int) -> int:
-        """The best step, or where nothing is saved this one."""
-        return step if self.best is None else self.best
+        """The step with the best score, the earliest of equal ones, or None."""
+        scores = {step: self.score(step) for step in self._manager.all_steps()}
+        return max(sorted(scores), key=lambda step: scores[step]) if scores else None
 
     def score(self, step: int) -> float:
-        """The validation score that was saved with a step."""
+        """Returns the validation score that was saved with a step."""
         return float(self._manager.metrics(step)[SCORE])
 
     def is_scored(self, step: int) -> bool:
-        """Whether a step was saved after its evaluation, not on the way to it."""
+        """Returns whether a step was saved after its evaluation."""
         return step in self._manager.all_steps() and self.score(step) != UNSCORED
 
     def save(self, state: TrainState, score: float = UNSCORED) -> None:
-        """Writes a checkpoint; one that is cut off half-way is never seen again.
+        """Writes a checkpoint; a partly written one is never read.
 
         Args:
-            state: What is saved, in the place of an unscored one of the same step.
-            score: On validation; the higher the better.
+            state: The state. It replaces a checkpoint of the same step, which was saved
+                before its evaluation.
+            score: Score on validation; higher is better.
 
         Raises:
-            UserError: It cannot be written.
+            UserError: The checkpoint cannot be written.
         """
-        # A disk that fills while orbax writes ends in hundreds of lines.
-        _check_free(self._manager.directory, 1, state)
-        progress = {"step": state.step, "opt_state": state.opt_state}
+        # A disk that fills up while orbax writes ends in hundreds of lines.
+        _check_free_space(self._manager.directory, 1, state)
+        step = int(state.step)
         try:
-            if int(state.step) in self._manager.all_steps():
-                self._manager.delete(int(state.step))
-            self._manager.save(
-                int(state.step),
-                args=ocp.args.Composite(
-                    params=ocp.args.StandardSave(state.params),
-                    progress=ocp.args.StandardSave(progress),
-                ),
-                metrics={SCORE: float(score), _STEP: int(state.step)},
-                force=True,
-            )
-            self._manager.wait_until_finished()
-            self._write_digests(int(state.step))
-        # The disk is full or gone; which of these comes depends on who was writing.
+            if step in self._manager.all_steps():
+                self._manager.delete(step)
+            self._write(step, state, score)
+            self._write_digests(step)
+        # The disk is full or gone; the type depends on what was being written.
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"{self._manager.directory}: the checkpoint of step {int(state.step)} "
-                f"cannot be written: {' '.join(str(error).split())}; the ones before "
-                "it are whole"
+                f"{self._path(step)}: cannot be written: "
+                f"{' '.join(str(error).split())}; earlier checkpoints are complete"
             ) from error
 
+    def _write(self, step: int, state: TrainState, score: float) -> None:
+        progress = {"step": state.step, "opt_state": state.opt_state}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                params=ocp.args.StandardSave(state.params),
+                progress=ocp.args.StandardSave(progress),
+            ),
+            metrics={SCORE: float(score), _STEP: step},
+            force=True,
+        )
+        self._manager.wait_until_finished()
+
     def _write_digests(self, step: int) -> None:
-        folder = pathlib.Path(self._manager.directory, f"{PREFIX}{step}")
-        path = _digests_of(folder)
-        files.write(path, json.dumps(digests(folder), indent=1))
+        checkpoint = self._path(step)
+        path = _digests_path(checkpoint)
+        files.write(path, json.dumps(digests(checkpoint), indent=1))
         for old in path.parent.iterdir():
-            if not (folder.parent / old.stem).exists():
+            if not (checkpoint.parent / old.stem).exists():
                 old.unlink()
 
+    def _path(self, step: int) -> pathlib.Path:
+        return pathlib.Path(self._manager.directory, f"{PREFIX}{step}")
+
     def restore(self, step: int, abstract: TrainState) -> TrainState:
-        """Reads a whole state, each device its own part.
+        """Reads a complete state; each device reads its own part.
+
+        Args:
+            step: The step of the checkpoint.
+            abstract: Shapes and shardings of the state.
 
         Raises:
-            UserError: The checkpoint is of another student.
+            UserError: The checkpoint holds another student.
         """
-        self._check(step, abstract.params)
+        self._check_shapes(step, abstract.params)
         progress = {"step": abstract.step, "opt_state": abstract.opt_state}
-        read = self._manager.restore(
+        items = self._manager.restore(
             step,
             args=ocp.args.Composite(
                 params=ocp.args.StandardRestore(abstract.params),
                 progress=ocp.args.StandardRestore(progress),
             ),
         )
-        return TrainState(params=read["params"], **read["progress"])
+        return TrainState(params=items["params"], **items["progress"])
 
     def restore_params(self, step: int, abstract_params: Any) -> Any:
-        """Reads the parameters alone.
+        """Reads only the parameters.
+
+        Args:
+            step: The step of the checkpoint.
+            abstract_params: Shapes and shardings of the parameters.
 
         Raises:
-            UserError: The checkpoint is of another student.
+            UserError: The checkpoint holds another student.
         """
-        self._check(step, abstract_params)
+        self._check_shapes(step, abstract_params)
         return self._manager.restore(
             step,
             args=ocp.args.Composite(params=ocp.args.StandardRestore(abstract_params)),
         )["params"]
 
-    def _check(self, step: int, expected: Any) -> None:
-        checkpoint = self._manager.directory / f"{PREFIX}{step}"
-        reader = orbax_format.open_item(checkpoint / "params", prefix=())
-        flat = traverse_util.flatten_dict(expected, sep="/")
-        shapes = {path: leaf.shape for path, leaf in flat.items()}
-        weights.check_shapes(reader.location, reader.shapes(), shapes)
+    def _check_shapes(self, step: int, expected: Any) -> None:
+        # Orbax would report a difference in many lines, or cut the arrays.
+        reader = open_checkpoint(str(self._path(step)))
+        leaves = traverse_util.flatten_dict(expected, sep="/")
+        shapes = {name: leaf.shape for name, leaf in leaves.items()}
+        check_shapes(reader.location, reader.shapes(), shapes)
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Closes the checkpoint manager."""
         self._manager.close()

@@ -1,4 +1,4 @@
-"""Scores of a student on a split: decode, compare, write every prediction down."""
+"""Decodes the inputs of a split, scores the predictions and writes them to files."""
 
 import dataclasses
 import pathlib
@@ -13,223 +13,230 @@ import tensorflow as tf
 from seqio.metrics import ModelOutputType
 
 from dsbs_jax import files
-from dsbs_jax.data import registration
+from dsbs_jax.data import mixtures, row_schema, scoring
 from dsbs_jax.data.feature_converter import DistillationFeatureConverter
+from dsbs_jax.data.tasks import StudentTask
 from dsbs_jax.errors import UserError
+from dsbs_jax.local.config import DecodingConfig
 from dsbs_jax.local.datasets import trim
 from dsbs_jax.local.partitioning import LOGICAL_AXIS_RULES, Partitioner
 from dsbs_jax.student import decoding
 from dsbs_jax.student.network import Transformer
 
 ACCURACY = "accuracy"
-
-
-@dataclasses.dataclass(frozen=True)
-class Decoder:
-    """How predictions are decoded.
-
-    Attributes:
-        max_decode_length: New tokens at most.
-        num_beams: 1 is greedy.
-        length_penalty: Of beam search.
-    """
-
-    max_decode_length: int = 63
-    num_beams: int = 1
-    length_penalty: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Checks the fields."""
-        for name in ("max_decode_length", "num_beams"):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"Decoder.{name} is {getattr(self, name)}, expected 1 or more"
-                )
-
-    def __call__(self, model: Transformer, params: Any, tokens: jax.Array) -> Any:
-        """Decodes int32 [B, S]; see `decoding.Decoded`."""
-        if self.num_beams == 1:
-            return decoding.greedy(model, params, tokens, self.max_decode_length)
-        return decoding.beam_search(
-            model,
-            params,
-            tokens,
-            self.max_decode_length,
-            self.num_beams,
-            self.length_penalty,
-        )
+# Task: metric: value in percent.
+Scores = dict[str, dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-    """Decodes many inputs in batches of about the same length.
+    """Decodes many inputs, in batches of inputs of about the same length.
 
     Attributes:
         model: The student.
-        decoder: How.
-        partitioner: Spreads the batch over the devices.
-        batch_size: Rows a batch.
+        config: How predictions are decoded.
+        partitioner: Spreads each batch over the devices.
     """
 
     model: Transformer
-    decoder: Decoder
+    config: DecodingConfig
     partitioner: Partitioner
-    batch_size: int
 
     def __call__(
         self, params: Any, inputs: Sequence[np.ndarray]
     ) -> tuple[list[list[int]], list[float]]:
-        """Decodes token ids, each int32 [S] of its own length.
+        """Decodes inputs.
+
+        Args:
+            params: The student's parameters.
+            inputs: Token ids of each input, int32 [S] with its own S.
 
         Returns:
-            For each input the generated ids, and their log-probability.
+            For each input the generated ids, and their log-probability in nats.
         """
         tokens: list[list[int]] = [[] for _ in inputs]
-        scores = [0.0] * len(inputs)
+        log_probabilities = [0.0] * len(inputs)
+        # The longest first, so that a batch that does not fit fails at once.
         order = sorted(range(len(inputs)), key=lambda i: -len(inputs[i]))
-        size = -(-self.batch_size // self.partitioner.data_size)
-        size *= self.partitioner.data_size
+        copies = self.partitioner.data_size
+        size = copies * -(-self.config.batch_size // copies)
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             decoded = self._decode(params, [inputs[i] for i in rows], size)
-            for i, row, score in zip(rows, *decoded, strict=False):
-                tokens[i], scores[i] = row.tolist(), float(score)
-        return tokens, scores
+            # The last batch is padded to `size` rows, so that it has a known shape.
+            for i, ids, value in zip(rows, *decoded, strict=False):
+                tokens[i], log_probabilities[i] = ids.tolist(), float(value)
+        return tokens, log_probabilities
 
     def _decode(
         self, params: Any, inputs: Sequence[np.ndarray], size: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        width = 8 * -(-max(len(row) for row in inputs) // 8)
-        padded = np.zeros((size, 2 * width), np.int32)
-        for row, values in zip(padded, inputs, strict=False):
-            row[: len(values)] = values
+        """Decodes one batch: int32 [size, T] and float32 [size]."""
+        # Room for `trim` to round the length up.
+        width = 2 * max(8, *(len(ids) for ids in inputs))
+        padded = np.zeros((size, width), np.int32)
+        for row, ids in zip(padded, inputs, strict=False):
+            row[: len(ids)] = ids
         batch = trim(
             {"encoder_input_tokens": padded, "decoder_target_tokens": padded[:, :1]}
         )
         tokens = self.partitioner.put_batch(batch)["encoder_input_tokens"]
         with self.partitioner.mesh, nn.logical_axis_rules(LOGICAL_AXIS_RULES):
-            decoded = self.decoder(self.model, params, tokens)
+            decoded = self.decode_batch(params, tokens)
         return jax.device_get((decoded.tokens, decoded.log_probability))
+
+    def decode_batch(self, params: Any, tokens: jax.Array) -> decoding.Decoded:
+        """Decodes a batch of inputs greedily or with beam search.
+
+        Args:
+            params: The student's parameters.
+            tokens: int32 [B, S].
+        """
+        config = self.config
+        if config.num_beams == 1:
+            return decoding.greedy(self.model, params, tokens, config.max_decode_length)
+        return decoding.beam_search(
+            self.model,
+            params,
+            tokens,
+            config.max_decode_length,
+            config.num_beams,
+            config.length_penalty,
+        )
 
 
 class Scorer:
-    """Scores a student on one split of a mixture's label tasks.
+    """Scores a student on one split of the label tasks of a mixture.
 
-    SeqIO's evaluator prepares the examples and computes the tasks' metrics, as it does
-    in T5X, so that both engines score alike.
+    SeqIO's evaluator prepares the examples and computes the metrics, as it does in T5X,
+    so both engines compute the same scores.
     """
 
     def __init__(
         self,
-        mixture_or_task_name: str,
+        provider: mixtures.Provider,
         split: str,
         predictor: Predictor,
         task_feature_lengths: Mapping[str, int],
     ) -> None:
         """Reads and tokenizes the split once.
 
+        Args:
+            provider: The mixture or task.
+            split: Name of the split.
+            predictor: Decodes the inputs.
+            task_feature_lengths: Tokens; inputs are truncated to theirs.
+
         Raises:
             UserError: No task of the mixture has both the split and a metric.
         """
         self._split, self._predictor = split, predictor
-        # Targets are not cut: a prediction is compared with the whole of them.
-        self._evaluator = seqio.Evaluator(
-            mixture_or_task_name,
-            DistillationFeatureConverter(pack=False, apply_length_check=False),
-            eval_split=split,
-            sequence_length={"inputs": task_feature_lengths["inputs"]},
-            async_compute_metrics=False,
-        )
+        with mixtures.temporary_name(provider) as name:
+            # Targets are not truncated: predictions are compared with complete targets.
+            self._evaluator = seqio.Evaluator(
+                name,
+                DistillationFeatureConverter(pack=False, apply_length_check=False),
+                eval_split=split,
+                sequence_length={"inputs": task_feature_lengths["inputs"]},
+                async_compute_metrics=False,
+            )
         if not self._evaluator.eval_tasks:
             raise UserError(
-                f"{mixture_or_task_name!r} has no task with a {split!r} split and a "
-                "metric to score"
+                f"{provider.name!r} has no task with a {split!r} split and a metric"
             )
 
-    def __call__(
-        self, params: Any, directory: pathlib.Path, name: str
-    ) -> dict[str, dict[str, float]]:
+    def __call__(self, params: Any, folder: pathlib.Path, name: str) -> Scores:
         """Scores these parameters.
 
         Args:
-            params: The student's.
-            directory: Gets `<split>-<name>-<task>.jsonl` with every prediction.
-            name: Of the parameters, for example "step_1000".
+            params: The student's parameters.
+            folder: Folder in which to write `<split>-<name>-<task>.jsonl`, with every
+                prediction.
+            name: Name of the parameters, for example "step_1000".
 
         Returns:
-            By task, its metrics in percent.
+            The metrics of each task, in percent.
         """
 
         def predict(dataset: tf.data.Dataset, *_: Any) -> list[tuple[int, list[int]]]:
             examples = list(dataset.as_numpy_iterator())
             inputs = [e["encoder_input_tokens"] for _, e in examples]
-            tokens, _ = self._predictor(params, [row[row > 0] for row in inputs])
+            # SeqIO pads inputs to the longest of the split.
+            inputs = [ids[ids > 0] for ids in inputs]
+            tokens = self._predictor(params, inputs)[0]
             return [(int(i), t) for (i, _), t in zip(examples, tokens, strict=True)]
 
         future, outputs = self._evaluator.evaluate(
             compute_metrics=True, predict_fn=predict
         )
         for task in self._evaluator.eval_tasks:
-            predictions = self._texts(task, outputs[task.name])
-            path = directory / f"{self._split}-{name}-{task.name}.jsonl"
-            files.write_jsonl(path, self._judged(task, predictions))
+            vocabulary = task.output_features["targets"].vocabulary
+            predictions = outputs[task.name][ModelOutputType.PREDICTION]
+            texts = [vocabulary.decode(ids) for ids in predictions]
+            path = folder / f"{self._split}-{name}-{task.name}.jsonl"
+            files.write_jsonl(path, self._compared(task, texts))
         return {
             task: {metric: float(value) for metric, value in metrics.items()}
             for task, metrics in future.result().items()
         }
 
-    def _texts(self, task: seqio.Task, outputs: Mapping) -> list[str]:
-        vocabulary = task.output_features["targets"].vocabulary
-        return [vocabulary.decode(t) for t in outputs[ModelOutputType.PREDICTION]]
-
-    def _judged(self, task: seqio.Task, texts: list[str]) -> Iterable[dict]:
-        metric = registration.TASKS[task.name].metric
+    def _compared(self, task: StudentTask, texts: list[str]) -> Iterable[dict]:
+        """Yields each example with its prediction and whether it is correct."""
         examples = self._evaluator.cached_task_datasets[task.name].as_numpy_iterator()
         for text, example in zip(texts, examples, strict=True):
             target = example["targets_pretokenized"].decode()
-            judged = [task.postprocess_fn(t) for t in (target, text)]
+            labels = task.postprocess_fn(target), task.postprocess_fn(text)
             yield {
                 "id": example["id"].decode(),
                 "input": example["inputs_pretokenized"].decode(),
                 "target": target,
                 "prediction": text,
-                "correct": metric([judged[0]], [judged[1]])[ACCURACY] == 100,
+                "correct": task.info.metric.is_correct(*labels),
             }
 
 
 def mean_accuracy(scores: Mapping[str, Mapping[str, float]]) -> float:
-    """The mean accuracy over tasks, in percent."""
+    """Returns the mean accuracy over tasks, in percent."""
     return float(np.mean([metrics[ACCURACY] for metrics in scores.values()]))
 
 
-def teacher_accuracy(task_name: str, split: str = "test") -> dict[str, Any]:
-    """The teacher's own score on a split, by the rule that scores the student.
+def teacher_accuracy(task: StudentTask, split: str = "test") -> dict[str, Any]:
+    """Scores the teachers' labels on a split, with the metric that scores the student.
 
     A row without a usable teacher label counts as wrong.
 
     Args:
-        task_name: A label task; its dataset is looked up.
-        split: Of the dataset.
+        task: A label task of the dataset.
+        split: Name of the split.
 
     Returns:
-        By teacher "rows", "unparsable" and "accuracy" in percent; only teachers with
-        labels on the split, and nothing where no person labelled the data.
+        "rows", "unparsable" (rows without a usable label) and "accuracy" in percent, by
+        name of the teacher. Teachers without labels on the split are left out. Empty
+        if the split has no human labels.
     """
-    info = registration.TASKS[task_name]
-    source = seqio.TaskRegistry.get(task_name).source
-    if split not in source.splits or not source.has_human_labels:
+    if split not in task.source.splits or not task.source.has_human_labels:
         return {}
-    rows = list(source.get_dataset(split, shuffle=False).as_numpy_iterator())
-    rows = [row for row in rows if row["has_label"]]
-    scores = {}
-    for teacher in registration.teachers(info.dataset):
-        labels = [row[f"{teacher}_label"].decode() for row in rows]
-        held = [bool(row[f"has_{teacher}_label"]) for row in rows]
-        if any(held):
-            targets = [row["label"].decode() for row in rows]
-            scores[teacher] = {
-                "rows": len(rows),
-                "unparsable": held.count(False),
-                **info.metric(targets, labels),
-            }
-    return scores
+    rows = list(task.source.get_dataset(split, shuffle=False).as_numpy_iterator())
+    rows = [row for row in rows if row[row_schema.flag_of(row_schema.LABEL)]]
+    results = {}
+    for teacher in sorted(task.info.spec.teachers):
+        field = row_schema.label_field(teacher)
+        flag = row_schema.flag_of(field)
+        if not any(row[flag] for row in rows):
+            continue
+        score = scoring.score_teacher(
+            (
+                (
+                    row[row_schema.LABEL].decode(),
+                    row[field].decode() if row[flag] else None,
+                )
+                for row in rows
+            ),
+            task.info.metric,
+        )
+        results[teacher] = {
+            "rows": score.rows,
+            "unparsable": score.without_label,
+            ACCURACY: 100.0 * score.correct / score.rows,
+        }
+    return results

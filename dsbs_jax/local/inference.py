@@ -1,162 +1,174 @@
-"""What a trained student is used for: scoring a split, answering new inputs."""
+"""Uses of a trained student: scoring a split, and answering new inputs."""
 
+import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
-import gin
 import numpy as np
+import seqio
 import tensorflow as tf
+from absl import logging
 
-from dsbs_jax import files, weights
-from dsbs_jax.data import jsonl, registration
-from dsbs_jax.data.features import VOCABULARY
+from dsbs_jax import files
+from dsbs_jax.data import jsonl, mixtures, vocabulary
+from dsbs_jax.data.methods import TaskInfo
 from dsbs_jax.data.preprocessors import encode_segments
+from dsbs_jax.data.tasks import infos_of, split_answer
 from dsbs_jax.errors import UserError
-from dsbs_jax.local import evaluation, state
-from dsbs_jax.local.datasets import DatasetConfig
+from dsbs_jax.local import evaluation, report, state
+from dsbs_jax.local.config import EvalConfig, InferConfig, PredictionSettings
 from dsbs_jax.local.partitioning import Partitioner
-from dsbs_jax.local.report import table
 from dsbs_jax.student.network import Transformer
+from dsbs_jax.weights import load_params, open_checkpoint, student_config
 
 
-@gin.configurable
 def evaluate(
-    *,
-    checkpoint_path: str,
-    output_dir: str,
-    model: Transformer,
-    dataset: DatasetConfig,
-    split: str,
-    decoder: evaluation.Decoder,
-    num_partitions: int = 1,
-) -> dict[str, dict[str, float]]:
-    """Scores a checkpoint on a split of a task or mixture.
+    config: EvalConfig,
+    shared: PredictionSettings,
+) -> evaluation.Scores:
+    """Scores a checkpoint on a split, and writes scores and predictions.
 
     Args:
-        checkpoint_path: A run's folder (its best checkpoint) or one checkpoint.
-        output_dir: Gets `scores.json` and every prediction.
-        model: The student.
-        dataset: What to score; `batch_size` rows are decoded at a time.
-        split: "validation", "test" or "train".
-        decoder: How predictions are decoded.
-        num_partitions: Devices that a copy of the student is spread over.
+        config: Checkpoint, split and output folder.
+        shared: The examples, the student and how it decodes.
 
     Returns:
-        By task, its metrics in percent.
+        The metrics of each task, in percent.
 
     Raises:
-        UserError: There is no such checkpoint, task or split.
+        UserError: The checkpoint, task or split does not exist.
     """
-    splits = dataset.provider.splits
-    if split not in splits:
+    data = mixtures.build(shared.data, vocabulary.load(shared.data.vocabulary_path))
+    splits = data.mixture.splits
+    if config.eval_split not in splits:
         raise UserError(
-            f"EVAL_SPLIT is {split!r}, expected one of {', '.join(sorted(splits))}"
+            f"EVAL_SPLIT is {config.eval_split!r}, expected one of "
+            f"{', '.join(sorted(splits))}"
         )
-    partitioner = Partitioner(num_partitions)
-    params = _load(checkpoint_path, model, partitioner)
-    predictor = evaluation.Predictor(model, decoder, partitioner, dataset.batch_size)
+    predictor, params = _load(config.checkpoint_path, shared)
     scorer = evaluation.Scorer(
-        dataset.mixture_or_task_name, split, predictor, dataset.task_feature_lengths
+        data.mixture, config.eval_split, predictor, data.task_feature_lengths
     )
-    folder = pathlib.Path(output_dir)
+    folder = pathlib.Path(config.eval_output_dir)
     scores = scorer(params, folder, "checkpoint")
     files.write(folder / "scores.json", json.dumps(scores, indent=2) + "\n")
-    rows = [["task", "metric", split]]
+    rows = [["task", "metric", config.eval_split]]
     rows += [[t, m, f"{v:.2f}"] for t, ms in scores.items() for m, v in ms.items()]
-    print(table(rows))
+    print(report.table(rows))
     return scores
 
 
-@gin.configurable
 def infer(
-    *,
-    checkpoint_path: str,
-    input_file: str,
-    output_file: str,
-    model: Transformer,
-    dataset: DatasetConfig,
-    decoder: evaluation.Decoder,
-    rationale: bool = False,
-    rationale_decoder: evaluation.Decoder | None = None,
-    num_partitions: int = 1,
+    config: InferConfig,
+    shared: PredictionSettings,
 ) -> None:
-    """Answers the inputs of a JSONL file with a trained student.
+    """Labels the inputs of a JSONL file with a trained student.
+
+    OUTPUT_FILE gets each row of INPUT_FILE with the student's answer:
+
+        label      The predicted label.
+        score      Log-probability in nats of the tokens that the student generated for
+                   the label task. They are the label alone, except in the single-task
+                   methods: there they are the rationale and the label.
+        rationale  The student's rationale, with RATIONALE.
 
     Args:
-        checkpoint_path: A run's folder (its best checkpoint) or one checkpoint.
-        input_file: JSON lines with `input`, and an `id` where wanted; no label is needed.
-        output_file: Gets a line for each: the row as it was, with `label`, `score` (the
-            label's log-probability in nats) and, where asked, `rationale`.
-        model: The student.
-        dataset: What the student was trained on: its method decides the prefix.
-        decoder: How labels are decoded.
-        rationale: Whether the student's own rationale is wanted too.
-        rationale_decoder: How rationales are decoded; `decoder` where None.
-        num_partitions: Devices that a copy of the student is spread over.
+        config: Checkpoint, files, and whether rationales are generated.
+        shared: The data that the student was trained on, whose method decides the
+            prefixes of the inputs; the student, and how it decodes labels.
 
     Raises:
-        UserError: No such checkpoint or file, a bad line, or a rationale is wanted from
-            a student that was not trained to give one.
+        UserError: The checkpoint or file does not exist, a line is bad, or the student
+            was not trained to give rationales.
     """
-    tasks = registration.subtasks(dataset.provider.name)
-    label_task = next((t for t in tasks if t.label), None)
-    explain_task = next((t for t in tasks if t.label is None), None)
-    if label_task is None:
-        raise UserError(f"{dataset.mixture_or_task_name!r} has no task with labels")
-    single_task = label_task.rationale is not None
-    if rationale and not explain_task and not single_task:
+    data = mixtures.build(shared.data, vocabulary.load(shared.data.vocabulary_path))
+    label_task, explain_task = _tasks(data)
+    if config.rationale and not explain_task and not label_task.single_task:
         raise UserError(
-            f"RATIONALE is True, but {dataset.mixture_or_task_name!r} trains no "
-            "rationales; expected a step_by_step or single_task method"
+            f"RATIONALE is True, but {data.mixture.name!r} does not train rationales; "
+            "expected a run with a step_by_step or single_task method"
         )
-    rows = jsonl.read_inputs(input_file)
-    partitioner = Partitioner(num_partitions)
-    params = _load(checkpoint_path, model, partitioner)
-    limit = dataset.task_feature_lengths["inputs"]
+    rows = jsonl.read_inputs(config.input_file)
+    predictor, params = _load(config.checkpoint_path, shared)
 
-    def answer(prefix: str, decoder: evaluation.Decoder) -> tuple[list, list]:
-        predictor = evaluation.Predictor(
-            model, decoder, partitioner, dataset.batch_size
-        )
-        inputs = _encode([prefix + row["input"] for row in rows], limit)
+    def generate(task: TaskInfo, predictor: evaluation.Predictor) -> _Generated:
+        texts = [task.prefix + row["input"] for row in rows]
+        limit = data.task_feature_lengths["inputs"]
+        inputs = _encode(texts, data.vocabulary, limit)
         tokens, scores = predictor(params, inputs)
-        return [VOCABULARY.decode(t).strip() for t in tokens], scores
+        return [data.vocabulary.decode(ids).strip() for ids in tokens], scores
 
-    labels, scores = answer(label_task.prefix, decoder)
-    rationales: list[str | None] = [None] * len(rows)
-    if single_task:
-        rationales, labels = zip(*map(registration.split_answer, labels), strict=True)
-    elif rationale:
-        rationales, _ = answer(explain_task.prefix, rationale_decoder or decoder)
-    answers = zip(rows, labels, scores, rationales, strict=True)
-    files.write_jsonl(
-        output_file,
-        (
-            {**row, "label": label, "score": round(score, 6)}
-            | ({"rationale": why} if rationale else {})
-            for row, label, score, why in answers
-        ),
-    )
-    print(f"{len(rows):,} answers are in {output_file}")
+    labels, scores = generate(label_task, predictor)
+    rationales = [""] * len(rows)
+    if label_task.single_task:
+        rationales, labels = map(list, zip(*map(split_answer, labels), strict=True))
+    elif config.rationale and explain_task:
+        longer = dataclasses.replace(
+            shared.decoding, max_decode_length=config.rationale_length
+        )
+        rationales, _ = generate(
+            explain_task, dataclasses.replace(predictor, config=longer)
+        )
+    answers = [
+        {**row, "label": label, "score": round(score, 6)}
+        | ({"rationale": rationale} if config.rationale else {})
+        for row, label, score, rationale in zip(
+            rows, labels, scores, rationales, strict=True
+        )
+    ]
+    files.write_jsonl(config.output_file, answers)
+    print(f"{len(rows):,} answers are in {config.output_file}")
 
 
-def _load(path: str, model: Transformer, partitioner: Partitioner) -> Any:
+# Texts, and their log-probabilities in nats.
+_Generated = tuple[list[str], list[float]]
+
+
+def _tasks(data: mixtures.MethodData) -> tuple[TaskInfo, TaskInfo | None]:
+    """Returns the mixture's label task and, in two-task methods, its rationale task.
+
+    Raises:
+        UserError: The mixture has no label task.
+    """
+    infos = infos_of(data.mixture)
+    label_task = next((info for info in infos if info.label), None)
+    explain_task = next((info for info in infos if not info.label), None)
+    if label_task is None:
+        raise UserError(f"{data.mixture.name!r} has no task with labels")
+    return label_task, explain_task
+
+
+def _load(
+    checkpoint: str, shared: PredictionSettings
+) -> tuple[evaluation.Predictor, Any]:
+    """Returns a predictor and the parameters of a checkpoint."""
+    model = Transformer(student_config(shared.student, checkpoint))
+    partitioner = Partitioner(shared.partitioning.num_partitions)
     abstract = state.abstract_params(model, partitioner)
-    return weights.load_params(weights.open_checkpoint(path), abstract)
+    params = load_params(open_checkpoint(checkpoint), abstract)
+    return evaluation.Predictor(model, shared.decoding, partitioner), params
 
 
-def _encode(texts: list[str], limit: int) -> list[np.ndarray]:
-    """Token ids of each text, cut at `limit` with the end of sequence included."""
-    dataset = tf.data.Dataset.from_tensor_slices(texts).map(
-        lambda text: encode_segments(text, VOCABULARY),
+def _encode(
+    texts: Sequence[str], vocabulary: seqio.Vocabulary, limit: int
+) -> list[np.ndarray]:
+    """Returns the token ids of each text, at most `limit` with the end token."""
+    dataset = tf.data.Dataset.from_tensor_slices(list(texts)).map(
+        lambda text: encode_segments(text, vocabulary),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
-    end = np.asarray([VOCABULARY.eos_id], np.int32)
+    end = np.asarray([vocabulary.eos_id], np.int32)
     encoded = [
         np.concatenate([ids[: limit - 1], end]) for ids in dataset.as_numpy_iterator()
     ]
-    cut = sum(len(row) == limit for row in encoded)
-    if cut:
-        print(f"{cut:,} of {len(encoded):,} inputs fill all {limit} tokens or are cut")
+    full = sum(len(ids) == limit for ids in encoded)
+    if full:
+        logging.warning(
+            "%d of %d inputs have %d tokens or more; longer ones are truncated",
+            full,
+            len(encoded),
+            limit,
+        )
     return encoded

@@ -1,299 +1,312 @@
-"""The training loop of the local engine, top to bottom."""
+"""Training: set up a run, update the student step by step, score the result.
 
+`train` is the complete run. `_update_until_done` is the loop.
+"""
+
+import dataclasses
 import functools
 import json
-import math
 import pathlib
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-import gin
 import jax
-import numpy as np
 import optax
-import seqio
-from clu import metric_writers
 
-from dsbs_jax import files, weights
-from dsbs_jax.data.features import student_vocabulary
+from dsbs_jax import files, settings
+from dsbs_jax.data import mixtures, vocabulary
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import (
     checkpoints,
     datasets,
     evaluation,
-    packing,
+    optimizers,
+    report,
+    row_merging,
     state,
     step,
     stopping,
 )
+from dsbs_jax.local.config import LoopConfig, TrainSettings
 from dsbs_jax.local.partitioning import Partitioner
-from dsbs_jax.local.report import print_task_sizes, results_table
-from dsbs_jax.progress import Progress, duration
-from dsbs_jax.student import objective
-from dsbs_jax.student.config import check_vocabulary_size
+from dsbs_jax.local.training_log import TrainingLog, one_line
+from dsbs_jax.progress import duration
+from dsbs_jax.student.config import T5Config, check_vocabulary_size
 from dsbs_jax.student.network import Transformer
+from dsbs_jax.weights import load_params, open_checkpoint, student_config
+
+# (parameters, name of the parameters) -> scores; {} where the data has no such split.
+ScoreFn = Callable[[Any, str], evaluation.Scores]
 
 
-@gin.configurable
-def train(
-    *,
-    model_dir: str,
-    model: Transformer,
-    optimizer: optax.GradientTransformation,
-    learning_rate: optax.Schedule,
-    dataset: datasets.DatasetConfig,
-    test_task_name: str,
-    alpha: float,
-    total_steps: int,
-    eval_period: int,
-    log_period: int,
-    decoder: evaluation.Decoder,
-    eval_batch_size: int,
-    num_microbatches: int = 1,
-    num_partitions: int = 1,
-    seed: int = 0,
-    patience: int | None = None,
-    initial_checkpoint_path: str | None = None,
-) -> dict[str, Any]:
-    """Trains a student, or goes on with a run that was stopped; scores it at the end.
+@dataclasses.dataclass(kw_only=True)
+class _Run:
+    """A run that is set up: what the loop reads, and the state that it updates."""
+
+    config: LoopConfig
+    folder: pathlib.Path
+    data: mixtures.MethodData
+    model: Transformer
+    partitioner: Partitioner
+    optimizer: optax.GradientTransformation
+    abstract: state.TrainState
+    checkpoints: checkpoints.Checkpoints
+    state: state.TrainState
+    key: jax.Array
+    predictor: evaluation.Predictor
+    validate: ScoreFn
+    log: TrainingLog
+
+
+def train(config: TrainSettings) -> dict[str, Any]:
+    """Trains a student, or resumes a run that was stopped, and scores it at the end.
+
+    The run folder then holds `config.gin`, `checkpoints/`, `predictions/`, TensorBoard
+    events and `results.json`.
 
     Args:
-        model_dir: The run's folder: `config.gin`, `checkpoints/`, `predictions/`,
-            TensorBoard's events and `results.json`.
-        model: The student.
-        optimizer: Its schedule is `learning_rate`.
-        learning_rate: What is logged.
-        dataset: The training examples; the mixture's label tasks are scored on their
-            validation split.
-        test_task_name: The task whose test split is scored at the end.
-        alpha: Weight of the label task in the objective, 0 to 1.
-        total_steps: Updates of the whole run.
-        eval_period: Steps between two validations, each with a checkpoint.
-        log_period: Steps between two lines of progress.
-        decoder: How predictions are decoded.
-        eval_batch_size: Rows decoded at a time.
-        num_microbatches: Parts of a batch that are computed one after another.
-        num_partitions: Devices that a copy of the student is spread over.
-        seed: Of parameters, dropout and the order of examples.
-        patience: Evaluations without a better score after which training stops early.
-        initial_checkpoint_path: Weights to begin with, see `weights.open_checkpoint`.
+        config: The settings of the run.
 
     Returns:
-        What `results.json` holds: scores of the best and the last checkpoint on
-        validation and test, and the teacher's on test, in percent.
+        The content of `results.json`: scores of the best and the last checkpoint on
+        validation and test, and the teacher's score on test, in percent.
 
     Raises:
         UserError: Settings, data or checkpoints do not fit together, the folder cannot
-            be written, or the loss is not finite; then `bad_batch.jsonl` is what led to it.
-        stopping.Terminated: a SIGTERM came; the state is saved.
+            be written, or the loss is not finite.
+        stopping.Terminated: SIGTERM arrived; the state is saved.
     """
     began = time.monotonic()
-    partitioner = Partitioner(num_partitions)
-    _check_settings(model, dataset, alpha, num_microbatches, partitioner)
-    _check_steps(total_steps, eval_period, log_period, patience)
-    # Reads all training data, before anything is written.
-    print_task_sizes(datasets.task_sizes(dataset), dataset.task_feature_lengths)
-
-    # Where the run stands: new, from other parameters, or stopped half-way.
-    folder = pathlib.Path(model_dir)
-    abstract = state.abstract_state(model, optimizer, partitioner)
-    newest = checkpoints.newest_whole(folder / "checkpoints")
-    initial = None
-    if newest is None and initial_checkpoint_path:
-        source = weights.open_checkpoint(initial_checkpoint_path)
-        initial = weights.load_params(source, abstract.params)
-    checkpoints.check_room(folder, abstract)
-    saved = checkpoints.Checkpoints(folder / "checkpoints")
-    key = jax.random.key(seed)
-    if newest is not None:
-        train_state = saved.restore(newest, abstract)
-        print(f"Going on from step {newest} in {folder}")
-    else:
-        train_state = state.init_state(model, optimizer, abstract, key, initial)
-    files.write(folder / "config.gin", gin.config_str())
-
-    # Data and scorers.
-    batches = datasets.training_batches(dataset, start=int(train_state.step))
-    predictor = evaluation.Predictor(model, decoder, partitioner, eval_batch_size)
-    validate = _scorer(dataset, dataset.mixture_or_task_name, "validation", predictor)
-    parts = num_microbatches * partitioner.data_size
-    train_step = step.make_train_step(
-        model, optimizer, partitioner, alpha, num_microbatches
-    )
-
-    # The loop. At its top `number` updates are done.
-    writer = metric_writers.SummaryWriter(str(folder))
-    progress = Progress("step", total_steps, int(train_state.step))
-    window: list[_Update] = []
-    with stopping.Sigterm() as sigterm:
-        for number in range(int(train_state.step), total_steps + 1):
-            due = number > 0 and (number % eval_period == 0 or number == total_steps)
-            if due and not saved.is_scored(number):
-                name, params = f"step_{number}", train_state.params
-                scores = sigterm.interrupts(
-                    functools.partial(validate, params, folder, name)
-                )
-                if scores is not None:
-                    saved.save(train_state, score=_score(scores, number))
-                    _write_scores(writer, number, "validation", scores)
-                    if scores:
-                        progress.say(f"step {number}: validation {_one_line(scores)}")
-            if sigterm.came:
-                if saved.last != number:
-                    saved.save(train_state)
-                print(f"SIGTERM: step {number} is saved; the same command goes on")
-                raise stopping.Terminated
-            if number == total_steps:
-                break
-            if patience and number >= saved.best_or(number) + patience * eval_period:
-                progress.say(f"step {number}: no better for {patience} evaluations")
-                break
-            batch = next(batches)
-            rows = batch
-            if not dataset.pack:
-                rows = packing.pack(batch, model.config.emb_dim // 2, parts)
-            train_state, metrics = train_step(
-                train_state, partitioner.put_batch(rows), key
-            )
-            window.append(_Update(number + 1, batch, metrics))
-            if (number + 1) % log_period == 0 or number + 1 == total_steps:
-                means = _summarize(window, folder)
-                window = []
-                means["learning_rate"] = float(learning_rate(number))
-                writer.write_scalars(number + 1, means)
-                progress.update(number + 1, _note(means))
-    progress.close()
-
-    # The test split, once for the best and once for the last checkpoint.
-    test = _scorer(dataset, test_task_name, "test", predictor)
-    results: dict[str, Any] = {
-        "mixture": dataset.mixture_or_task_name,
-        "test_task": test_task_name,
-        "steps": number,
-    }
-    for name, number in (("best", saved.best), ("last", saved.last)):
-        params = saved.restore_params(number, abstract.params)
-        results[name] = {
-            "step": number,
-            "validation": validate(params, folder, name),
-            "test": test(params, folder, name),
-        }
-        _write_scores(writer, number, f"test_{name}", results[name]["test"])
-    results["teacher_test"] = evaluation.teacher_accuracy(test_task_name)
+    run = _set_up(config)
+    steps = _update_until_done(run)
+    results = _score_checkpoints(run, steps)
     results["seconds"] = round(time.monotonic() - began, 1)
-    writer.close()
-    saved.close()
-    files.write(folder / "results.json", json.dumps(results, indent=2) + "\n")
-    print(results_table(results))
-    print(f"{duration(results['seconds'])} in all; everything is in {folder}")
+    files.write(run.folder / "results.json", json.dumps(results, indent=2) + "\n")
+    print(report.results_table(results))
+    print(f"Finished after {duration(results['seconds'])}; the run is in {run.folder}")
     return results
 
 
-def _check_settings(
-    model: Transformer,
-    dataset: datasets.DatasetConfig,
-    alpha: float,
-    num_microbatches: int,
-    partitioner: Partitioner,
-) -> None:
-    check_vocabulary_size(model.config.vocab_size, student_vocabulary().vocab_size)
-    objective.check_alpha(alpha)
-    parts = num_microbatches * partitioner.data_size
-    if num_microbatches < 1 or dataset.batch_size % parts:
-        raise UserError(
-            f"BATCH_SIZE is {dataset.batch_size}, expected a multiple of "
-            f"NUM_MICROBATCHES x data-parallel devices, {num_microbatches} x "
-            f"{partitioner.data_size}"
-        )
+def _set_up(config: TrainSettings) -> _Run:
+    """Checks the settings, reads the data, and restores or creates the state.
 
+    Nothing is written before all settings and data are checked.
+    """
+    loop = config.loop
+    partitioner = Partitioner(config.partitioning.num_partitions)
+    _check_batch_size(loop, partitioner)
+    schedule = optimizers.make_schedule(config.optimizer, loop.train_steps)
+    optimizer = optimizers.make_optimizer(config.optimizer, schedule)
+    model, data = _load_data(config)
 
-def _check_steps(
-    total_steps: int, eval_period: int, log_period: int, patience: int | None
-) -> None:
-    for name, value in (
-        ("TRAIN_STEPS", total_steps),
-        ("EVAL_PERIOD", eval_period),
-        ("LOG_PERIOD", log_period),
-        ("PATIENCE", patience),
-    ):
-        if value is not None and value < 1:
-            raise UserError(f"{name} is {value}, expected 1 or more")
+    folder = pathlib.Path(loop.model_dir)
+    abstract = state.abstract_state(model, optimizer, partitioner)
+    newest = checkpoints.newest_complete(folder / "checkpoints")
+    initial = None
+    if newest is None and loop.initial_checkpoint_path:
+        reader = open_checkpoint(loop.initial_checkpoint_path)
+        initial = load_params(reader, abstract.params)
+    checkpoints.prepare_folder(folder, abstract)
+    saved = checkpoints.Checkpoints(folder / "checkpoints")
+    key = jax.random.key(loop.random_seed)
+    if newest is not None:
+        start = saved.restore(newest, abstract)
+        print(f"Resuming from step {newest} in {folder}")
+    else:
+        start = state.init_state(model, optimizer, abstract, key, initial)
+    _write_config(folder, config, model.config)
 
-
-def _scorer(
-    dataset: datasets.DatasetConfig,
-    name: str,
-    split: str,
-    predictor: evaluation.Predictor,
-) -> Any:
-    """Scores (params, folder, name); {} where the data has no such split."""
-    if split not in seqio.get_mixture_or_task(name).splits:
-        print(f"{name} has no {split} split: it is not scored")
-        return lambda *_: {}
-    scorer = evaluation.Scorer(name, split, predictor, dataset.task_feature_lengths)
-    return lambda params, folder, what: scorer(params, folder / "predictions", what)
-
-
-def _score(scores: Mapping, number: int) -> float:
-    """What the best checkpoint is chosen by; without validation, the last is."""
-    return evaluation.mean_accuracy(scores) if scores else float(number)
-
-
-class _Update(NamedTuple):
-    """One update: how many there are with it, what it saw, what came out."""
-
-    number: int
-    batch: dict[str, np.ndarray]
-    metrics: step.Metrics
-
-
-def _summarize(window: list[_Update], folder: pathlib.Path) -> dict[str, float]:
-    """Means over the updates since the last line; losses over tokens of their task."""
-    host = jax.device_get([update.metrics for update in window])
-    columns = {k: np.asarray([m[k] for m in host], np.float64) for k in host[0]}
-    for update, loss in zip(window, columns["loss"], strict=True):
-        if not math.isfinite(loss):
-            path = folder / "bad_batch.jsonl"
-            files.write_jsonl(path, datasets.describe(update.batch))
-            raise UserError(
-                f"the loss of step {update.number} is {loss}; its batch is in {path}; "
-                "try a smaller LEARNING_RATE"
-            )
-    means = {k: float(columns[k].mean()) for k in ("loss", "gradient_norm")}
-    for task in ("label", "rationale"):
-        tokens = columns[f"{task}_tokens"]
-        if tokens.any():
-            means[f"{task}_loss"] = float(
-                np.average(columns[f"{task}_loss"], weights=tokens)
-            )
-    return means
-
-
-def _note(means: Mapping[str, float]) -> str:
-    parts = [
-        f"{k.removesuffix('_loss')} {v:.4f}" for k, v in means.items() if "loss" in k
-    ]
-    return "  ".join(parts)
-
-
-def _one_line(scores: Mapping[str, Mapping[str, float]]) -> str:
-    return ", ".join(
-        f"{task} {value:.2f} % {metric}"
-        for task, metrics in scores.items()
-        for metric, value in metrics.items()
-        if math.isfinite(value)
+    predictor = evaluation.Predictor(model, config.decoding, partitioner)
+    return _Run(
+        config=loop,
+        folder=folder,
+        data=data,
+        model=model,
+        partitioner=partitioner,
+        optimizer=optimizer,
+        abstract=abstract,
+        checkpoints=saved,
+        state=start,
+        key=key,
+        predictor=predictor,
+        validate=_make_scorer(data, data.mixture, "validation", predictor, folder),
+        log=TrainingLog(folder, loop, schedule, data.vocabulary, int(start.step)),
     )
 
 
-def _write_scores(
-    writer: metric_writers.MetricWriter, number: int, split: str, scores: Mapping
+def _load_data(config: TrainSettings) -> tuple[Transformer, mixtures.MethodData]:
+    """Builds the student and its data, and prints the size of each task."""
+    words = vocabulary.load(config.data.vocabulary_path)
+    student = student_config(
+        config.student,
+        config.loop.initial_checkpoint_path,
+        vocabulary.padded_size(words),
+    )
+    check_vocabulary_size(student.vocab_size, words.vocab_size)
+    data = mixtures.build(config.data, words)
+    # Reads all training data once.
+    report.print_task_sizes(datasets.task_sizes(data), data.task_feature_lengths)
+    return Transformer(student), data
+
+
+def _check_batch_size(config: LoopConfig, partitioner: Partitioner) -> None:
+    copies = partitioner.data_size
+    if config.batch_size % (config.num_microbatches * copies):
+        raise UserError(
+            f"BATCH_SIZE is {config.batch_size}, expected a multiple of "
+            f"NUM_MICROBATCHES x copies of the student, {config.num_microbatches} x "
+            f"{copies}"
+        )
+
+
+def _write_config(
+    folder: pathlib.Path, config: TrainSettings, student: T5Config
 ) -> None:
-    flat = {
-        f"{split}/{task}/{metric}": value
-        for task, metrics in scores.items()
-        for metric, value in metrics.items()
+    """Writes config.gin, which alone repeats the run."""
+    parts = [
+        config.data,
+        student,
+        config.loop,
+        config.optimizer,
+        config.decoding,
+        config.partitioning,
+    ]
+    files.write(folder / "config.gin", settings.as_gin(parts))
+
+
+def _update_until_done(run: _Run) -> int:
+    """Updates the student until the last step, an early stop or SIGTERM.
+
+    At the top of the loop `number` updates are done, so the last round only evaluates.
+
+    Returns:
+        The number of updates done.
+    """
+    config, start = run.config, int(run.state.step)
+    batches = datasets.training_batches(
+        run.data,
+        config.batch_size,
+        pack=config.pack,
+        seed=config.random_seed,
+        start=start,
+    )
+    train_step = step.make_train_step(
+        run.model, run.optimizer, run.partitioner, config.alpha, config.num_microbatches
+    )
+    with stopping.Sigterm() as sigterm:
+        for number in range(start, config.train_steps + 1):
+            if _is_evaluation_due(run, number):
+                _evaluate(run, number, sigterm)
+            if sigterm.received:
+                _save_and_exit(run, number)
+            if number == config.train_steps or _stops_early(run, number):
+                break
+            batch = next(batches)
+            rows = run.partitioner.put_batch(_merge_rows(run, batch))
+            run.state, metrics = train_step(run.state, rows, run.key)
+            run.log.add(number + 1, batch, metrics)
+    run.log.close_progress()
+    return number
+
+
+def _is_evaluation_due(run: _Run, number: int) -> bool:
+    last = number == run.config.train_steps
+    due = number > 0 and (number % run.config.eval_period == 0 or last)
+    # A resumed run starts at a checkpoint, which may already have its scores.
+    return due and not run.checkpoints.is_scored(number)
+
+
+def _evaluate(run: _Run, number: int, sigterm: stopping.Sigterm) -> None:
+    """Scores the student on validation and saves a checkpoint.
+
+    Does neither if SIGTERM arrives.
+    """
+    validate = functools.partial(run.validate, run.state.params, f"step_{number}")
+    scores = sigterm.run_interruptible(validate)
+    if scores is None:
+        return
+    # Without a validation split, the last checkpoint is the best.
+    score = evaluation.mean_accuracy(scores) if scores else float(number)
+    run.checkpoints.save(run.state, score)
+    run.log.write_scores(number, "validation", scores)
+    if scores:
+        run.log.say(f"step {number}: validation {one_line(scores)}")
+
+
+def _save_and_exit(run: _Run, number: int) -> None:
+    if run.checkpoints.last != number:
+        run.checkpoints.save(run.state)
+    print(f"SIGTERM: saved step {number}; run the same command to resume")
+    raise stopping.Terminated
+
+
+def _stops_early(run: _Run, number: int) -> bool:
+    if run.config.patience is None:
+        return False
+    best = run.checkpoints.best
+    waited = number - (number if best is None else best)
+    if waited < run.config.patience * run.config.eval_period:
+        return False
+    run.log.say(
+        f"step {number}: no better score in {run.config.patience} evaluations, stopping"
+    )
+    return True
+
+
+def _merge_rows(run: _Run, batch: row_merging.Batch) -> row_merging.Batch:
+    """Merges short rows, unless SeqIO has already packed them (PACK)."""
+    if run.config.pack:
+        return batch
+    parts = run.config.num_microbatches * run.partitioner.data_size
+    return row_merging.merge_rows(batch, run.model.config.emb_dim // 2, parts)
+
+
+def _make_scorer(
+    data: mixtures.MethodData,
+    provider: mixtures.Provider,
+    split: str,
+    predictor: evaluation.Predictor,
+    folder: pathlib.Path,
+) -> ScoreFn:
+    """Returns a function that scores parameters on a split and writes predictions."""
+    if split not in provider.splits:
+        print(f"{provider.name} has no {split} split, so there are no scores on it")
+        return lambda params, name: {}
+    scorer = evaluation.Scorer(provider, split, predictor, data.task_feature_lengths)
+    return lambda params, name: scorer(params, folder / "predictions", name)
+
+
+def _score_checkpoints(run: _Run, steps: int) -> dict[str, Any]:
+    """Scores the best and the last checkpoint on validation and test.
+
+    Args:
+        run: The run.
+        steps: Updates done.
+
+    Returns:
+        The content of `results.json`, except for the run time.
+    """
+    task = run.data.test_task
+    test = _make_scorer(run.data, task, "test", run.predictor, run.folder)
+    results: dict[str, Any] = {
+        "mixture": run.data.mixture.name,
+        "test_task": task.name,
+        "steps": steps,
     }
-    if flat:
-        writer.write_scalars(number, flat)
-        writer.flush()
+    for name, number in (
+        ("best", run.checkpoints.best),
+        ("last", run.checkpoints.last),
+    ):
+        assert number is not None  # the loop has saved the last step
+        params = run.checkpoints.restore_params(number, run.abstract.params)
+        results[name] = {
+            "step": number,
+            "validation": run.validate(params, name),
+            "test": test(params, name),
+        }
+        run.log.write_scores(number, f"test_{name}", results[name]["test"])
+    results["teacher_test"] = evaluation.teacher_accuracy(task)
+    run.log.close()
+    run.checkpoints.close()
+    return results

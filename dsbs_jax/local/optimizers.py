@@ -1,53 +1,95 @@
-"""Optimisers and learning-rate schedules, as gin binds them."""
+"""Optimizers and learning-rate schedules of the local engine."""
 
 import optax
 
 from dsbs_jax.errors import UserError
+from dsbs_jax.local.config import OptimizerConfig
+
+
+def make_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
+    """Returns the learning rate as a function of the number of updates done.
+
+    Args:
+        config: Schedule, peak and warmup.
+        total_steps: Updates of the run, at which a decaying schedule reaches 0.
+
+    Raises:
+        UserError: The warmup is longer than the run.
+    """
+    _check_warmup(config.warmup_steps, total_steps)
+    if config.schedule == "linear":
+        return linear_decay(config.learning_rate, total_steps, config.warmup_steps)
+    if config.schedule == "cosine":
+        return optax.warmup_cosine_decay_schedule(
+            init_value=0.0,
+            peak_value=config.learning_rate,
+            warmup_steps=config.warmup_steps,
+            decay_steps=total_steps,
+        )
+    return _after_warmup(
+        optax.constant_schedule(config.learning_rate),
+        config.learning_rate,
+        config.warmup_steps,
+    )
 
 
 def linear_decay(
     learning_rate: float, total_steps: int, warmup_steps: int = 0
 ) -> optax.Schedule:
-    """A linear warm-up from 0, then a linear decay to 0 at `total_steps`.
+    """Returns a linear warmup from 0, then a linear decay to 0 at `total_steps`.
 
-    Without warm-up this is the schedule of the released code.
+    Without warmup this is the schedule of the released code.
 
     Args:
         learning_rate: The peak.
-        total_steps: Steps of the whole run.
-        warmup_steps: Steps until the peak.
+        total_steps: Updates of the run.
+        warmup_steps: Updates until the peak.
 
     Raises:
-        UserError: The warm-up is longer than the run.
+        UserError: The warmup is longer than the run.
     """
+    _check_warmup(warmup_steps, total_steps)
+    decay = optax.linear_schedule(learning_rate, 0.0, total_steps - warmup_steps)
+    return _after_warmup(decay, learning_rate, warmup_steps)
+
+
+def _check_warmup(warmup_steps: int, total_steps: int) -> None:
     if not 0 <= warmup_steps <= total_steps:
         raise UserError(
-            f"warmup_steps is {warmup_steps}, expected 0 to total_steps, {total_steps}"
+            f"WARMUP_STEPS is {warmup_steps}, expected 0 to TRAIN_STEPS, {total_steps}"
         )
-    decay = optax.linear_schedule(learning_rate, 0.0, total_steps - warmup_steps)
+
+
+def _after_warmup(
+    schedule: optax.Schedule, learning_rate: float, warmup_steps: int
+) -> optax.Schedule:
     if not warmup_steps:
-        return decay
+        return schedule
     warmup = optax.linear_schedule(0.0, learning_rate, warmup_steps)
-    return optax.join_schedules([warmup, decay], [warmup_steps])
+    return optax.join_schedules([warmup, schedule], [warmup_steps])
 
 
-def adamw(
-    schedule: optax.Schedule,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
-    clip_norm: float = 1.0,
+def make_optimizer(
+    config: OptimizerConfig, schedule: optax.Schedule
 ) -> optax.GradientTransformation:
-    """AdamW after clipping by the global norm: the released code's optimiser."""
+    """Returns the optimizer that the settings name.
+
+    AdamW after clipping by the global norm is the optimizer of the released code.
+    Adafactor (Shazeer & Stern 2018, arXiv 1804.04235) has T5's settings for finetuning.
+
+    Args:
+        config: The optimizer and its hyperparameters.
+        schedule: The learning rate.
+    """
+    if config.optimizer == "adafactor":
+        return optax.adafactor(schedule, decay_rate=config.adafactor_decay_rate)
     return optax.chain(
-        optax.clip_by_global_norm(clip_norm),
-        optax.adamw(schedule, b1, b2, eps, weight_decay=weight_decay),
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adamw(
+            schedule,
+            config.adam_b1,
+            config.adam_b2,
+            config.adam_eps,
+            weight_decay=config.weight_decay,
+        ),
     )
-
-
-def adafactor(
-    schedule: optax.Schedule, decay_rate: float = 0.8
-) -> optax.GradientTransformation:
-    """Adafactor (Shazeer & Stern 2018) with T5's settings for finetuning."""
-    return optax.adafactor(schedule, decay_rate=decay_rate)

@@ -1,23 +1,34 @@
-"""A data × model mesh over all local devices, and where arrays stand on it."""
+"""A data x model mesh over all local devices, and the shardings of arrays on it.
 
+The mesh has two axes. Each position on "data" holds one copy of the student and gets
+its own rows of the batch. The devices along "model" share one copy.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
 import optax
+from flax.linen import spmd
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dsbs_jax.errors import UserError
 
-# Logical axes of the student's parameters and activations to mesh axes; T5X's
-# standard rules with two-dimensional parameter sharding left out.
+# Logical axis of a parameter or activation: mesh axis. These are T5X's standard rules
+# with one-dimensional sharding of parameters.
 LOGICAL_AXIS_RULES = (
     ("batch", "data"),
+    # Each of these names one axis of a layer's matrices: the output of the first matrix
+    # and the input of the second. Splitting that axis over "model" needs a single sum
+    # over devices for each of its blocks (Megatron-LM, arXiv 1909.08053).
     ("vocab", "model"),
     ("mlp", "model"),
     ("heads", "model"),
     ("joined_kv", "model"),
+    # "embed" is the other axis of the same matrices, so it stays on one device; the
+    # others are small.
     ("kv", None),
     ("embed", None),
     ("length", None),
@@ -26,30 +37,33 @@ LOGICAL_AXIS_RULES = (
 
 
 class Partitioner:
-    """Lays arrays out over the local devices.
+    """Places arrays on the local devices.
 
     Attributes:
         mesh: Axes "data" and "model".
+        replicated: Sharding of an array that every device holds.
+        batch: Sharding of a batch, its rows spread over the data axis.
     """
 
     def __init__(
         self, num_partitions: int = 1, devices: list[jax.Device] | None = None
     ) -> None:
-        """Makes the mesh.
+        """Creates the mesh.
 
         Args:
-            num_partitions: Devices that a copy of the student is spread over.
-            devices: All local ones where None.
+            num_partitions: Devices that share one copy of the student.
+            devices: The devices; None takes all local ones.
 
         Raises:
-            UserError: The devices do not divide by `num_partitions`.
+            UserError: The number of devices is not a multiple of `num_partitions`.
         """
         devices = devices or jax.local_devices()
         if num_partitions < 1 or len(devices) % num_partitions:
             raise UserError(
                 f"NUM_PARTITIONS is {num_partitions}, expected a divisor of the "
-                f"{len(devices)} devices"
+                f"number of devices, {len(devices)}"
             )
+        # Neighboring devices, which usually have the fastest connection, share a copy.
         grid = np.asarray(devices).reshape(-1, num_partitions)
         self.mesh = Mesh(grid, ("data", "model"))
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
@@ -57,13 +71,17 @@ class Partitioner:
 
     @property
     def data_size(self) -> int:
-        """Copies of the student, over which a batch is spread."""
+        """Number of copies of the student, over which a batch is spread."""
         return self.mesh.shape["data"]
 
     def parameters(self, boxed: Any) -> Any:
-        """Shardings of parameters that carry flax's logical axis names."""
+        """Returns the shardings of parameters.
+
+        Args:
+            boxed: Parameters boxed with flax's logical axis names.
+        """
         specs = nn.get_partition_spec(boxed)
-        return nn.logical_to_mesh_sharding(specs, self.mesh, list(LOGICAL_AXIS_RULES))
+        return spmd.logical_to_mesh_sharding(specs, self.mesh, list(LOGICAL_AXIS_RULES))
 
     def optimizer_state(
         self,
@@ -72,9 +90,16 @@ class Partitioner:
         params: Any,
         shardings: Any,
     ) -> Any:
-        """Shardings of an optimiser's state: like its parameter, where shaped like it.
+        """Returns the shardings of an optimizer's state.
 
-        Adafactor's factored moments have another shape; they are small and replicated.
+        An array with the shape of its parameter is sharded like the parameter. Others
+        are replicated: counts, and Adafactor's factored moments, which are small.
+
+        Args:
+            optimizer: The optimizer.
+            state: Its state, real or abstract.
+            params: The parameters, real or abstract.
+            shardings: Their shardings.
         """
         return optax.tree_map_params(
             optimizer,
@@ -87,6 +112,6 @@ class Partitioner:
             transform_non_params=lambda _: self.replicated,
         )
 
-    def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Sends a batch to the devices, its rows spread over the data axis."""
-        return jax.device_put(batch, self.batch)
+        return jax.device_put(dict(batch), self.batch)

@@ -1,35 +1,39 @@
-"""What a run tells a person: sizes before it, scores after it."""
+"""Text that a run prints: the size of its tasks before it, its scores after it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import tabulate
 
 from dsbs_jax.local.datasets import TaskSize
 
 
 def print_task_sizes(sizes: Sequence[TaskSize], lengths: Mapping[str, int]) -> None:
-    """Prints each task's examples and how many of them are cut off."""
+    """Prints the number of each task's examples, and how many are truncated.
+
+    Args:
+        sizes: The tasks.
+        lengths: Tokens to which each feature is truncated.
+    """
     for size in sizes:
         parts = [
             f"{feature} up to {size.longest[feature]} tokens, "
-            f"{cut} cut off at {lengths[feature]}"
-            for feature, cut in size.truncated.items()
+            f"{count} truncated to {lengths[feature]}"
+            for feature, count in size.truncated.items()
         ]
         print(f"{size.name}: {size.rows:,} training examples; {'; '.join(parts)}")
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Aligns text in columns, the first to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    """Aligns text in columns: the first to the left, the others to the right."""
+    alignment = ["left", *["right"] * (len(rows[0]) - 1)]
+    return tabulate.tabulate(
+        rows, tablefmt="plain", disable_numparse=True, colalign=alignment
+    )
 
 
 def results_table(results: Mapping[str, Any]) -> str:
-    """The scores in `results.json`, student and teacher side by side."""
+    """Returns the scores of `results.json` as a table of student and teacher."""
 
     def accuracy(scores: Mapping[str, Mapping[str, float]]) -> str:
         values = [f"{metrics['accuracy']:.2f}" for metrics in scores.values()]
@@ -37,17 +41,13 @@ def results_table(results: Mapping[str, Any]) -> str:
 
     rows = [["accuracy, %", "validation", "test"]]
     for name in ("best", "last"):
-        run = results[name]
-        rows.append(
-            [
-                f"student, {name} checkpoint (step {run['step']})",
-                accuracy(run["validation"]),
-                accuracy(run["test"]),
-            ]
-        )
+        scored = results[name]
+        title = f"student, {name} checkpoint (step {scored['step']})"
+        rows.append([title, accuracy(scored["validation"]), accuracy(scored["test"])])
     for teacher, score in results["teacher_test"].items():
-        what = (
-            f"teacher {teacher} ({score['unparsable']} of {score['rows']} unparsable)"
+        title = (
+            f"teacher {teacher} "
+            f"({score['unparsable']} of {score['rows']} rows without a label)"
         )
-        rows.append([what, "-", f"{score['accuracy']:.2f}"])
+        rows.append([title, "-", f"{score['accuracy']:.2f}"])
     return table(rows)

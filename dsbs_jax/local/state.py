@@ -1,4 +1,4 @@
-"""What a training step carries on: step, parameters, optimiser state."""
+"""The state that training updates: step, parameters and optimizer state."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from dsbs_jax.local.partitioning import Partitioner
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """The whole state of a run; random numbers and data follow from the step.
+    """The complete state of a run; random numbers and data follow from the step.
 
     Attributes:
-        step: Int32 scalar, updates done.
+        step: int32 scalar, updates done.
         params: The student's parameters, float32.
-        opt_state: The optimiser's.
+        opt_state: The optimizer's state.
     """
 
     step: jax.Array
@@ -26,7 +26,7 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def abstract_params(model: nn.Module, partitioner: Partitioner) -> Any:
-    """Shapes, dtypes and shardings of a student's parameters."""
+    """Returns shapes, dtypes and shardings of a student's parameters."""
     boxed = jax.eval_shape(lambda: _init_params(model, jax.random.key(0)))
     return _with_shardings(nn.unbox(boxed), partitioner.parameters(boxed))
 
@@ -34,13 +34,13 @@ def abstract_params(model: nn.Module, partitioner: Partitioner) -> Any:
 def abstract_state(
     model: nn.Module, optimizer: optax.GradientTransformation, partitioner: Partitioner
 ) -> TrainState:
-    """Shapes, dtypes and shardings of a whole state."""
+    """Returns shapes, dtypes and shardings of the complete state of a run."""
     params = abstract_params(model, partitioner)
     opt_state = jax.eval_shape(optimizer.init, params)
     shardings = partitioner.optimizer_state(
         optimizer, opt_state, params, jax.tree.map(lambda leaf: leaf.sharding, params)
     )
-    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=partitioner.replicated)
+    step: Any = jax.ShapeDtypeStruct((), jnp.int32, sharding=partitioner.replicated)
     return TrainState(step, params, _with_shardings(opt_state, shardings))
 
 
@@ -51,14 +51,14 @@ def init_state(
     key: jax.Array,
     params: Any = None,
 ) -> TrainState:
-    """A state before the first step, each device making its own part of it.
+    """Creates the state before the first step; each device creates its own part.
 
     Args:
         model: The student.
-        optimizer: Whose state is made.
-        abstract: `abstract_state` of these.
-        key: For random parameters.
-        params: Parameters to begin with instead.
+        optimizer: The optimizer.
+        abstract: The result of `abstract_state` for both.
+        key: Key for random parameters.
+        params: Parameters to start from instead of random ones.
     """
 
     def init(key: jax.Array) -> Any:
@@ -73,6 +73,7 @@ def init_state(
 
 
 def _init_params(model: nn.Module, key: jax.Array) -> Any:
+    # The shapes of the parameters do not depend on the number or length of rows.
     tokens = jnp.ones((1, 2), jnp.int32)
     return model.init(key, tokens, tokens)["params"]
 

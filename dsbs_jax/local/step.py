@@ -1,6 +1,6 @@
-"""One training step, as a pure function."""
+"""One training step as a pure function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +12,7 @@ from dsbs_jax.local.partitioning import LOGICAL_AXIS_RULES, Partitioner
 from dsbs_jax.local.state import TrainState
 from dsbs_jax.student import objective
 
-Batch = dict[str, jax.Array]
+Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]
 StepFn = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 
@@ -20,15 +20,15 @@ StepFn = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 def forward(
     model: nn.Module, params: Any, batch: Batch, dropout_key: jax.Array | None = None
 ) -> jax.Array:
-    """The student's logits for a batch: float32 [B, T, V].
+    """Returns the student's logits for a batch, float32 [B, T, V].
 
     Args:
         model: The student.
         params: Its parameters.
-        batch: Int32 features, [B, S] for the encoder's and [B, T] for the decoder's.
-        dropout_key: None runs without dropout.
+        batch: int32, [B, S] for encoder features and [B, T] for decoder features.
+        dropout_key: Key for dropout; None runs without dropout.
     """
-    return model.apply(
+    logits = model.apply(
         {"params": params},
         batch["encoder_input_tokens"],
         batch["decoder_input_tokens"],
@@ -37,6 +37,8 @@ def forward(
         deterministic=dropout_key is None,
         rngs=None if dropout_key is None else {"dropout": dropout_key},
     )
+    assert isinstance(logits, jax.Array)  # not mutable, so without other collections
+    return logits
 
 
 def gradients(
@@ -47,22 +49,26 @@ def gradients(
     num_microbatches: int = 1,
     dropout_key: jax.Array | None = None,
 ) -> tuple[Any, Metrics]:
-    """Gradients of the objective over the whole batch, and its metrics.
+    """Returns the gradients of the objective over a batch, and its metrics.
 
-    The batch is cut into microbatches whose gradients add up to the whole's: each
-    token is weighed by the token counts of the whole batch.
+    The objective is alpha * mean(label tokens) + (1 - alpha) * mean(rationale tokens).
+    Both means divide by the token counts of the complete batch, also in a microbatch.
+    The gradients of the microbatches therefore add up to that of the batch. A mean of
+    their own means would weight a token by the other tokens in its microbatch.
 
     Args:
         model: The student.
         params: Its parameters.
-        batch: See `forward`; B has to divide by `num_microbatches`.
+        batch: As in `forward`; B is a multiple of `num_microbatches`.
         alpha: Weight of the label task, 0 to 1.
-        num_microbatches: Parts that are computed one after another.
-        dropout_key: None runs without dropout.
+        num_microbatches: Parts of the batch that are computed one after another.
+        dropout_key: Key for dropout; None runs without dropout.
     """
     counts = objective.task_token_counts(batch["decoder_task_ids"])
 
-    def loss(params: Any, part: Batch, key: jax.Array | None) -> tuple:
+    def loss(
+        params: Any, part: Batch, key: jax.Array | None
+    ) -> tuple[jax.Array, Metrics]:
         logits = forward(model, params, part, key)
         return objective.distillation_loss(
             logits,
@@ -76,19 +82,23 @@ def gradients(
     if num_microbatches == 1:
         return gradient(params, batch, dropout_key)
 
-    def part(i: int) -> Batch:
-        # Every n-th row, so that each part spans all devices of the data axis.
+    def microbatch(i: int) -> Batch:
+        # Every n-th row: [B, ...] -> [B / n, n, ...] -> [B / n, ...]. The rows of a
+        # device are consecutive, so each microbatch has rows of all devices. A block of
+        # consecutive rows would leave the other devices without work.
         return {
-            k: v.reshape(-1, num_microbatches, *v.shape[1:])[:, i]
-            for k, v in batch.items()
+            name: rows.reshape(-1, num_microbatches, *rows.shape[1:])[:, i]
+            for name, rows in batch.items()
         }
 
     def add(i: int, total: tuple) -> tuple:
+        # Each microbatch has its own dropout masks.
         key = None if dropout_key is None else jax.random.fold_in(dropout_key, i)
-        return jax.tree.map(jnp.add, total, gradient(params, part(i), key))
+        return jax.tree.map(jnp.add, total, gradient(params, microbatch(i), key))
 
-    shapes = jax.eval_shape(gradient, params, part(0), dropout_key)
+    shapes = jax.eval_shape(gradient, params, microbatch(0), dropout_key)
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    # A loop in the compiled program, so that only one microbatch's activations exist.
     return jax.lax.fori_loop(0, num_microbatches, add, zeros)
 
 
@@ -99,9 +109,18 @@ def make_train_step(
     alpha: float,
     num_microbatches: int = 1,
 ) -> StepFn:
-    """Compiles (state, batch, key) -> (state, metrics); the state's memory is reused.
+    """Compiles (state, batch, key) -> (state, metrics).
 
-    The key is the run's: each step folds its number in.
+    The memory of the old state is reused for the new one. The key is the same for all
+    steps of a run: each step derives its own key from its number, so that a resumed run
+    continues with the same random numbers.
+
+    Args:
+        model: The student.
+        optimizer: The optimizer.
+        partitioner: The mesh.
+        alpha: Weight of the label task, 0 to 1.
+        num_microbatches: Parts of a batch that are computed one after another.
     """
 
     def train_step(
@@ -113,12 +132,8 @@ def make_train_step(
                 model, state.params, batch, alpha, num_microbatches, key
             )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
         metrics |= {"gradient_norm": optax.global_norm(grads)}
-        return (
-            TrainState(
-                state.step + 1, optax.apply_updates(state.params, updates), opt_state
-            ),
-            metrics,
-        )
+        return TrainState(state.step + 1, params, opt_state), metrics
 
     return jax.jit(train_step, donate_argnums=0)

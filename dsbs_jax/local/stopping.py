@@ -1,61 +1,61 @@
-"""Being asked to stop: SIGTERM, as schedulers send it before they take a machine."""
+"""Handling of SIGTERM, which schedulers send before they take a machine away."""
 
 import signal
 import types
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Self, TypeVar
 
 Result = TypeVar("Result")
 
 
 class Terminated(SystemExit):
-    """Ends the process with 128 + SIGTERM, as one that SIGTERM had killed."""
+    """Ends the process with status 128 + SIGTERM, as if SIGTERM had killed it."""
 
     def __init__(self) -> None:
-        """Takes nothing."""
+        """Sets the status."""
         super().__init__(128 + signal.SIGTERM)
 
 
 class _Interrupted(BaseException):
-    """Nothing between the handler and `interrupts` may catch it."""
+    """Raised by the signal handler; not an Exception, so that no library catches it."""
 
 
 class Sigterm:
-    """Notes a SIGTERM instead of dying of it, while it is entered.
+    """Records a SIGTERM instead of ending the process, inside a `with` block.
 
     Attributes:
-        came: Whether one came.
+        received: Whether a SIGTERM arrived.
     """
 
     def __init__(self) -> None:
-        """Notes nothing yet."""
-        self.came = False
-        self._interrupt = False
+        """Creates the recorder; entering it installs the signal handler."""
+        self.received = False
+        self._interruptible = False
 
-    def __enter__(self) -> "Sigterm":
-        """Begins to listen."""
-        self._before = signal.signal(signal.SIGTERM, self._note)
+    def __enter__(self) -> Self:
+        """Installs the signal handler."""
+        self._previous = signal.signal(signal.SIGTERM, self._record)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leaves SIGTERM to whom it was left before."""
-        signal.signal(signal.SIGTERM, self._before)
+        """Restores the previous signal handler."""
+        signal.signal(signal.SIGTERM, self._previous)
 
-    def _note(self, number: int, frame: types.FrameType | None) -> None:
-        self.came = True
-        if self._interrupt:
+    def _record(self, number: int, frame: types.FrameType | None) -> None:
+        self.received = True
+        if self._interruptible:
             raise _Interrupted
 
-    def interrupts(self, work: Callable[[], Result]) -> Result | None:
-        """Does long work that changes no state, unless a SIGTERM comes.
+    def run_interruptible(self, work: Callable[[], Result]) -> Result | None:
+        """Runs long work that changes no state, and stops it when SIGTERM arrives.
 
         Returns:
-            What `work` returns, or None where one came before or within.
+            The result of `work`, or None if a SIGTERM arrived before or during it.
         """
-        self._interrupt = True
+        self._interruptible = True
         try:
-            return None if self.came else work()
+            return None if self.received else work()
         except _Interrupted:
             return None
         finally:
-            self._interrupt = False
+            self._interruptible = False

@@ -7,7 +7,7 @@ from dsbs_jax.student.network import Transformer
 
 @pytest.fixture(scope="session")
 def make_model():
-    """Makes a student of one layer each side, width 16."""
+    """Makes a student of width 16 with one layer in each stack."""
 
     def make(**fields):
         shape = {
@@ -29,7 +29,7 @@ def make_model():
 
 @pytest.fixture(scope="session")
 def make_batch():
-    """Makes a batch of random rows of random lengths, label and rationale in turn."""
+    """Makes a batch of random rows: label and rationale rows alternate."""
 
     def make(rows=8, source=12, target=6, seed=0):
         rng = np.random.default_rng(seed)

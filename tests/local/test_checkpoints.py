@@ -44,7 +44,7 @@ def save_all(folder, scores):
     return saved
 
 
-def test_state_comes_back_whole(tmp_path):
+def test_complete_state_is_restored(tmp_path):
     save_all(tmp_path / "c", {7: 50.0}).close()
     saved = checkpoints.Checkpoints(tmp_path / "c")
     assert saved.last == saved.best == 7
@@ -58,7 +58,7 @@ def test_state_comes_back_whole(tmp_path):
     [
         ({1: 10.0, 2: 30.0, 3: 20.0, 4: 5.0}, 2, [2, 3, 4]),
         ({1: 10.0, 2: 20.0, 3: 30.0}, 3, [2, 3]),
-        # Of equals the earliest, as where only a better score replaces the best.
+        # The earliest of equal scores: only a better score replaces the best.
         ({1: 10.0, 2: 30.0, 3: 30.0, 4: 30.0}, 2, [2, 3, 4]),
         ({1: 0.0, 2: 0.0, 3: 0.0}, 1, [1, 2, 3]),
     ],
@@ -72,7 +72,7 @@ def test_best_and_last_are_kept(tmp_path, scores, best, kept):
     assert (again.best, again.last) == (best, max(scores))
 
 
-def test_unscored_checkpoint_gives_way_to_its_scored_self(tmp_path):
+def test_scored_checkpoint_replaces_an_unscored_one(tmp_path):
     saved = save_all(tmp_path, {1: 5.0})
     saved.save(make_state(2))
     assert (saved.best, saved.last) == (1, 2)
@@ -98,47 +98,51 @@ def largest(folder):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda c: damage(largest(c)), "is not what was written"),
-        (lambda c: damage(c / "progress/_METADATA"), "progress/_METADATA is not what"),
+        (lambda c: damage(largest(c)), "has changed since it was written"),
+        (lambda c: damage(c / "progress/_METADATA"), "progress/_METADATA has changed"),
         (lambda c: (c / "params/manifest.ocdbt").unlink(), "manifest.ocdbt is missing"),
-        (lambda c: (c / "params/more").touch(), "params/more is not what was written"),
+        (
+            lambda c: (c / "params/more").touch(),
+            "params/more has changed since it was written",
+        ),
     ],
 )
-def test_damaged_checkpoint_is_named_and_skipped(tmp_path, capsys, harm, message):
+def test_damaged_checkpoint_is_reported_and_renamed(tmp_path, caplog, harm, message):
     save_all(tmp_path, {1: 9.0, 2: 3.0, 3: 4.0}).close()
     harm(tmp_path / "checkpoint_3")
-    assert checkpoints.newest_whole(tmp_path) == 2
+    assert checkpoints.newest_complete(tmp_path) == 2
     saved = checkpoints.Checkpoints(tmp_path)
     assert saved.last == 2
-    said = capsys.readouterr().out
-    assert "checkpoint_3 is damaged (" in said and message in said
+    (record,) = [r for r in caplog.records if r.name == "absl"]
+    assert "checkpoint_3 is damaged (" in record.getMessage()
+    assert message in record.getMessage()
     assert (tmp_path / "damaged_checkpoint_3").is_dir()
     assert_equal(saved.restore(2, abstract()), make_state(2))
-    # The run comes to the same step again.
+    # The run reaches the same step again.
     saved.save(make_state(3), 4.0)
-    assert checkpoints.newest_whole(tmp_path) == 3
+    assert checkpoints.newest_complete(tmp_path) == 3
 
 
-def test_no_checkpoint_is_whole(tmp_path):
+def test_no_complete_checkpoint(tmp_path):
     save_all(tmp_path, {1: 9.0}).close()
     damage(largest(tmp_path / "checkpoint_1"))
-    assert checkpoints.newest_whole(tmp_path) is None
-    assert checkpoints.newest_whole(tmp_path / "nowhere") is None
+    assert checkpoints.newest_complete(tmp_path) is None
+    assert checkpoints.newest_complete(tmp_path / "nowhere") is None
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_digests_go_with_their_checkpoints(tmp_path):
+def test_digests_are_removed_with_their_checkpoints(tmp_path):
     save_all(tmp_path, {step: float(step) for step in range(1, 6)}).close()
     names = sorted(path.name for path in (tmp_path / "digests").iterdir())
     assert names == ["checkpoint_4.json", "checkpoint_5.json"]
 
 
-def test_new_folder_has_neither(tmp_path):
+def test_new_folder_has_no_checkpoint(tmp_path):
     saved = checkpoints.Checkpoints(tmp_path / "new")
     assert saved.last is None and saved.best is None
 
 
-def test_cut_off_checkpoint_is_never_seen(tmp_path):
+def test_partly_written_checkpoint_is_ignored(tmp_path):
     save_all(tmp_path / "c", {1: 1.0}).close()
     half = tmp_path / "c/checkpoint_2.orbax-checkpoint-tmp"
     half.mkdir()
@@ -163,7 +167,7 @@ def test_checkpoint_of_another_size_is_refused(tmp_path):
         )
 
 
-def test_paths_of_a_run(tmp_path):
+def test_paths_that_name_a_run(tmp_path):
     save_all(tmp_path / "run/checkpoints", {1: 9.0, 2: 3.0}).close()
     expected = {
         "run": 1,
@@ -190,15 +194,15 @@ def test_missing_checkpoint_is_named(tmp_path, path, message):
     save_all(tmp_path / "run/checkpoints", {1: 9.0}).close()
     with pytest.raises(UserError, match=message):
         weights.open_checkpoint(str(tmp_path / path))
-    # Looking for a checkpoint leaves nothing behind.
+    # Looking for a checkpoint creates no file.
     assert not (tmp_path / "nowhere").exists()
     assert not list((tmp_path / "empty").iterdir())
 
 
-def test_folder_that_cannot_be_written_is_named(tmp_path):
+def test_folder_without_permission_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"MODEL_DIR .*file/run: cannot be written \("):
-        checkpoints.check_room(tmp_path / "file/run", abstract())
+        checkpoints.prepare_folder(tmp_path / "file/run", abstract())
 
 
 def test_full_disk_is_noticed_before_training(tmp_path, monkeypatch):
@@ -207,9 +211,9 @@ def test_full_disk_is_noticed_before_training(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoints.shutil, "disk_usage", usage)
     with pytest.raises(UserError, match="MiB free, expected at least"):
-        checkpoints.check_room(tmp_path / "run", abstract())
+        checkpoints.prepare_folder(tmp_path / "run", abstract())
     monkeypatch.undo()
-    checkpoints.check_room(tmp_path / "run", abstract())
+    checkpoints.prepare_folder(tmp_path / "run", abstract())
     assert not list((tmp_path / "run").iterdir())
 
 
@@ -228,7 +232,7 @@ def test_checkpoint_that_cannot_be_written_ends_in_one_error(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
-        with pytest.raises(UserError, match="checkpoint of step 2 cannot be written"):
+        with pytest.raises(UserError, match="checkpoint_2: cannot be written"):
             saved.save(make_state(2), score=2.0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

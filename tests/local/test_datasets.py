@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsbs_jax.data import registration
+from dsbs_jax.data import mixtures, vocabulary
+from dsbs_jax.data.data_config import DataConfig
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import datasets
 
@@ -13,19 +14,18 @@ LENGTHS = {"inputs": 48, "targets": 48, "task_ids": 48}
 
 
 @pytest.fixture
-def make_config(configure_tiny, tiny_jsonl):
-    configure_tiny(MODEL_DIR="x")
-    registration.mixture_name("tiny", "step_by_step", files=str(tiny_jsonl))
-
-    def make(lengths=LENGTHS, **fields):
-        fields = {"batch_size": 8, **fields}
-        return datasets.DatasetConfig("tiny_teacher_step_by_step", lengths, **fields)
+def make_data(tiny_data):
+    def make(lengths=LENGTHS):
+        return tiny_data(TASK_FEATURE_LENGTHS=lengths)
 
     return make
 
 
-def take(config, count, start=0):
-    return list(itertools.islice(datasets.training_batches(config, start), count))
+def take(data, count, start=0, batch_size=8, pack=False, seed=0):
+    batches = datasets.training_batches(
+        data, batch_size, pack=pack, seed=seed, start=start
+    )
+    return list(itertools.islice(batches, count))
 
 
 def assert_same(left, right):
@@ -36,26 +36,26 @@ def assert_same(left, right):
 
 
 @pytest.mark.parametrize("pack", [False, True])
-def test_starting_later_is_skipping(make_config, pack):
-    # Sixty rows a task: nine batches of eight go beyond one epoch.
-    config = make_config(pack=pack)
-    whole = take(config, 16)
-    assert_same(take(config, 4, start=12), whole[12:])
-    assert_same(take(config, 1, start=1), whole[1:2])
+def test_later_start_skips_batches(make_data, pack):
+    # With 48 training rows in each task, more than twelve batches are a second epoch.
+    data = make_data()
+    batches = take(data, 16, pack=pack)
+    assert_same(take(data, 4, start=12, pack=pack), batches[12:])
+    assert_same(take(data, 1, start=1, pack=pack), batches[1:2])
 
 
-def test_order_follows_the_seed(make_config):
-    first = take(make_config(), 2)
-    assert_same(take(make_config(seed=0), 2), first)
-    other = take(make_config(seed=1), 2)
+def test_order_depends_on_the_seed(make_data):
+    first = take(make_data(), 2)
+    assert_same(take(make_data(), 2, seed=0), first)
+    other = take(make_data(), 2, seed=1)
     assert any(
         not np.array_equal(a["encoder_input_tokens"], b["encoder_input_tokens"])
         for a, b in zip(first, other, strict=True)
     )
 
 
-def test_batches_hold_both_tasks_and_the_models_features(make_config):
-    (batch,) = take(make_config(batch_size=16), 1)
+def test_batches_hold_both_tasks_and_the_features_of_the_student(make_data):
+    (batch,) = take(make_data(), 1, batch_size=16)
     assert set(batch) == {
         "encoder_input_tokens",
         "decoder_input_tokens",
@@ -71,9 +71,9 @@ def test_batches_hold_both_tasks_and_the_models_features(make_config):
     assert all(len(set(row[row > 0])) == 1 for row in tasks)
 
 
-def test_packed_rows_hold_several_examples(make_config):
+def test_packed_rows_hold_several_examples(make_data):
     lengths = {"inputs": 200, "targets": 200, "task_ids": 200}
-    (batch,) = take(make_config(lengths, pack=True), 1)
+    (batch,) = take(make_data(lengths), 1, pack=True)
     assert batch["decoder_segment_ids"].max() > 2
     assert any(len(set(row[row > 0])) == 2 for row in batch["decoder_task_ids"])
 
@@ -82,7 +82,7 @@ def test_packed_rows_hold_several_examples(make_config):
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 20)), min_size=1, max_size=5)
 )
-def test_trim_cuts_off_nothing_but_padding(lengths):
+def test_trim_removes_only_padding(lengths):
     batch = {
         "encoder_input_tokens": np.zeros((len(lengths), 40), np.int32),
         "encoder_positions": np.zeros((len(lengths), 40), np.int32),
@@ -108,56 +108,61 @@ def test_trim_cuts_off_nothing_but_padding(lengths):
     assert trimmed["decoder_task_ids"].shape[1] <= max(8, longest + 8)
 
 
-def test_sizes_count_what_the_lengths_cut_off(make_config, tiny_jsonl):
-    predict, explain = sorted(
-        datasets.task_sizes(make_config()), key=lambda size: size.name, reverse=True
-    )
-    assert (predict.name, explain.name) == ("tiny_teacher_rationale", "tiny_predict")
-    sizes = {s.name: s for s in (predict, explain)}
+def test_sizes_count_truncated_examples(make_data):
+    sizes = {size.name: size for size in datasets.task_sizes(make_data())}
+    assert sizes.keys() == {"tiny_predict", "tiny_teacher_rationale"}
     predict, explain = sizes["tiny_predict"], sizes["tiny_teacher_rationale"]
     assert predict.rows == explain.rows == 48
     assert predict.truncated == {"inputs": 0, "targets": 0}
     assert explain.longest["targets"] > predict.longest["targets"]
 
-    # One token less than the longest cuts those that are as long.
+    # One token less than the longest target truncates only the longest targets.
     limit = explain.longest["targets"] - 1
     lengths = {"inputs": 4, "targets": limit, "task_ids": limit}
-    for size in datasets.task_sizes(make_config(lengths)):
+    shorter = {size.name: size for size in datasets.task_sizes(make_data(lengths))}
+    for name, size in shorter.items():
         assert size.truncated["inputs"] == 48
-        if size.name == "tiny_predict":
-            assert size.truncated["targets"] == 0
-        else:
-            assert 0 < size.truncated["targets"] < 48
-    longest = {s.name: s.longest for s in datasets.task_sizes(make_config(lengths))}
-    assert longest == {name: size.longest for name, size in sizes.items()}
+        assert size.longest == sizes[name].longest
+    assert shorter["tiny_predict"].truncated["targets"] == 0
+    assert 0 < shorter["tiny_teacher_rationale"].truncated["targets"] < 48
 
 
-def test_task_without_examples_is_named(make_config, tmp_path):
+def test_task_without_examples_is_named(tiny_vocabulary, tmp_path):
     path = tmp_path / "labels.jsonl"
     path.write_text(
         "".join(f'{{"input": "row {i}", "label": "x"}}\n' for i in range(10))
     )
-    name = registration.mixture_name("labels", "step_by_step", files=str(path))
-    config = datasets.DatasetConfig(name, LENGTHS, 4)
+    config = DataConfig(dataset="labels", method="step_by_step", data_files=str(path))
+    data = mixtures.build(config, vocabulary.load(str(tiny_vocabulary)))
     with pytest.raises(UserError, match="'labels_teacher_rationale' has no training"):
-        datasets.task_sizes(config)
+        datasets.task_sizes(data)
+
+
+def test_descriptions_hold_the_text_of_a_batch(make_data):
+    data = make_data()
+    (batch,) = take(data, 1)
+    rows = list(datasets.describe(batch, data.vocabulary))
+    assert [row["row"] for row in rows] == list(range(8))
+    assert {row["task_id"] for row in rows} == {1, 2}
+    for row in rows:
+        prefix = "predict: Jar" if row["task_id"] == 1 else "explain: Jar"
+        assert row["encoder_input_tokens_text"].startswith(prefix)
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("lengths", "message"),
     [
-        ({"batch_size": 0}, "BATCH_SIZE is 0"),
-        ({"lengths": {"inputs": 8, "targets": 8}}, "task_ids is None, expected tokens"),
-        ({"lengths": {"inputs": 0, "targets": 8, "task_ids": 8}}, "inputs is 0"),
-        ({"lengths": {"inputs": 8, "targets": "8", "task_ids": 8}}, "targets is 8"),
+        ({"inputs": 8, "targets": 8}, "TASK_FEATURE_LENGTHS"),
+        ({"inputs": 0, "targets": 8, "task_ids": 8}, "TASK_FEATURE_LENGTHS"),
+        ({"inputs": 8, "targets": "8", "task_ids": 8}, "TASK_FEATURE_LENGTHS"),
+        ({"inputs": 8, "targets": 8, "task_ids": 9}, "TASK_FEATURE_LENGTHS"),
     ],
 )
-def test_settings_are_checked(make_config, fields, message):
+def test_lengths_are_checked(make_data, lengths, message):
     with pytest.raises(UserError, match=message):
-        make_config(**fields)
+        make_data(lengths)
 
 
-def test_unknown_name_is_refused():
-    config = datasets.DatasetConfig("tiny_steb_by_step", LENGTHS, 4)
-    with pytest.raises(UserError, match="MIXTURE_OR_TASK_NAME: .*tiny_steb_by_step"):
-        _ = config.provider
+def test_unknown_mixture_is_named(tiny_data):
+    with pytest.raises(UserError, match="MIXTURE_OR_TASK_NAME .*tiny_steb_by_step"):
+        tiny_data(MIXTURE_OR_TASK_NAME="tiny_steb_by_step")

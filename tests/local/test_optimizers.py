@@ -6,6 +6,7 @@ import pytest
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import optimizers
+from dsbs_jax.local.config import OptimizerConfig
 
 
 def test_decay_is_linear_to_zero():
@@ -17,7 +18,7 @@ def test_decay_is_linear_to_zero():
     )
 
 
-def test_warm_up_is_linear_to_the_peak():
+def test_warmup_is_linear_to_the_peak():
     schedule = optimizers.linear_decay(1.0, total_steps=6, warmup_steps=2)
     np.testing.assert_allclose(
         [float(schedule(s)) for s in range(8)],
@@ -27,21 +28,38 @@ def test_warm_up_is_linear_to_the_peak():
 
 
 @pytest.mark.parametrize("warmup_steps", [-1, 7])
-def test_warm_up_has_to_fit_into_the_run(warmup_steps):
-    with pytest.raises(UserError, match="expected 0 to total_steps, 6"):
-        optimizers.linear_decay(1.0, 6, warmup_steps)
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_warmup_has_to_fit_into_the_run(schedule, warmup_steps):
+    with pytest.raises(UserError, match=f"WARMUP_STEPS is {warmup_steps}, expected"):
+        config = OptimizerConfig(schedule=schedule, warmup_steps=warmup_steps)
+        optimizers.make_schedule(config, 6)
 
 
-def updates(optimizer, params, grads):
-    state = optimizer.init(params)
-    return optimizer.update(grads, state, params)[0]
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("linear", [0, 0.5, 1, 0.75, 0.5, 0.25, 0, 0]),
+        ("constant", [0, 0.5, 1, 1, 1, 1, 1, 1]),
+        ("cosine", [0, 0.5, 1, 0.8536, 0.5, 0.1464, 0, 0]),
+    ],
+)
+def test_schedules_after_a_warmup(schedule, expected):
+    config = OptimizerConfig(schedule=schedule, warmup_steps=2, learning_rate=1.0)
+    learning_rate = optimizers.make_schedule(config, 6)
+    values = [float(learning_rate(step)) for step in range(8)]
+    np.testing.assert_allclose(values, expected, atol=1e-4)
+
+
+def make_optimizer(learning_rate, **fields):
+    schedule = optax.constant_schedule(learning_rate)
+    return optimizers.make_optimizer(OptimizerConfig(**fields), schedule)
 
 
 def test_adamw_follows_its_formula():
-    """Decoupled weight decay, bias correction, clipping first."""
+    """Clips first, corrects the bias, and decouples the weight decay."""
     params = {"w": jnp.asarray([1.0, -2.0, 3.0])}
-    optimizer = optimizers.adamw(
-        optax.constant_schedule(0.1), b1=0.9, b2=0.99, eps=1e-6, weight_decay=0.5
+    optimizer = make_optimizer(
+        0.1, adam_b1=0.9, adam_b2=0.99, adam_eps=1e-6, weight_decay=0.5
     )
     state = optimizer.init(params)
     first = second = np.zeros(3)
@@ -57,9 +75,9 @@ def test_adamw_follows_its_formula():
     np.testing.assert_allclose(params["w"], w, rtol=1e-5)
 
 
-@pytest.mark.parametrize("make", [optimizers.adamw, optimizers.adafactor])
-def test_optimisers_minimise(make):
-    optimizer = make(optax.constant_schedule(0.05))
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_optimizers_minimize(name):
+    optimizer = make_optimizer(0.05, optimizer=name)
     target = jnp.linspace(-1.0, 1.0, 12).reshape(3, 4)
 
     def loss(params):
@@ -78,7 +96,7 @@ def test_optimisers_minimise(make):
     assert loss(params) < 0.1 * start
 
 
-def test_adafactor_keeps_factored_moments():
+def test_adafactor_factors_its_moments():
     params = {"w": jnp.ones((256, 128))}
-    state = optimizers.adafactor(optax.constant_schedule(0.1)).init(params)
+    state = make_optimizer(0.1, optimizer="adafactor").init(params)
     assert sum(leaf.size for leaf in jax.tree.leaves(state)) < 1_000

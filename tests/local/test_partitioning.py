@@ -13,18 +13,19 @@ from dsbs_jax.errors import UserError
 from dsbs_jax.local import state
 from dsbs_jax.local.partitioning import Partitioner
 
-# Runs by itself: the number of devices is fixed when JAX starts.
+# Runs in its own process, because JAX's number of devices is fixed when it starts.
 MESHES = """
 import json, pathlib, sys
 import jax, numpy as np
 from dsbs_jax.local import optimizers, state, step
+from dsbs_jax.local.config import OptimizerConfig
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import Transformer
 
 batches = np.load(sys.argv[1])
 names = sorted({name.split("/")[1] for name in batches})
-found = {"devices": jax.device_count()}
+results = {"devices": jax.device_count()}
 for dropout in (0.0, 0.1):
     for data, model_parallel in ((1, 1), (4, 1), (2, 2), (1, 4)):
         model = Transformer(
@@ -43,7 +44,9 @@ for dropout in (0.0, 0.1):
         )
         devices = jax.devices()[: data * model_parallel]
         partitioner = Partitioner(model_parallel, devices)
-        optimizer = optimizers.adamw(optimizers.linear_decay(1e-2, 10))
+        config = OptimizerConfig(learning_rate=1e-2)
+        schedule = optimizers.make_schedule(config, 10)
+        optimizer = optimizers.make_optimizer(config, schedule)
         abstract = state.abstract_state(model, optimizer, partitioner)
         key = jax.random.key(0)
         now = state.init_state(model, optimizer, abstract, key)
@@ -54,12 +57,12 @@ for dropout in (0.0, 0.1):
             now, metrics = run(now, partitioner.put_batch(batch), key)
             losses.append(float(metrics["loss"]))
         mlp = now.params["encoder"]["layers_0"]["mlp"]["wi_0"]["kernel"]
-        found[f"{data}x{model_parallel}/{dropout}"] = {
+        results[f"{data}x{model_parallel}/{dropout}"] = {
             "losses": losses,
             "mlp_shard": mlp.addressable_shards[0].data.shape,
             "norm": float(sum((p**2).sum() for p in jax.tree.leaves(now.params))),
         }
-print(json.dumps(found))
+print(json.dumps(results))
 """
 
 
@@ -75,7 +78,7 @@ def on_meshes(make_batch, tmp_path_factory):
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        # Eight programs are compiled and each runs five small steps.
+        # Each of eight compiled programs runs only five small steps.
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8 "
         "--xla_backend_optimization_level=0",
     }
@@ -97,43 +100,45 @@ def test_meshes_give_the_same_losses(on_meshes, dropout):
     expected = on_meshes[f"1x1/{dropout}"]
     assert len(set(expected["losses"])) == 5
     for mesh in ("4x1", "2x2", "1x4"):
-        found = on_meshes[f"{mesh}/{dropout}"]
+        actual = on_meshes[f"{mesh}/{dropout}"]
         np.testing.assert_allclose(
-            found["losses"], expected["losses"], rtol=0, atol=1e-5, err_msg=mesh
+            actual["losses"], expected["losses"], rtol=0, atol=1e-5, err_msg=mesh
         )
-        np.testing.assert_allclose(found["norm"], expected["norm"], rtol=1e-4)
+        np.testing.assert_allclose(actual["norm"], expected["norm"], rtol=1e-4)
 
 
 @pytest.mark.slow
-def test_parameters_are_spread_over_the_model_axis(on_meshes):
+def test_parameters_are_sharded_over_the_model_axis(on_meshes):
     shards = {m: on_meshes[f"{m}/0.0"]["mlp_shard"] for m in ("4x1", "2x2", "1x4")}
     assert shards == {"4x1": [16, 32], "2x2": [16, 16], "1x4": [16, 8]}
 
 
 @pytest.mark.slow
-def test_dropout_is_on(on_meshes):
+def test_dropout_changes_the_losses(on_meshes):
     assert on_meshes["1x1/0.0"]["losses"] != on_meshes["1x1/0.1"]["losses"]
 
 
 @pytest.mark.parametrize("num_partitions", [0, -1, 3])
-def test_devices_have_to_divide(num_partitions):
+def test_number_of_devices_has_to_be_a_multiple(num_partitions):
     devices = jax.local_devices()[:1]
-    with pytest.raises(UserError, match="expected a divisor of the 1 devices"):
+    with pytest.raises(
+        UserError, match="expected a divisor of the number of devices, 1"
+    ):
         Partitioner(num_partitions, devices)
 
 
 @pytest.mark.parametrize("make", [optax.adam, optax.adafactor])
-def test_optimiser_state_stands_like_its_parameter(make_model, make):
+def test_optimizer_state_is_sharded_like_its_parameter(make_model, make):
     partitioner = Partitioner(1, jax.local_devices()[:1])
     abstract = state.abstract_state(make_model(), make(0.1), partitioner)
-    # Everything has a place on the mesh, scalars too.
+    # All arrays are on the mesh, also scalars.
     for leaf in jax.tree.leaves(abstract):
         assert leaf.sharding.mesh == partitioner.mesh
     mlp = abstract.params["encoder"]["layers_0"]["mlp"]["wi_0"]["kernel"]
     assert mlp.sharding.spec == jax.sharding.PartitionSpec(None, "model")
 
 
-def test_batches_are_spread_by_rows():
+def test_rows_of_a_batch_are_spread_over_the_data_axis():
     partitioner = Partitioner(1, jax.local_devices()[:1])
     put = partitioner.put_batch({"a": np.arange(6).reshape(3, 2)})
     assert put["a"].sharding == partitioner.batch

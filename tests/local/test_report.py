@@ -2,7 +2,7 @@ from dsbs_jax.local import report
 from dsbs_jax.local.datasets import TaskSize
 
 
-def test_sizes_say_how_many_examples_are_cut(capsys):
+def test_sizes_tell_how_many_examples_are_truncated(capsys):
     size = TaskSize(
         "jars_predict",
         rows=1_234,
@@ -11,8 +11,8 @@ def test_sizes_say_how_many_examples_are_cut(capsys):
     )
     report.print_task_sizes([size], {"inputs": 64, "targets": 16, "task_ids": 16})
     assert capsys.readouterr().out == (
-        "jars_predict: 1,234 training examples; inputs up to 99 tokens, 12 cut off at "
-        "64; targets up to 4 tokens, 0 cut off at 16\n"
+        "jars_predict: 1,234 training examples; inputs up to 99 tokens, 12 truncated "
+        "to 64; targets up to 4 tokens, 0 truncated to 16\n"
     )
 
 
@@ -22,7 +22,7 @@ def test_table_aligns_columns():
     )
 
 
-def test_results_stand_beside_the_teachers():
+def test_results_table_lists_student_and_teacher():
     scores = {"jars_predict": {"accuracy": 62.5}}
     results = {
         "best": {"step": 20, "validation": scores, "test": scores},
@@ -34,7 +34,7 @@ def test_results_stand_beside_the_teachers():
         "accuracy, %",
         "student, best checkpoint (step 20)",
         "student, last checkpoint (step 30)",
-        "teacher sage (1 of 8 unparsable)",
+        "teacher sage (1 of 8 rows without a label)",
     ]
     assert [line.split()[-2:] for line in lines] == [
         ["validation", "test"],

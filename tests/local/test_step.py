@@ -9,7 +9,7 @@ from dsbs_jax.local import state, step
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.task_ids import LABEL, RATIONALE
 
-# Alpha is no constant of the compiled function, so that one serves all tests.
+# Alpha is an argument of the compiled function, so that all tests use the same one.
 gradients = jax.jit(step.gradients, static_argnums=(0, 4))
 
 
@@ -33,21 +33,19 @@ def rows(batch, chosen):
 
 
 @pytest.mark.parametrize(("alpha", "parts"), [(0.3, 2), (1.0, 2), (0.0, 2), (0.3, 4)])
-def test_accumulated_parts_equal_the_whole(model, params, make_batch, alpha, parts):
+def test_microbatches_add_up_to_the_batch(model, params, make_batch, alpha, parts):
     batch = make_batch()
-    # Each part holds another number of tokens of either task.
+    # The microbatches have different numbers of tokens of each task.
     batch["decoder_task_ids"][:3] = np.minimum(batch["decoder_task_ids"][:3], 1)
-    whole, metrics = gradients(model, params, batch, alpha, 1)
+    expected, metrics = gradients(model, params, batch, alpha, 1)
     summed, summed_metrics = gradients(model, params, batch, alpha, parts)
-    assert_close(summed, whole)
+    assert_close(summed, expected)
     assert_close(summed_metrics, metrics)
-    assert optax.global_norm(whole) > 1e-3
+    assert optax.global_norm(expected) > 1e-3
 
 
-def test_halves_weighed_by_their_own_tokens_would_be_another_loss(
-    model, params, make_batch
-):
-    """What accumulation would compute if it averaged the parts' means."""
+def test_mean_over_halves_would_be_another_loss(model, params, make_batch):
+    """Averages the means of the halves, which is not the objective of the batch."""
     batch = make_batch()
     halves = [rows(batch, np.s_[:4]), rows(batch, np.s_[4:])]
     mean = np.mean([gradients(model, params, h, 0.5, 1)[1]["loss"] for h in halves])
@@ -56,9 +54,7 @@ def test_halves_weighed_by_their_own_tokens_would_be_another_loss(
 
 
 @pytest.mark.parametrize(("alpha", "task"), [(1.0, LABEL), (0.0, RATIONALE)])
-def test_one_task_alone_is_trained_at_either_end(
-    model, params, make_batch, alpha, task
-):
+def test_alpha_of_0_or_1_trains_one_task(model, params, make_batch, alpha, task):
     batch = make_batch()
     own = (batch["decoder_task_ids"] == task).any(axis=1)
     both, _ = gradients(model, params, batch, alpha, 1)
@@ -68,7 +64,7 @@ def test_one_task_alone_is_trained_at_either_end(
     assert metrics[f"{other}_loss"] == 0 and metrics[f"{other}_tokens"] == 0
 
 
-def test_dropout_follows_its_key_and_the_part(make_model, params, make_batch):
+def test_dropout_depends_on_the_key_and_the_microbatch(make_model, params, make_batch):
     model, batch = make_model(dropout_rate=0.5), make_batch(rows=2)
     batch = rows(batch, [0, 0])
     key = jax.random.key(0)
@@ -76,7 +72,7 @@ def test_dropout_follows_its_key_and_the_part(make_model, params, make_batch):
     parts = [gradients(model, params, rows(batch, [0]), 1.0, 1, k) for k in keys]
     losses = [float(metrics["label_loss"]) for _, metrics in parts]
     _, both = gradients(model, params, batch, 1.0, 2, key)
-    # The same row under the two keys, and under the first one again.
+    # The same row with both keys, and with the first key again.
     assert abs(losses[0] - losses[1]) > 1e-3
     _, again = gradients(model, params, rows(batch, [0]), 1.0, 1, keys[0])
     assert float(again["label_loss"]) == losses[0]
@@ -85,7 +81,7 @@ def test_dropout_follows_its_key_and_the_part(make_model, params, make_batch):
 
 @pytest.fixture(scope="module")
 def trained(model, make_batch):
-    """Losses, the state and its start over a few steps."""
+    """Trains a few steps: losses, last state, first parameters, abstract state."""
     partitioner = Partitioner(1, jax.local_devices()[:1])
     optimizer = optax.adam(1e-2)
     abstract = state.abstract_state(model, optimizer, partitioner)
@@ -100,7 +96,7 @@ def trained(model, make_batch):
     return losses, now, start, abstract
 
 
-def test_steps_make_the_loss_fall(trained):
+def test_loss_decreases(trained):
     losses, now, start, _ = trained
     assert losses[-1] < 0.8 * losses[0]
     assert int(now.step) == len(losses)
@@ -108,7 +104,7 @@ def test_steps_make_the_loss_fall(trained):
     assert min(jax.tree.leaves(moved)) > 0
 
 
-def test_state_is_what_its_abstract_says(trained):
+def test_state_has_the_shapes_and_shardings_of_the_abstract_state(trained):
     _, now, _, abstract = trained
 
     def same(real, promised):
@@ -119,7 +115,7 @@ def test_state_is_what_its_abstract_says(trained):
     jax.tree.map(same, now, abstract)
 
 
-def test_first_step_is_the_optimisers_on_the_gradients(model, make_batch):
+def test_first_step_applies_the_optimizer_to_the_gradients(model, make_batch):
     partitioner = Partitioner(1, jax.local_devices()[:1])
     optimizer, batch = optax.sgd(0.5), make_batch()
     abstract = state.abstract_state(model, optimizer, partitioner)

@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 
 from dsbs_jax.local import optimizers as local_optimizers  # noqa: E402
+from dsbs_jax.local.config import OptimizerConfig  # noqa: E402
 from dsbs_jax.pods import optimizers  # noqa: E402
 
 
@@ -35,7 +36,8 @@ def test_adamw_matches_the_local_engine_with_the_trainers_rate(scale):
         gradients,
         [schedule(i) for i in range(5)],
     )
-    local = local_optimizers.adamw(schedule, weight_decay=0.1)
+    config = OptimizerConfig(weight_decay=0.1)
+    local = local_optimizers.make_optimizer(config, schedule)
     state = local.init(params)
     for gradient, after in zip(gradients, after_steps, strict=True):
         change, state = local.update(gradient, state, params)

@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import gin
 import jax
 import numpy as np
 import pytest
@@ -11,12 +10,8 @@ from flax.errors import ScopeParamShapeError
 
 pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 
-from dsbs_jax import (
-    cli,  # noqa: E402
-    weights,  # noqa: E402
-)
+from dsbs_jax import cli, eval, train, weights  # noqa: E402
 from dsbs_jax.errors import UserError  # noqa: E402
-from dsbs_jax.local import inference, loop  # noqa: E402
 from dsbs_jax.weights import convert  # noqa: E402
 
 CURVES = ("loss", "label_loss", "rationale_loss", "learning_rate")
@@ -35,10 +30,7 @@ def run_local(tiny_settings):
     def run(folder, **macros):
         files, bindings = tiny_settings(MODEL_DIR=str(folder), **macros)
         cli.configure(files, bindings)
-        try:
-            return loop.train()
-        finally:
-            gin.clear_config()
+        return train.main()
 
     return run
 
@@ -66,8 +58,7 @@ def start(tiny_settings, tmp_path_factory):
         MODEL_DIR=str(folder / "local"), TRAIN_STEPS=20, EVAL_PERIOD=20
     )
     cli.configure(files, bindings)
-    loop.train()
-    gin.clear_config()
+    train.main()
     # Named like public checkpoints, after the last step of a long pretraining.
     path = folder / "checkpoint_1000000"
     _convert(folder / "local", path, "t5x")
@@ -132,10 +123,7 @@ def _evaluate_locally(files, bindings, checkpoint, folder):
             f"EVAL_OUTPUT_DIR = {str(folder)!r}",
         ],
     )
-    try:
-        return inference.evaluate()
-    finally:
-        gin.clear_config()
+    return eval.main()
 
 
 def test_eval_gives_the_local_engines_score(

@@ -176,7 +176,7 @@ def test_no_example_is_lost_and_kept_examples_pass_again(examples, config):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("min_margin", 1.5, "MIN_MARGIN is 1.5, expected float >= 0 <= 1"),
+        ("min_margin", 1.5, "MIN_MARGIN is 1.5, expected float >= 0 and <= 1"),
         ("min_margin", float("nan"), "MIN_MARGIN is nan, expected"),
         ("min_margin", True, "MIN_MARGIN is True, expected float"),
         ("min_words", -1, "MIN_WORDS is -1, expected int >= 0"),

@@ -1,1 +1,1 @@
-"""Helpers that several test folders share."""
+"""Code that the tests of several folders use."""

@@ -426,7 +426,7 @@ def test_two_commands_train_a_student_on_unlabeled_inputs(
     serve, extract, tmp_path, tiny_jsonl, tiny_settings
 ):
     """Without human labels, the student learns the teacher's labels."""
-    from dsbs_jax.local import loop
+    from dsbs_jax import train
 
     known = [json.loads(line) for line in tiny_jsonl.read_text().splitlines()]
     teacher = {r["input"]: r for r in known}
@@ -441,11 +441,11 @@ def test_two_commands_train_a_student_on_unlabeled_inputs(
     gin.clear_config()
     files, bindings = tiny_settings(
         "step_by_step_unlabeled",
-        FILES=str(tmp_path / "out/rationales.jsonl"),
+        DATA_FILES=str(tmp_path / "out/rationales.jsonl"),
         DATASET="extracted",
         MODEL_DIR=str(tmp_path / "student"),
     )
     cli.configure(files, bindings)
-    results = loop.train()
+    results = train.main()
     assert results["steps"] == 2
     assert (tmp_path / "student/checkpoints").is_dir()

@@ -16,6 +16,7 @@ import pytest
 from flax import traverse_util
 
 from dsbs_jax.local import optimizers, state, step
+from dsbs_jax.local.config import OptimizerConfig
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.student import decoding
 from dsbs_jax.student.network import Transformer
@@ -340,7 +341,9 @@ def test_twenty_steps_of_adamw_have_the_same_losses(pair):
 
 def our_curve(model, params, batches, rate):
     partitioner = Partitioner(1, jax.local_devices()[:1])
-    optimizer = optimizers.adamw(optimizers.linear_decay(rate, len(batches)))
+    config = OptimizerConfig(learning_rate=rate)
+    schedule = optimizers.make_schedule(config, len(batches))
+    optimizer = optimizers.make_optimizer(config, schedule)
     params = jax.tree.map(jnp.array, params)
     now = state.TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
     train_step = step.make_train_step(model, optimizer, partitioner, ALPHA)

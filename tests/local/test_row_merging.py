@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsbs_jax.local import packing, step
+from dsbs_jax.local import row_merging, step
 
 lengths = st.lists(
     st.tuples(st.integers(1, 60), st.integers(0, 30)), min_size=1, max_size=50
@@ -14,7 +14,7 @@ lengths = st.lists(
 
 
 def make_rows(lengths):
-    """One example a row; every token of a batch is another number."""
+    """Returns a batch with one example in each row, in which all tokens differ."""
     shape = len(lengths), 60
     batch = {
         name: np.zeros(shape if name.startswith("encoder") else (shape[0], 30), "i4")
@@ -35,8 +35,8 @@ def make_rows(lengths):
 
 
 def examples_of(batch):
-    """Each example as its columns, by its first input token."""
-    found = {}
+    """Returns the columns of each example, by its first input token."""
+    examples = {}
     for row in range(len(batch["encoder_input_tokens"])):
         numbers = batch["encoder_segment_ids"][row]
         for number in set(numbers[numbers > 0].tolist()):
@@ -44,55 +44,58 @@ def examples_of(batch):
             for name, values in batch.items():
                 side = name.split("_")[0]
                 here = batch[f"{side}_segment_ids"][row] == number
-                # In one piece.
+                # The tokens of an example are next to each other.
                 assert np.count_nonzero(np.diff(here.astype(int), prepend=0) == 1) < 2
                 columns[name] = values[row][here].tolist()
-            found[columns["encoder_input_tokens"][0]] = columns
-    return found
+            examples[columns["encoder_input_tokens"][0]] = columns
+    return examples
 
 
 @settings(max_examples=100, deadline=None)
 @given(lengths, st.sampled_from([1, 2, 3, 16]))
-def test_every_example_stands_whole_in_one_row(lengths, parts):
+def test_every_example_is_complete_in_one_row(lengths, parts):
     batch = make_rows(lengths)
-    packed = packing.pack(batch, 512, parts)
-    rows = len(packed["encoder_input_tokens"])
+    merged = row_merging.merge_rows(batch, 512, parts)
+    rows = len(merged["encoder_input_tokens"])
     if rows == len(lengths):
-        assert packed is batch
+        assert merged is batch
         return
     assert rows < len(lengths) and rows % 8 == 0 and rows % parts == 0
-    found = examples_of(packed)
-    assert len(found) == len(lengths)
+    examples = examples_of(merged)
+    assert len(examples) == len(lengths)
     for row, (source, target) in enumerate(lengths):
-        example = found[100 * row + 1]
+        example = examples[100 * row + 1]
         for name, values in batch.items():
             length = source if name.startswith("encoder") else target
             assert example[name] == values[row, :length].tolist(), name
     for name in batch:
-        assert np.count_nonzero(packed[name]) == np.count_nonzero(batch[name])
+        assert np.count_nonzero(merged[name]) == np.count_nonzero(batch[name])
 
 
-def test_little_of_a_packed_batch_is_padding():
+def test_merged_batch_has_little_padding():
     rng = np.random.default_rng(0)
     sources = rng.integers(20, 60, 128)
     targets = np.where(np.arange(128) % 2, rng.integers(10, 30, 128), 2)
     batch = make_rows(list(zip(sources, targets, strict=True)))
-    packed = packing.pack(batch, 512)
+    merged = row_merging.merge_rows(batch, 512)
     for name in ("encoder_input_tokens", "decoder_target_tokens"):
         assert np.count_nonzero(batch[name]) < 0.7 * batch[name].size
-        assert np.count_nonzero(packed[name]) > 0.8 * packed[name].size
+        assert np.count_nonzero(merged[name]) > 0.8 * merged[name].size
 
 
-def test_rows_are_no_longer_than_asked():
+def test_rows_have_at_most_the_tokens_asked_for():
     batch = make_rows([(40, 10)] * 64)
-    assert packing.pack(batch, 64)["encoder_input_tokens"].shape == (40, 80)
-    assert packing.pack(batch, 160)["encoder_input_tokens"].shape == (16, 160)
-    assert packing.pack(batch, 40) is batch
+    assert row_merging.merge_rows(batch, 64)["encoder_input_tokens"].shape == (40, 80)
+    assert row_merging.merge_rows(batch, 160)["encoder_input_tokens"].shape == (16, 160)
+    assert row_merging.merge_rows(batch, 40) is batch
 
 
 def test_same_batch_gives_the_same_rows():
     batch = make_rows([(1 + i % 50, i % 30) for i in range(40)])
-    first, second = packing.pack(batch, 512), packing.pack(batch, 512)
+    first, second = (
+        row_merging.merge_rows(batch, 512),
+        row_merging.merge_rows(batch, 512),
+    )
     for name, values in first.items():
         np.testing.assert_array_equal(values, second[name])
 
@@ -105,7 +108,7 @@ def assert_close(a, b):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-def test_loss_and_gradients_are_those_of_single_rows(make_model, alpha):
+def test_loss_and_gradients_equal_those_of_single_rows(make_model, alpha):
     model = make_model()
     rng = np.random.default_rng(1)
     batch = make_rows([(rng.integers(3, 20), rng.integers(1, 9)) for _ in range(20)])
@@ -113,19 +116,19 @@ def test_loss_and_gradients_are_those_of_single_rows(make_model, alpha):
         if name.endswith("_tokens"):
             ids = 2 + values % (model.config.vocab_size - 2)
             values[:] = np.where(values > 0, ids, 0)
-    packed = packing.pack(batch, 512)
-    assert len(packed["encoder_input_tokens"]) == 8
+    merged = row_merging.merge_rows(batch, 512)
+    assert len(merged["encoder_input_tokens"]) == 8
     tokens = jnp.asarray(batch["encoder_input_tokens"])
     params = nn.unbox(jax.jit(model.init)(jax.random.key(1), tokens, tokens)["params"])
     gradients = jax.jit(step.gradients, static_argnums=(0, 4))
     for parts in (1, 2):
         expected = gradients(model, params, batch, alpha, parts)
-        found = gradients(model, params, packed, alpha, parts)
-        assert_close(found, expected)
+        actual = gradients(model, params, merged, alpha, parts)
+        assert_close(actual, expected)
 
 
-def test_widths_are_few_and_waste_little():
-    widths = [packing.bucket(n) for n in range(1, 1025)]
+def test_lengths_are_rounded_to_few_values_close_by():
+    widths = [row_merging.round_up_length(n) for n in range(1, 1025)]
     assert len(set(widths)) <= 24
     assert widths == sorted(widths)
     for length, width in enumerate(widths, 1):

@@ -1,0 +1,249 @@
+"""Settings of training, evaluation and inference on this machine."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from dsbs_jax.data.data_config import DataConfig
+from dsbs_jax.errors import UserError
+from dsbs_jax.settings import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+    Text,
+    from_values,
+    setting,
+    settings_of,
+)
+from dsbs_jax.student.config import T5Config
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoopConfig(Settings):
+    """Training loop.
+
+    Raises:
+        UserError: A value is out of range, or the batch cannot be split into
+            `num_microbatches` equal parts.
+    """
+
+    model_dir: Text = setting(
+        help="Folder of the run: checkpoints, predictions, scores and config.gin."
+    )
+    initial_checkpoint_path: Text | None = setting(
+        None,
+        help="Weights to start from: a run folder (its best checkpoint), one "
+        "checkpoint, a T5X checkpoint, a Hugging Face folder, or 'hub:' and a "
+        "repository. None starts from random weights.",
+    )
+    alpha: Fraction = setting(
+        help="Weight of the label loss; the rationale loss has weight 1 - ALPHA."
+    )
+    batch_size: PositiveInt = setting(
+        help="Rows of a batch, of all tasks together. With PACK, a row holds several "
+        "examples."
+    )
+    train_steps: PositiveInt = setting(10_000, help="Updates of the run.")
+    eval_period: PositiveInt = setting(
+        500, help="Updates between two evaluations, each with a checkpoint."
+    )
+    log_period: PositiveInt = setting(
+        50, help="Updates between two lines of progress, and two TensorBoard entries."
+    )
+    patience: PositiveInt | None = setting(
+        None,
+        help="Evaluations without a better validation accuracy after which training "
+        "stops early. None never stops early.",
+    )
+    num_microbatches: PositiveInt = setting(
+        1,
+        help="Parts of a batch that are computed one after another, to save memory. "
+        "The gradient is that of the complete batch.",
+    )
+    pack: bool = setting(
+        False,
+        help="Whether SeqIO packs several examples into each row of the dataset, up to "
+        "TASK_FEATURE_LENGTHS. BATCH_SIZE then counts packed rows.",
+    )
+    random_seed: NonNegativeInt = setting(
+        0, help="Seed of initial weights, dropout and the order of examples."
+    )
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        super().__post_init__()
+        if self.batch_size % self.num_microbatches:
+            raise UserError(
+                f"BATCH_SIZE is {self.batch_size}, expected a multiple of "
+                f"NUM_MICROBATCHES, {self.num_microbatches}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig(Settings):
+    """Optimizer and learning rate."""
+
+    optimizer: Literal["adamw", "adafactor"] = setting(
+        "adamw",
+        help="'adamw' clips gradients by their global norm first, as the released code "
+        "does; 'adafactor' has T5's settings for finetuning.",
+    )
+    schedule: Literal["linear", "cosine", "constant"] = setting(
+        "linear",
+        help="Learning rate after the warmup: decays to 0 at TRAIN_STEPS, linearly or "
+        "along a cosine, or stays constant.",
+    )
+    learning_rate: NonNegativeFloat = setting(5e-5, help="Peak learning rate.")
+    warmup_steps: NonNegativeInt = setting(
+        0, help="Updates over which the learning rate rises linearly from 0."
+    )
+    adam_b1: Fraction = setting(0.9, help="Decay of AdamW's mean of gradients.")
+    adam_b2: Fraction = setting(0.999, help="Decay of AdamW's mean of squares.")
+    adam_eps: PositiveFloat = setting(1e-8, help="AdamW's epsilon.")
+    weight_decay: NonNegativeFloat = setting(0.0, help="AdamW's weight decay.")
+    clip_norm: PositiveFloat = setting(
+        1.0, help="Global norm to which AdamW's gradients are clipped."
+    )
+    adafactor_decay_rate: PositiveFloat = setting(
+        0.8, help="Exponent of the decay of Adafactor's second moments."
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecodingConfig(Settings):
+    """Decoding of predictions."""
+
+    max_decode_length: PositiveInt = setting(
+        63,
+        help="Longest prediction in tokens. The paper's generation length of 64 counts "
+        "the start token.",
+    )
+    num_beams: PositiveInt = setting(
+        1, help="Beams of beam search; 1 decodes greedily."
+    )
+    length_penalty: float = setting(
+        1.0,
+        help="Beam search divides the log-probability of a sequence by its length to "
+        "this power.",
+    )
+    batch_size: PositiveInt = setting(
+        64, macro="EVAL_BATCH_SIZE", help="Rows that are decoded at a time."
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PartitioningConfig(Settings):
+    """Devices."""
+
+    num_partitions: PositiveInt = setting(
+        1,
+        help="Devices over which one copy of the student is spread. The other devices "
+        "hold further copies, and a batch is spread over the copies.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointConfig(Settings):
+    """Trained student."""
+
+    checkpoint_path: Text = setting(
+        help="Weights: a run folder (its best checkpoint), one checkpoint, a T5X "
+        "checkpoint, a Hugging Face folder, or 'hub:' and a repository."
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalConfig(CheckpointConfig):
+    """Evaluation."""
+
+    eval_output_dir: Text = setting(
+        help="Folder to write: scores.json and the predictions of each task."
+    )
+    eval_split: Text = setting("test", help="Split to score.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InferConfig(CheckpointConfig):
+    """Inference."""
+
+    input_file: Text = setting(
+        help="JSON lines with `input`, and optionally `id`. Other fields are copied."
+    )
+    output_file: Text = setting(
+        help="JSON lines to write: each row of INPUT_FILE with `label`, `score` and, "
+        "with RATIONALE, `rationale`."
+    )
+    rationale: bool = setting(
+        False, help="Whether the student also generates a rationale for each input."
+    )
+    rationale_length: PositiveInt = setting(
+        255, help="Longest rationale of the explain task, in tokens."
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictionSettings:
+    """What training, evaluation and inference have in common.
+
+    Attributes:
+        data: Examples and vocabulary.
+        student: Settings of `T5Config` by macro name. Sizes that are not set come from
+            the checkpoint.
+        decoding: How predictions are decoded.
+        partitioning: How the student is spread over devices.
+    """
+
+    data: DataConfig
+    student: Mapping[str, Any]
+    decoding: DecodingConfig = DecodingConfig()
+    partitioning: PartitioningConfig = PartitioningConfig()
+
+    @classmethod
+    def from_macros(cls, values: Mapping[str, Any]) -> Self:
+        """Builds the settings from macro values, such as those of gin files.
+
+        Raises:
+            UserError: A required setting is not set, or a value is wrong.
+        """
+        return cls(**cls._fields(values))
+
+    @classmethod
+    def _fields(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        names = [info.macro for info in settings_of(T5Config)]
+        return {
+            "data": from_values(DataConfig, values),
+            "student": {name: values[name] for name in names if name in values},
+            "decoding": from_values(DecodingConfig, values),
+            "partitioning": from_values(PartitioningConfig, values),
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainSettings(PredictionSettings):
+    """Everything that defines a training run.
+
+    Attributes:
+        loop: The training loop.
+        optimizer: Optimizer and learning rate.
+    """
+
+    loop: LoopConfig
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+    @classmethod
+    def _fields(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            **super()._fields(values),
+            "loop": from_values(LoopConfig, values),
+            "optimizer": from_values(OptimizerConfig, values),
+        }
+
+
+_SHARED = (DataConfig, T5Config, DecodingConfig, PartitioningConfig)
+# The settings classes of each command.
+TRAIN_SETTINGS = (LoopConfig, OptimizerConfig, *_SHARED)
+EVAL_SETTINGS = (EvalConfig, *_SHARED)
+INFER_SETTINGS = (InferConfig, *_SHARED)

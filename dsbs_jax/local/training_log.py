@@ -1,0 +1,141 @@
+"""Records of a training run: progress lines, TensorBoard events, non-finite losses."""
+
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+import seqio
+from clu import metric_writers
+
+from dsbs_jax import files
+from dsbs_jax.errors import UserError
+from dsbs_jax.local import datasets, step
+from dsbs_jax.local.config import LoopConfig
+from dsbs_jax.local.evaluation import Scores
+from dsbs_jax.local.row_merging import Batch
+from dsbs_jax.progress import Progress
+
+
+class _Update(NamedTuple):
+    """One update: its number from 1, its batch and its metrics on the device."""
+
+    number: int
+    batch: Batch
+    metrics: step.Metrics
+
+
+class TrainingLog:
+    """Collects the metrics of updates and writes them every LOG_PERIOD updates."""
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        config: LoopConfig,
+        schedule: optax.Schedule,
+        vocabulary: seqio.Vocabulary,
+        start: int,
+    ) -> None:
+        """Opens the log.
+
+        Args:
+            folder: The run folder.
+            config: Period and length of the run.
+            schedule: The learning rate.
+            vocabulary: The student's vocabulary, to describe a bad batch.
+            start: Updates that are already done.
+        """
+        self._folder, self._config = folder, config
+        self._schedule, self._vocabulary = schedule, vocabulary
+        self._writer = metric_writers.SummaryWriter(str(folder))
+        self._progress = Progress("step", config.train_steps, start)
+        self._updates: list[_Update] = []
+
+    def add(self, number: int, batch: Batch, metrics: step.Metrics) -> None:
+        """Records an update.
+
+        Args:
+            number: Number of the update, from 1.
+            batch: The batch, one example in each row.
+            metrics: Metrics on the device. They are fetched when they are written, so
+                that the next update can start before.
+
+        Raises:
+            UserError: A loss is not finite.
+        """
+        self._updates.append(_Update(number, batch, metrics))
+        if number % self._config.log_period == 0 or number == self._config.train_steps:
+            means = self._means()
+            self._updates = []
+            means["learning_rate"] = float(self._schedule(number - 1))
+            self._writer.write_scalars(number, means)
+            losses = {n: v for n, v in means.items() if n.endswith("loss")}
+            note = "  ".join(
+                f"{n.removesuffix('_loss')} {v:.4f}" for n, v in losses.items()
+            )
+            self._progress.update(number, note)
+
+    def _means(self) -> dict[str, float]:
+        """Returns means over the recorded updates.
+
+        The mean of a task's loss weights each update by the task's tokens in it.
+        """
+        metrics = jax.device_get([update.metrics for update in self._updates])
+        columns = {
+            k: np.asarray([m[k] for m in metrics], np.float64) for k in metrics[0]
+        }
+        self._check_losses(columns["loss"])
+        means = {k: float(columns[k].mean()) for k in ("loss", "gradient_norm")}
+        for task in ("label", "rationale"):
+            tokens = columns[f"{task}_tokens"]
+            if tokens.any():
+                loss = np.average(columns[f"{task}_loss"], weights=tokens)
+                means[f"{task}_loss"] = float(loss)
+        return means
+
+    def _check_losses(self, losses: np.ndarray) -> None:
+        for update, loss in zip(self._updates, losses, strict=True):
+            if not math.isfinite(loss):
+                path = self._folder / "bad_batch.jsonl"
+                rows = datasets.describe(update.batch, self._vocabulary)
+                files.write_jsonl(path, rows)
+                raise UserError(
+                    f"the loss of step {update.number} is {loss}; its batch is in "
+                    f"{path}; try a smaller LEARNING_RATE"
+                )
+
+    def write_scores(self, number: int, split: str, scores: Scores) -> None:
+        """Writes the scores after `number` updates to TensorBoard."""
+        scalars = {
+            f"{split}/{task}/{metric}": value
+            for task, metrics in scores.items()
+            for metric, value in metrics.items()
+        }
+        if scalars:
+            self._writer.write_scalars(number, scalars)
+            self._writer.flush()
+
+    def say(self, text: str) -> None:
+        """Prints a line without breaking the progress bar."""
+        self._progress.say(text)
+
+    def close_progress(self) -> None:
+        """Ends the progress bar."""
+        self._progress.close()
+
+    def close(self) -> None:
+        """Closes the TensorBoard file."""
+        self._writer.close()
+
+
+def one_line(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """Formats scores: "cqa_predict 61.25 % accuracy"."""
+    return ", ".join(
+        f"{task} {value:.2f} % {metric}"
+        for task, metrics in scores.items()
+        for metric, value in metrics.items()
+        if math.isfinite(value)
+    )

@@ -1,0 +1,139 @@
+"""Macros of gin files, and of files that version 0.1 wrote."""
+
+import pathlib
+import sys
+
+import pytest
+
+from dsbs_jax import gin_files
+from dsbs_jax.errors import UserError
+
+VERSION_0_1 = pathlib.Path(__file__).parent / "fixtures/v0_1"
+
+
+def read(text, tmp_path, *bindings, **options):
+    path = tmp_path / "own.gin"
+    path.write_text(text)
+    return gin_files.read([str(path)], bindings, **options)
+
+
+def test_values_of_all_types(tmp_path):
+    text = "A = 1_000\nB = -2e-3\nC = 'x'\nD = None\nE = True\nF = ('a', 'b')\n"
+    text += "G = {'inputs': 3, 'targets': [1, 2]}\n"
+    assert read(text, tmp_path).values == {
+        "A": 1000,
+        "B": -0.002,
+        "C": "x",
+        "D": None,
+        "E": True,
+        "F": ("a", "b"),
+        "G": {"inputs": 3, "targets": [1, 2]},
+    }
+
+
+def test_references_take_the_value_that_counts_at_the_end(tmp_path):
+    text = "A = %B\nB = 1\nC = {'x': [%A]}\n"
+    macros = read(text, tmp_path, "B = 2")
+    assert macros.values == {"A": 2, "B": 2, "C": {"x": [2]}}
+    assert macros.references == {"A", "B"}
+
+
+def test_include_is_searched_like_a_file(tmp_path):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/part.gin").write_text("A = 1\nB = 1\n")
+    text = "include 'parts/part.gin'\nB = 2\n"
+    macros = read(text, tmp_path, search_paths=[str(tmp_path)])
+    assert macros.values == {"A": 1, "B": 2}
+    with pytest.raises(UserError, match="part.gin does not exist; searched in"):
+        read(text, tmp_path)
+
+
+def test_import_runs_a_module(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "my_own_dataset.py").write_text("REGISTERED = True\n")
+    read("import my_own_dataset\n", tmp_path)
+    assert sys.modules.pop("my_own_dataset").REGISTERED
+    with pytest.raises(UserError, match="own.gin: line 2: cannot import no_such"):
+        read("A = 1\nimport no_such_module\n", tmp_path)
+
+
+def test_required_macro_is_not_set(tmp_path):
+    assert read("A = %gin.REQUIRED\nB = 1\n", tmp_path).values == {"B": 1}
+    assert read("A = %gin.REQUIRED\n", tmp_path, "A = 3").values == {"A": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("A = 1\nB = runs/own\n", "own.gin: line 2: cannot parse 'B = runs/own'"),
+        ("A = 1\nB\n", "own.gin: line 2: cannot parse"),
+        ("A = [1,\n", "own.gin: a bracket is not closed"),
+        ("A = %B\n", "A refers to B, which is not set; give --gin.B=value"),
+        ("A = %B\nB = %A\n", "A refers to itself"),
+        ("A = @optimizers.adamw()\n", "line 1: A is @optimizers.adamw"),
+        ("A = [@f]\n", "A contains @f, expected a value"),
+        ("f.x = 3\n", "line 1: f.x is not a setting"),
+        ("eval/f.x = 3\n", "line 1: f.x is not a setting"),
+    ],
+)
+def test_bad_file_is_reported_with_its_line(tmp_path, text, message):
+    with pytest.raises(UserError, match=message) as caught:
+        read(text, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_old_name_of_a_setting_is_reported_with_the_new_one(tmp_path):
+    for old, new in gin_files.RENAMED.items():
+        with pytest.raises(UserError, match=f"line 1: {old} is now {new}"):
+            read(f"{old} = 'x'\n", tmp_path)
+        with pytest.raises(UserError, match=f"{old} is now {new}"):
+            read("A = 1\n", tmp_path, f"{old} = 'x'")
+
+
+OLD = """from __gin__ import dynamic_registration
+from dsbs_jax.local import loop
+from dsbs_jax.no_longer import there
+
+FILES = 'tiny.jsonl'
+MODEL = @network.Transformer()
+OPTIMIZER = @optimizers.adafactor()
+SCHEDULE = @optax.warmup_cosine_decay_schedule()
+MIXTURE_OR_TASK_NAME = @registration.mixture_name()
+EMB_DIM = None
+TEST_DATASET = %DATASET
+DATASET = 'tiny'
+
+loop.train:
+  model = %MODEL
+  dataset = @train/datasets.DatasetConfig()
+train/datasets.DatasetConfig.pack = %PACK
+PACK = False
+weights.student_config.emb_dim = 512
+optimizers.adamw.weight_decay = 0.01
+optax.warmup_cosine_decay_schedule.init_value = 0.0
+"""
+
+
+def test_file_of_version_0_1_keeps_its_settings(tmp_path):
+    assert read(OLD, tmp_path).values == {
+        "DATA_FILES": "tiny.jsonl",
+        "OPTIMIZER": "adafactor",
+        "SCHEDULE": "cosine",
+        "EMB_DIM": 512,
+        "TEST_DATASET": "tiny",
+        "DATASET": "tiny",
+        "PACK": False,
+        "WEIGHT_DECAY": 0.01,
+    }
+
+
+def test_binding_of_version_0_1_without_a_setting_is_reported(tmp_path):
+    text = OLD + "optax.warmup_cosine_decay_schedule.init_value = 0.1\n"
+    with pytest.raises(UserError, match="init_value is not a setting"):
+        read(text, tmp_path)
+
+
+def test_config_that_version_0_1_wrote_for_an_extraction_is_read():
+    values = gin_files.read([str(VERSION_0_1 / "extraction/config.gin")]).values
+    assert values["TEACHER_MODEL"] and values["SAMPLES"] == 2
+    assert "MODEL" not in values
