@@ -68,16 +68,6 @@ class CompletionParser:
     answer_markers: tuple[str, ...]
     read_answer: Callable[[str], Answer]
 
-    @property
-    def cuts(self) -> tuple[str, ...]:
-        """The former name of `cut_at`."""
-        return self.cut_at
-
-    @property
-    def markers(self) -> tuple[str, ...]:
-        """The former name of `answer_markers`."""
-        return self.answer_markers
-
     def parse(self, completion: str) -> ParsedCompletion:
         """Reads the rationale and the label of a completion."""
         if not records.is_encodable(completion):
@@ -149,30 +139,3 @@ def read_nli_class(text: str) -> Answer:
     if not label:
         return None, NO_LABEL_AFTER_MARKER
     return None, RUNS_ON if label.startswith(NLI_CLASSES) else NOT_A_CLASS
-
-
-# The names below are kept until every caller reads a `DatasetSpec`.
-Parsed = ParsedCompletion
-Rule = CompletionParser
-NO_LABEL = NO_LABEL_AFTER_MARKER
-
-
-def parse(dataset: str, completion: str, teacher: str = "palm") -> ParsedCompletion:
-    """Reads a completion by the rules of a dataset's spec."""
-    from dsbs_jax.data import dataset_spec
-
-    return dataset_spec.get(dataset).parse(completion, teacher)
-
-
-def parse_with(parser: CompletionParser, completion: str) -> ParsedCompletion:
-    """Reads a completion with a parser."""
-    return parser.parse(completion)
-
-
-def __getattr__(name: str) -> object:
-    """Returns `RULES`, the parsers by dataset."""
-    if name != "RULES":
-        raise AttributeError(name)
-    from dsbs_jax.data import dataset_spec
-
-    return {n: dataset_spec.get(n).parser for n in dataset_spec.names()}

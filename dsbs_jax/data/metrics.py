@@ -65,18 +65,3 @@ class Metric:
 
 EXACT_MATCH = Metric("exact_match", same_text)
 EQUATION_ACCURACY = Metric("equation_accuracy", same_value)
-
-# The names below are kept until every caller reads a `DatasetSpec`.
-exact_match = EXACT_MATCH
-equation_accuracy = EQUATION_ACCURACY
-_BY_VALUE = ("svamp", "asdiv")
-METRICS = {
-    name: EQUATION_ACCURACY if name in _BY_VALUE else EXACT_MATCH
-    for name in ("cqa", "svamp", "asdiv", "anli1", "esnli")
-}
-CORRECT = {name: metric.is_correct for name, metric in METRICS.items()}
-
-
-def correct_fn(dataset: str) -> Callable[[str, str], bool]:
-    """Returns a dataset's rule; `same_text` for unknown ones."""
-    return CORRECT.get(dataset, same_text)

@@ -9,21 +9,17 @@ replaces the first.
     seqio.get_mixture_or_task("tickets_teacher_step_by_step")
 """
 
-import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-import gin
 import seqio
 
-from dsbs_jax.data import dataset_spec, features, methods, mixtures, sources
+from dsbs_jax.data import dataset_spec, methods, mixtures, sources
 from dsbs_jax.data.data_config import T5_VOCABULARY, DataConfig
 from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.data.methods import METHODS
 from dsbs_jax.data.mixtures import EQUAL_RATES, Part, Rates
-from dsbs_jax.data.records import Record
 from dsbs_jax.data.sources import DataFiles, SourceFactory
 from dsbs_jax.data.splits import ALL_ROWS, Subsample
-from dsbs_jax.data.tasks import infos_of, split_answer  # noqa: F401
 from dsbs_jax.data.vocabulary import SENTINELS
 
 # The values and the mixture's name of the last registered_mixture, by dataset.
@@ -124,82 +120,3 @@ def _t5_vocabulary() -> seqio.SentencePieceVocabulary:
     # SeqIO reads the model when it is first used. `vocabulary.load` would read it now,
     # from a bucket.
     return seqio.SentencePieceVocabulary(T5_VOCABULARY, extra_ids=SENTINELS)
-
-
-# The rest is kept until the engines read `DataConfig`.
-test_task_name = methods.test_task_name
-
-
-class _Tasks(Mapping[str, methods.TaskInfo]):
-    def __getitem__(self, name: str) -> methods.TaskInfo:
-        if name not in seqio.TaskRegistry.names():
-            raise KeyError(name)
-        (info,) = infos_of(seqio.TaskRegistry.get(name))
-        return info
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(seqio.TaskRegistry.names())
-
-    def __len__(self) -> int:
-        return len(seqio.TaskRegistry.names())
-
-
-TASKS = _Tasks()
-
-
-@gin.configurable
-def mixing_rates(label: float = 1.0, rationale: float = 1.0) -> tuple[float, float]:
-    """The rates that gin sets."""
-    return label, rationale
-
-
-@gin.configurable
-def configured_mixture(name: str = gin.REQUIRED) -> str:
-    """The mixture that the gin files name."""
-    return name
-
-
-def mixture_name(
-    dataset: str,
-    method: methods.Method,
-    teacher: str | None = None,
-    files: DataFiles | None = None,
-) -> str:
-    """Registers the mixture of gin's settings and returns its name."""
-    label, rationale = mixing_rates()
-    fraction, seed = sources.subsample()
-    config = DataConfig(
-        dataset=dataset,
-        method=method,
-        teacher=teacher,
-        data_files=files,
-        label_rate=label,
-        rationale_rate=rationale,
-        subsample_fraction=fraction,
-        subsample_seed=seed,
-    )
-    return registered_mixture(config, features.VOCABULARY)
-
-
-def teachers(dataset: str) -> list[str]:
-    """The teachers of a dataset."""
-    return sorted(
-        {t.teacher for n, t in TASKS.items() if t.dataset == dataset and t.teacher}
-    )
-
-
-def subtasks(mixture_or_task_name: str) -> list[methods.TaskInfo]:
-    """What the tasks of a registered mixture, or one task, read and predict."""
-    return infos_of(seqio.get_mixture_or_task(mixture_or_task_name))
-
-
-def register_jsonl(dataset: str, files: DataFiles) -> None:
-    """Registers a user's files."""
-    register(dataset_spec.user_dataset(dataset), files, vocabulary=features.VOCABULARY)
-
-
-def register_records(dataset: str, records: Mapping[str, Sequence[Record]]) -> None:
-    """Registers records in memory."""
-    source = functools.partial(sources.RecordSource, records, "teacher")
-    spec = dataset_spec.user_dataset(dataset)
-    register(spec, source, vocabulary=features.VOCABULARY)

@@ -9,7 +9,6 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-import gin
 import numpy as np
 import seqio
 import tensorflow as tf
@@ -148,10 +147,3 @@ def from_files(dataset: str, files: DataFiles, teacher: str) -> SourceFactory:
             file=sys.stderr,
         )
     return functools.partial(RecordSource, records, teacher)
-
-
-# Kept until the engines read `DataConfig`.
-@gin.configurable
-def subsample(fraction: float = 1.0, seed: int = 0) -> tuple[float, int]:
-    """The part of the training rows that gin sets."""
-    return fraction, seed
