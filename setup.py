@@ -75,6 +75,7 @@ setuptools.setup(
         "tensorboard>=2.20.0",
         "matplotlib>=3.8.4",
         "tqdm>=4.66.0",
+        "tabulate>=0.9.0",
     ],
     extras_require={
         "cuda": ["jax[cuda13]>=0.10.2"],

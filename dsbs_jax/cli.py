@@ -15,6 +15,7 @@ import inspect
 import logging as python_logging
 import os
 import pathlib
+import re
 import sys
 import textwrap
 import typing
@@ -31,7 +32,7 @@ S = TypeVar("S", bound=settings.Settings)
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 # Settings of the command that runs; `configure` replaces them.
-_macros = gin_files.Macros({}, frozenset())
+_macros = gin_files.Macros({}, frozenset(), frozenset())
 
 
 def config_dir() -> pathlib.Path:
@@ -78,7 +79,6 @@ def configure(
     bindings: Sequence[str] = (),
     search_paths: Sequence[str] = (".",),
     known: Iterable[type[settings.Settings]] = (),
-    others: Iterable[type[settings.Settings]] = (),
 ) -> None:
     """Reads gin files and bindings, from which `read` then builds settings.
 
@@ -88,10 +88,8 @@ def configure(
             setting needs no quotes.
         search_paths: Folders.
         known: The settings classes of the command. `bindings` may only set their
-            macros, and macros that a file refers to. Without them, the names in
-            `bindings` are not checked.
-        others: The settings classes of other commands, whose macros files may set too.
-            Without them, unknown macros of files are not checked.
+            macros, files may also set those of other commands, and both may set a macro
+            that a file refers to. Without them, names are not checked.
 
     Raises:
         UserError: A file does not exist, a statement cannot be parsed, a macro is not a
@@ -102,24 +100,53 @@ def configure(
     bindings = [_quote(binding, types) for binding in bindings]
     places = [*search_paths, str(config_dir())]
     macros = gin_files.read(files, bindings, places)
-    usable = {*types, *macros.references}
-    for binding in bindings if types else ():
-        _check_name(binding.partition("=")[0].strip(), usable, "of this command")
-    others = list(others)
-    if others:
-        every = {i.macro for cls in others for i in settings.settings_of(cls)}
-        for name in sorted(macros.values):
-            _check_name(name, usable | every, "of any command")
+    if types:
+        _check_names(macros, bindings, types.keys() | macros.references)
     _macros = macros
 
 
-def _check_name(name: str, usable: Iterable[str], of: str) -> None:
-    names = sorted(usable)
-    if name in names:
-        return
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {near[0]}?" if near else "--help lists the settings"
-    raise UserError(f"gin: {name} is not a setting {of}; {hint}")
+def _check_names(
+    macros: gin_files.Macros, bindings: Iterable[str], usable: set[str]
+) -> None:
+    """Checks that each macro is a setting.
+
+    Args:
+        macros: All macros.
+        bindings: The bindings of the command line.
+        usable: Names that the command reads.
+    """
+    for binding in bindings:
+        name = binding.partition("=")[0].strip()
+        if name not in usable:
+            raise UserError(
+                f"gin: {name} is not a setting of this command; {_hint(name, usable)}"
+            )
+    # Settings that version 0.1 wrote may no longer exist.
+    unknown = sorted(macros.values.keys() - usable - macros.old)
+    every = usable | _project_macros() if unknown else set()
+    for name in unknown:
+        if name not in every:
+            raise UserError(
+                f"gin: {name} is not a setting of any command; {_hint(name, every)}"
+            )
+
+
+def _hint(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(names), 1)
+    return f"did you mean {near[0]}?" if near else "--help lists the settings"
+
+
+def _project_macros() -> set[str]:
+    """Returns the macros in the project's gin files.
+
+    The files of a command list all its settings, some of them as comments. T5X's files
+    refer to further macros as `%NAME`.
+    """
+    pattern = re.compile(
+        r"^(?:# )?([A-Z][A-Z0-9_]*) =|%([A-Z][A-Z0-9_]*)", re.MULTILINE
+    )
+    texts = [path.read_text() for path in config_dir().glob("*/*.gin")]
+    return {name for text in texts for pair in pattern.findall(text) for name in pair}
 
 
 def _quote(binding: str, types: Mapping[str, Any]) -> str:
@@ -287,7 +314,6 @@ def run_configured(
     main: Callable[[], object],
     known: Sequence[type[settings.Settings]] = (),
     description: str = "",
-    others: Sequence[type[settings.Settings]] = (),
     tensorflow: bool = True,
 ) -> None:
     """Runs a command that reads gin files.
@@ -296,7 +322,6 @@ def run_configured(
         main: Takes nothing; it reads its settings with `read`.
         known: The settings classes of the command.
         description: What the command does, for `--help`: the module's docstring.
-        others: The settings classes of other commands; see `configure`.
         tensorflow: Whether the command reads data with TensorFlow, which takes seconds
             to import.
     """
@@ -312,7 +337,6 @@ def run_configured(
             flags.FLAGS.gin_bindings,
             flags.FLAGS.gin_search_paths,
             known,
-            others,
         )
         if tensorflow:
             use_tfds_data_dir()

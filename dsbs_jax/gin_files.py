@@ -100,10 +100,12 @@ class Macros:
     Attributes:
         values: The value of each macro by its name, with references resolved.
         references: Names of the macros that another macro refers to.
+        old: Names of the macros in files of version 0.1.
     """
 
     values: Mapping[str, Any]
     references: frozenset[str]
+    old: frozenset[str]
 
 
 def read(
@@ -123,8 +125,9 @@ def read(
             macro refers to one that is not set.
     """
     macros: dict[str, Any] = {}
+    old_names: set[str] = set()
     for file in files:
-        _read_file(file, search_paths, macros)
+        _read_file(file, search_paths, macros, old_names)
     for binding in bindings:
         name, _, value = binding.partition("=")
         place = f"--gin.{name.strip()}={value.strip()}"
@@ -134,6 +137,7 @@ def read(
     return Macros(
         {name: _resolve(value, name, given) for name, value in given.items()},
         frozenset(name for value in given.values() for name in _macros_in(value)),
+        frozenset(old_names),
     )
 
 
@@ -145,7 +149,20 @@ def parses(binding: str) -> bool:
         return False
 
 
-def _read_file(name: str, search_paths: Sequence[str], macros: dict[str, Any]) -> None:
+def _read_file(
+    name: str,
+    search_paths: Sequence[str],
+    macros: dict[str, Any],
+    old_names: set[str],
+) -> None:
+    """Adds the macros of a file, and of the files that it includes.
+
+    Args:
+        name: Path of the file.
+        search_paths: Folders to search it in.
+        macros: The macros so far; changed in place.
+        old_names: Names of the macros in files of version 0.1; changed in place.
+    """
     folders = [pathlib.Path(), *map(pathlib.Path, search_paths)]
     path = next((f / name for f in folders if (f / name).is_file()), None)
     if path is None:
@@ -153,13 +170,16 @@ def _read_file(name: str, search_paths: Sequence[str], macros: dict[str, Any]) -
         raise UserError(f"gin file {name} does not exist; searched in {places}")
     text = path.read_text(encoding="utf-8")
     # Version 0.1 wrote this line into each file that refers to functions.
-    old = re.search(r"^from __gin__ import dynamic_registration", text, re.MULTILINE)
+    first = r"^from __gin__ import dynamic_registration"
+    old = re.search(first, text, re.MULTILINE) is not None
     for statement in _statements(text, str(path)):
         if isinstance(statement, config_parser.IncludeStatement):
-            _read_file(statement.filename, search_paths, macros)
+            _read_file(statement.filename, search_paths, macros, old_names)
         else:
             place = f"{path}: line {statement.location.line_num}"
-            _apply(statement, place, macros, old=old is not None)
+            _apply(statement, place, macros, old)
+            if old and isinstance(statement, config_parser.BindingStatement):
+                old_names.add(RENAMED.get(statement.selector, statement.selector))
 
 
 def _statements(text: str, place: str) -> Iterator[Any]:

@@ -150,7 +150,7 @@ def test_file_may_set_what_another_command_reads_and_a_flag_may_not(
     own = tmp_path / "own.gin"
     own.write_text("INPUT_FILE = 'questions.jsonl'\n")
     files, bindings = tiny_settings(MODEL_DIR="x")
-    configure([*files, str(own)], bindings, others=INFER_SETTINGS)
+    configure([*files, str(own)], bindings)
     with pytest.raises(UserError, match="INPUT_FILE is not a setting of this command"):
         configure(files, [*bindings, "INPUT_FILE = 'questions.jsonl'"])
 
@@ -160,11 +160,18 @@ def test_name_in_a_file_that_no_command_reads_is_reported(tmp_path, tiny_setting
     own.write_text("TRAIN_STEP = 3\n")
     files, bindings = tiny_settings(MODEL_DIR="x")
     with pytest.raises(UserError, match="TRAIN_STEP .* any command; .* TRAIN_STEPS?"):
-        configure([*files, str(own)], bindings, others=INFER_SETTINGS)
+        configure([*files, str(own)], bindings)
     own.write_text("TRAIN_STEP = 3\nTRAIN_STEPS = %TRAIN_STEP\n")
     bindings = [b for b in bindings if not b.startswith("TRAIN_STEPS")]
-    configure([*files, str(own)], bindings, others=INFER_SETTINGS)
+    configure([*files, str(own)], bindings)
     assert value("TRAIN_STEPS") == 3
+
+
+def test_settings_of_version_0_1_are_not_checked(tmp_path):
+    own = tmp_path / "config.gin"
+    own.write_text("from __gin__ import dynamic_registration\nNO_LONGER_READ = 3\n")
+    configure([str(own)], [])
+    assert value("NO_LONGER_READ") == 3
 
 
 def test_missing_gin_file_is_named(tiny_settings):

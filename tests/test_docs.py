@@ -111,7 +111,11 @@ def t5x_macros():
 def macros_of(module):
     if module in T5X_COMMANDS:
         # T5X's run files read these macros too.
-        return t5x_macros() | {"INFER_OUTPUT_DIR", "MODEL_PARALLEL_SUBMESH"}
+        return t5x_macros() | {
+            "EVAL_OUTPUT_DIR",
+            "INFER_OUTPUT_DIR",
+            "MODEL_PARALLEL_SUBMESH",
+        }
     return set(re.findall(r"--gin\.([A-Z0-9_]+)", help_of(module)))
 
 
