@@ -8,7 +8,7 @@ answer. It often continues with a question that the teacher made up:
 
 A `CompletionParser` holds the rules of one dataset. Where the released parsers raise an
 error or keep blank text as a training target, `CompletionParser.parse` returns a
-problem and neither rationale nor label. Exactly one answer marker is allowed before the
+problem in place of rationale and label. Exactly one answer marker is allowed before the
 cut, because with two it is unknown which answer is meant.
 """
 

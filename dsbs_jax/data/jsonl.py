@@ -88,7 +88,7 @@ def split_records(records: list[Record]) -> dict[str, list[Record]]:
     """Splits one file's records 80/10/10, always in the same way.
 
     The distinct inputs are ordered by their SHA-256. Of n inputs the first ceil(0.1 n)
-    are test, the next ceil(0.1 n) validation, and the rest train. So the order of the
+    are test, the next ceil(0.1 n) validation, and the others train. So the order of the
     file does not matter, and rows with the same input stay together. If some inputs
     have human labels, only those are held out, and all others train.
 

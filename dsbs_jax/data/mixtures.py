@@ -240,8 +240,8 @@ def _mixture(
         return seqio.get_mixture_or_task(name)
     except ValueError as error:
         raise UserError(
-            f"MIXTURE_OR_TASK_NAME is {name!r}, which is neither a task or mixture of "
-            f"the dataset {spec.name!r} nor in SeqIO's registry"
+            f"MIXTURE_OR_TASK_NAME is {name!r}, expected a task or mixture of the "
+            f"dataset {spec.name!r} or of SeqIO's registry"
         ) from error
 
 

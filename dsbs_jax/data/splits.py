@@ -2,7 +2,7 @@
 
 The paper's code makes both with `datasets.Dataset.train_test_split`: a permutation by
 `numpy.random.default_rng(seed)`, whose first `ceil(test_size * n)` rows are the test
-side; the rest, in that order, are the train side. All functions return row numbers
+side; the others, in that order, are the train side. All functions return row numbers
 counted from 0, int64 arrays of shape [rows].
 """
 

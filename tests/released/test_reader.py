@@ -328,7 +328,7 @@ def test_completions_of_the_wrong_shape(release_copy, change, problem):
     assert str(path) in str(caught.value)
 
 
-# By the authors' code: rows, accuracy, unparsable, run on, labels that are no choice.
+# By the authors' code: rows, accuracy, unparsable, run on, labels outside the choices.
 OFFICIAL = {
     ("cqa", "train"): (9741, 0.742634, 3, 0, 445),
     ("cqa", "test"): (1221, 0.772318, 0, 0, 46),
