@@ -9,7 +9,10 @@ from typing import Any
 
 import jax
 import optax
+from t5x import adafactor as t5x_adafactor
 from t5x import optimizers
+
+from dsbs_jax.errors import UserError
 
 
 class TrainerScheduled(optimizers.OptaxWrapper):
@@ -26,6 +29,37 @@ class TrainerScheduled(optimizers.OptaxWrapper):
         )
 
 
+def make_optimizer(
+    name: str,
+    *,
+    b1: float,
+    b2: float,
+    eps: float,
+    weight_decay: float,
+    clip_norm: float,
+    decay_rate: float,
+) -> optimizers.OptimizerDef:
+    """Returns the optimizer that OPTIMIZER names.
+
+    Args:
+        name: "adamw" or "adafactor".
+        b1: See `adamw`, as the following four arguments.
+        b2: See `adamw`.
+        eps: See `adamw`.
+        weight_decay: See `adamw`.
+        clip_norm: See `adamw`.
+        decay_rate: See `adafactor`.
+
+    Raises:
+        UserError: There is no optimizer of this name.
+    """
+    if name == "adamw":
+        return adamw(b1, b2, eps, weight_decay, clip_norm)
+    if name == "adafactor":
+        return adafactor(decay_rate)
+    raise UserError(f"OPTIMIZER is {name!r}, expected 'adamw' or 'adafactor'")
+
+
 def adamw(
     b1: float = 0.9,
     b2: float = 0.999,
@@ -33,10 +67,33 @@ def adamw(
     weight_decay: float = 0.0,
     clip_norm: float = 1.0,
 ) -> TrainerScheduled:
-    """Returns AdamW after clipping by the global norm, as in the local engine."""
+    """Returns AdamW after clipping by the global norm, as in the local engine.
+
+    Args:
+        b1: Decay of the mean of gradients.
+        b2: Decay of the mean of squared gradients.
+        eps: Added to the denominator.
+        weight_decay: Weight decay, scaled by the learning rate.
+        clip_norm: Largest global norm of the gradients.
+    """
     return TrainerScheduled(
         optax.chain(
             optax.clip_by_global_norm(clip_norm),
             optax.adamw(1.0, b1, b2, eps, weight_decay=weight_decay),
         )
+    )
+
+
+def adafactor(decay_rate: float = 0.8) -> t5x_adafactor.Adafactor:
+    """Returns T5X's Adafactor with the settings of T5's finetuning.
+
+    T5X's rules state by the name of each parameter axis which axes are factored.
+
+    Args:
+        decay_rate: Exponent of the decay of second moments.
+    """
+    return t5x_adafactor.Adafactor(
+        decay_rate=decay_rate,
+        step_offset=0,
+        logical_factor_rules=t5x_adafactor.standard_logical_factor_rules(),
     )

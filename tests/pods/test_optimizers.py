@@ -5,6 +5,7 @@ import pytest
 
 pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 
+from dsbs_jax.errors import UserError  # noqa: E402
 from dsbs_jax.local import optimizers as local_optimizers  # noqa: E402
 from dsbs_jax.local.config import OptimizerConfig  # noqa: E402
 from dsbs_jax.pods import optimizers  # noqa: E402
@@ -59,3 +60,28 @@ def test_a_rate_of_0_changes_only_the_state():
     after, state = optimizer.apply_gradient(hyper, params, state, {"w": jnp.ones(2)})
     np.testing.assert_array_equal(after["w"], params["w"])
     assert state.step == 1
+
+
+ADAM = {"b1": 0.8, "b2": 0.9, "eps": 1e-6, "weight_decay": 0.2, "clip_norm": 0.5}
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_names_select_an_optimizer_with_its_settings(name):
+    own = {"adamw": ADAM, "adafactor": {"decay_rate": 0.6}}[name]
+    by_name = optimizers.make_optimizer(name, **{**ADAM, "decay_rate": 0.6})
+    expected, default = getattr(optimizers, name)(**own), getattr(optimizers, name)()
+    if name == "adafactor":
+        assert by_name.hyper_params == expected.hyper_params != default.hyper_params
+        return
+    params, gradients = {"w": jnp.ones((3, 4))}, random_gradients(3, 10.0)
+    after = [
+        updates(optimizer, params, gradients, [0.1] * 3)[-1]["w"]
+        for optimizer in (by_name, expected, default)
+    ]
+    np.testing.assert_array_equal(after[0], after[1])
+    assert float(jnp.abs(after[0] - after[2]).max()) > 1e-3
+
+
+def test_an_unknown_name_is_an_error():
+    with pytest.raises(UserError, match="OPTIMIZER is 'sgd', expected 'adamw' or"):
+        optimizers.make_optimizer("sgd", **ADAM, decay_rate=0.8)

@@ -277,10 +277,8 @@ def test_adafactor_and_a_method_without_rationales(run_t5x, scalars, tmp_path):
     """The loss of a task without examples is logged as 0, never NaN."""
     run_t5x(
         method="finetune",
-        raw=[
-            "OPTIMIZER = @adafactor.Adafactor()",
-            "SCHEDULE = @optax.constant_schedule()",
-        ],
+        OPTIMIZER="adafactor",
+        SCHEDULE="constant",
         MODEL_DIR=str(tmp_path),
         TRAIN_STEPS=4,
         EVAL_PERIOD=2,
