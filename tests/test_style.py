@@ -88,14 +88,18 @@ SUFFIXES = {".py", ".md", ".gin", ".sh", ".toml", ".txt", ".yml"}
 CHECKED = (
     ".ci",
     ".github",
+    "benchmarks",
     "docs",
     "dsbs_jax/hub.py",
+    "dsbs_jax/pods",
     "dsbs_jax/rationales",
     "dsbs_jax/teacher",
+    "gin/t5x",
     "gin/teacher",
     "dsbs_jax/student",
     "dsbs_jax/weights",
     "launch",
+    "tests/pods",
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -109,6 +113,7 @@ CHECKED = (
     "tests/student",
     "tests/support",
     "tests/weights",
+    "tests/test_launch.py",
 )
 # The style guide and this file quote the phrases.
 EXEMPT = {"docs/style.md", "tests/test_style.py"}

@@ -135,7 +135,7 @@ def test_the_logged_learning_rate_is_the_one_that_is_used(make_trainer, name):
         made._skipped_seen_batches = True
         return one_step(made, step=2)
 
-    # Step 2 of 4: halfway between 0.2 and 0.
+    # Step 2 of 4 of a decay from 0.2 to 0.
     scheduled, metrics = run(schedules.linear_decay(0.2, 4))
     same, _ = run(lambda step: 0.1)
     half, _ = run(lambda step: 0.05)
