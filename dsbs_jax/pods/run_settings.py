@@ -4,7 +4,7 @@ import os
 
 import seqio
 
-from dsbs_jax.data import registration
+from dsbs_jax.data import tasks, vocabulary
 from dsbs_jax.errors import UserError
 
 
@@ -28,6 +28,19 @@ def total_steps(steps: int, relative_steps: int | None = None) -> int:
     if total < 1:
         raise UserError(f"{name} is {total}, expected 1 or more")
     return total
+
+
+def vocab_size(rows: int | None, student_vocabulary: seqio.Vocabulary) -> int:
+    """Returns the number of rows of the student's embedding.
+
+    Args:
+        rows: VOCAB_SIZE, or None to derive it from the vocabulary.
+        student_vocabulary: The vocabulary, with its sentinels.
+    """
+    if rows is not None:
+        return rows
+    pieces = student_vocabulary.vocab_size - student_vocabulary.extra_ids
+    return vocabulary.rows(pieces)
 
 
 def absolute_path(path: str | None) -> str | None:
@@ -54,9 +67,9 @@ def best_metric(mixture_or_task_name: str) -> str:
     Raises:
         UserError: The mixture has no label task.
     """
-    for task in seqio.get_subtasks(seqio.get_mixture_or_task(mixture_or_task_name)):
-        if registration.TASKS[task.name].label is not None:
-            return f"inference_eval/{task.name}/eval/accuracy"
+    for info in tasks.infos_of(seqio.get_mixture_or_task(mixture_or_task_name)):
+        if info.label is not None:
+            return f"inference_eval/{info.name}/eval/accuracy"
     raise UserError(
         f"MIXTURE_OR_TASK_NAME is {mixture_or_task_name!r}, expected a mixture with a "
         "label task, whose accuracy selects the best checkpoint"

@@ -7,17 +7,21 @@ pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 
 from t5x import utils  # noqa: E402
 
-from dsbs_jax.data import registration  # noqa: E402
+from dsbs_jax import cli  # noqa: E402
+from dsbs_jax.data import registration, vocabulary  # noqa: E402
+from dsbs_jax.data.data_config import DataConfig  # noqa: E402
 from dsbs_jax.data.feature_converter import DistillationFeatureConverter  # noqa: E402
 from dsbs_jax.errors import UserError  # noqa: E402
 from dsbs_jax.pods import datasets  # noqa: E402
 
 
 @pytest.fixture
-def config(make_pod_model):
-    make_pod_model()
+def config(configure_tiny):
+    configure_tiny()
+    settings = cli.read(DataConfig)
+    words = vocabulary.load(settings.vocabulary_path)
     return utils.DatasetConfig(
-        mixture_or_task_name=registration.configured_mixture(),
+        mixture_or_task_name=registration.registered_mixture(settings, words),
         task_feature_lengths={"inputs": 48, "targets": 48, "task_ids": 48},
         split="train",
         batch_size=12,

@@ -5,7 +5,6 @@ import pytest
 
 pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 
-from dsbs_jax.data import registration  # noqa: E402
 from dsbs_jax.data.feature_converter import DistillationFeatureConverter  # noqa: E402
 from dsbs_jax.errors import UserError  # noqa: E402
 from dsbs_jax.local import datasets, step  # noqa: E402
@@ -13,8 +12,6 @@ from dsbs_jax.pods import models  # noqa: E402
 from dsbs_jax.student.config import T5Config  # noqa: E402
 from dsbs_jax.student.network import Transformer  # noqa: E402
 from dsbs_jax.task_ids import LABEL, RATIONALE  # noqa: E402
-
-LENGTHS = {"inputs": 48, "targets": 48, "task_ids": 48}
 
 
 def local_student(model):
@@ -42,11 +39,15 @@ def init(model, batch):
     return model.get_initial_variables(jax.random.key(0), shapes, types)["params"]
 
 
-def training_batch(pack=False):
-    config = datasets.DatasetConfig(
-        registration.configured_mixture(), LENGTHS, batch_size=16, seed=1, pack=pack
-    )
-    return jax.tree.map(jnp.asarray, next(datasets.training_batches(config)))
+@pytest.fixture(scope="module")
+def make_batch(tiny_data):
+    """Returns a training batch: (pack)."""
+
+    def make(pack=False):
+        batches = datasets.training_batches(tiny_data(), 16, pack=pack, seed=1)
+        return jax.tree.map(jnp.asarray, next(batches))
+
+    return make
 
 
 def assert_close(actual, expected, rtol=1e-5, atol=1e-5):
@@ -63,9 +64,11 @@ SIZES = {
 
 @pytest.mark.parametrize("pack", [False, True])
 @pytest.mark.parametrize("version", SIZES)
-def test_engines_agree_on_loss_task_means_and_gradients(make_pod_model, version, pack):
+def test_engines_agree_on_loss_task_means_and_gradients(
+    make_pod_model, make_batch, version, pack
+):
     model = make_pod_model(ALPHA=0.3, **SIZES[version])
-    batch = training_batch(pack)
+    batch = make_batch(pack)
     params = init(model, batch)
     (loss, metrics), grads = jax.jit(
         jax.value_and_grad(lambda p, b: model.loss_fn(p, b, None), has_aux=True)
@@ -82,9 +85,11 @@ def test_engines_agree_on_loss_task_means_and_gradients(make_pod_model, version,
 
 
 @pytest.mark.parametrize(("alpha", "task"), [(1.0, LABEL), (0.0, RATIONALE)])
-def test_alpha_0_or_1_gives_the_gradient_of_one_task_alone(make_pod_model, alpha, task):
+def test_alpha_0_or_1_gives_the_gradient_of_one_task_alone(
+    make_pod_model, make_batch, alpha, task
+):
     model = make_pod_model(ALPHA=alpha)
-    batch = training_batch()
+    batch = make_batch()
     of_task = np.asarray(batch["decoder_task_ids"] == task).any(axis=1)
     assert 0 < of_task.sum() < len(of_task)
     params = init(model, batch)
@@ -93,9 +98,9 @@ def test_alpha_0_or_1_gives_the_gradient_of_one_task_alone(make_pod_model, alpha
     assert_close(gradient(params, batch), gradient(params, alone))
 
 
-def test_a_task_without_tokens_has_a_mean_of_0(make_pod_model):
+def test_a_task_without_tokens_has_a_mean_of_0(make_pod_model, make_batch):
     model = make_pod_model()
-    batch = training_batch()
+    batch = make_batch()
     batch["decoder_task_ids"] = jnp.minimum(batch["decoder_task_ids"], LABEL)
     _, metrics = model.eval_fn(init(model, batch), batch)
     assert metrics["rationale_loss"].compute() == 0
@@ -103,9 +108,9 @@ def test_a_task_without_tokens_has_a_mean_of_0(make_pod_model):
     assert all(np.isfinite(metrics[n].compute()) for n in ("loss", "accuracy"))
 
 
-def test_merged_means_are_weighted_by_tokens(make_pod_model):
+def test_merged_means_are_weighted_by_tokens(make_pod_model, make_batch):
     model = make_pod_model()
-    batch = training_batch()
+    batch = make_batch()
     params = init(model, batch)
     halves = [
         {name: value[part] for name, value in batch.items()}

@@ -10,7 +10,8 @@ from flax.errors import ScopeParamShapeError
 
 pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 
-from dsbs_jax import cli, eval, train, weights  # noqa: E402
+from dsbs_jax import cli, weights  # noqa: E402
+from dsbs_jax import eval as evaluate_command  # noqa: E402
 from dsbs_jax.errors import UserError  # noqa: E402
 from dsbs_jax.weights import convert  # noqa: E402
 
@@ -23,16 +24,6 @@ def _convert(checkpoint, path, form):
             checkpoint_path=str(checkpoint), output_dir=str(path), format=form
         )
     )
-
-
-@pytest.fixture
-def run_local(tiny_settings):
-    def run(folder, **macros):
-        files, bindings = tiny_settings(MODEL_DIR=str(folder), **macros)
-        cli.configure(files, bindings)
-        return train.main()
-
-    return run
 
 
 def parameters(path):
@@ -51,14 +42,10 @@ def steps_of(folder):
 
 
 @pytest.fixture(scope="module")
-def start(tiny_settings, tmp_path_factory):
+def start(train_tiny, tmp_path_factory):
     """Trains a student locally for a few steps; returns it as a T5X checkpoint."""
     folder = tmp_path_factory.mktemp("start")
-    files, bindings = tiny_settings(
-        MODEL_DIR=str(folder / "local"), TRAIN_STEPS=20, EVAL_PERIOD=20
-    )
-    cli.configure(files, bindings)
-    train.main()
+    train_tiny(folder / "local", TRAIN_STEPS=20, EVAL_PERIOD=20)
     # Named like public checkpoints, after the last step of a long pretraining.
     path = folder / "checkpoint_1000000"
     _convert(folder / "local", path, "t5x")
@@ -67,7 +54,7 @@ def start(tiny_settings, tmp_path_factory):
 
 @pytest.mark.slow
 def test_fifty_steps_give_the_local_engines_curves(
-    start, run_t5x, run_local, scalars, tmp_path
+    start, run_t5x, train_tiny, scalars, tmp_path
 ):
     macros = {
         "INITIAL_CHECKPOINT_PATH": str(start),
@@ -77,7 +64,7 @@ def test_fifty_steps_give_the_local_engines_curves(
         "RANDOM_SEED": 3,
         "LEARNING_RATE": 0.01,
     }
-    results = run_local(tmp_path / "local", **macros)
+    results = train_tiny(tmp_path / "local", **macros)
     last, _ = run_t5x(MODEL_DIR=str(tmp_path / "pod"), NUM_MICROBATCHES=2, **macros)
     assert last == 50
     local, pod = scalars(tmp_path / "local"), scalars(tmp_path / "pod/train")
@@ -113,8 +100,6 @@ def local_predictions(tiny_settings, start):
 
 
 def _evaluate_locally(files, bindings, checkpoint, folder):
-    keep = ("TRAIN_STEPS", "EVAL_PERIOD", "LOG_PERIOD", "LEARNING_RATE", "BATCH_SIZE")
-    bindings = [b for b in bindings if b.split(" = ")[0] not in keep]
     cli.configure(
         [*files[:-1], "local/eval.gin"],
         [
@@ -123,7 +108,7 @@ def _evaluate_locally(files, bindings, checkpoint, folder):
             f"EVAL_OUTPUT_DIR = {str(folder)!r}",
         ],
     )
-    return eval.main()
+    return evaluate_command.main()
 
 
 def test_eval_gives_the_local_engines_score(
@@ -168,11 +153,11 @@ def test_relative_paths_work(run_t5x, monkeypatch, tmp_path):
     )
 
 
-def test_a_local_run_starts_from_a_t5x_checkpoint(start, run_t5x, run_local, tmp_path):
+def test_a_local_run_starts_from_a_t5x_checkpoint(start, run_t5x, train_tiny, tmp_path):
     macros = {"EVAL_PERIOD": 5, "DROPOUT_RATE": 0.0, "TRAIN_STEPS": 5}
     run_t5x(MODEL_DIR=str(tmp_path / "pod"), **macros)
     checkpoint = tmp_path / "pod/checkpoint_5"
-    run_local(
+    train_tiny(
         tmp_path / "local",
         INITIAL_CHECKPOINT_PATH=str(checkpoint),
         **{**macros, "LEARNING_RATE": 0.0},

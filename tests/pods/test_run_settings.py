@@ -2,7 +2,8 @@ import pytest
 
 pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 
-from dsbs_jax.data import registration  # noqa: E402
+from dsbs_jax.data import registration, vocabulary  # noqa: E402
+from dsbs_jax.data.data_config import DataConfig  # noqa: E402
 from dsbs_jax.errors import UserError  # noqa: E402
 from dsbs_jax.pods import run_settings  # noqa: E402
 
@@ -28,6 +29,26 @@ def test_other_paths_stay_unchanged(path):
     assert run_settings.absolute_path(path) == path
 
 
+def test_the_vocabulary_gives_the_embedding_rows_unless_they_are_set(tiny_vocabulary):
+    words = vocabulary.load(str(tiny_vocabulary))
+    assert words.vocab_size == 204
+    # Rounded up to a multiple of 128.
+    assert run_settings.vocab_size(None, words) == 256
+    assert run_settings.vocab_size(300, words) == 300
+
+
+@pytest.fixture
+def register_tiny(tiny_jsonl, tiny_vocabulary):
+    """Registers the mixture of a method and returns its name: (method)."""
+    words = vocabulary.load(str(tiny_vocabulary))
+
+    def register(method):
+        config = DataConfig(dataset="tiny", method=method, data_files=str(tiny_jsonl))
+        return registration.registered_mixture(config, words)
+
+    return register
+
+
 @pytest.mark.parametrize(
     ("method", "task"),
     [
@@ -37,13 +58,12 @@ def test_other_paths_stay_unchanged(path):
         ("single_task", "tiny_teacher_rationale_then_label"),
     ],
 )
-def test_the_label_task_selects_the_best_checkpoint(tiny_jsonl, method, task):
-    mixture = registration.mixture_name("tiny", method, files=str(tiny_jsonl))
-    name = run_settings.best_metric(mixture)
+def test_the_label_task_selects_the_best_checkpoint(register_tiny, method, task):
+    name = run_settings.best_metric(register_tiny(method))
     assert name == f"inference_eval/{task}/eval/accuracy"
 
 
-def test_a_task_without_labels_cannot_select_the_best_checkpoint(tiny_jsonl):
-    registration.mixture_name("tiny", "step_by_step", files=str(tiny_jsonl))
+def test_a_task_without_labels_cannot_select_the_best_checkpoint(register_tiny):
+    register_tiny("step_by_step")
     with pytest.raises(UserError, match="expected a mixture with a label task"):
         run_settings.best_metric("tiny_teacher_rationale")
