@@ -2,9 +2,9 @@
 
     python benchmarks/input_pipeline.py --release=datasets.zip --vocabulary=own.model
 
-It reads, tokenizes, mixes, trims and packs CommonsenseQA's training rows with PaLM's
-rationales, as `dsbs_jax.train` does, without a student. Compare the result with the
-pairs per second of `throughput.py`.
+It reads, tokenizes, mixes and trims CommonsenseQA's training rows with PaLM's
+rationales and merges rows, as `dsbs_jax.train` does, without a student. Compare the
+result with the pairs per second of `throughput.py`.
 """
 
 import argparse
@@ -31,17 +31,19 @@ def main(options: argparse.Namespace) -> None:
     from dsbs_jax.local import datasets, row_merging
     from dsbs_jax.released import reader
 
-    read = reader.open_release(options.release).read("cqa", "palm", None)
-    splits = {name: split.records for name, split in read.items()}
+    splits = reader.open_release(options.release).read("cqa", "palm")
+    records = {name: split.records for name, split in splits.items()}
     spec = dataset_spec.user_dataset("bench")
-    config = DataConfig(
-        dataset="bench",
-        method="step_by_step",
-        task_feature_lengths={"inputs": 1024, "targets": 256, "task_ids": 256},
+    dataset_spec.register(spec)
+    sources.register(
+        spec.name, functools.partial(sources.RecordSource, records, *spec.teachers)
     )
     words = vocabulary.load(options.vocabulary)
-    factory = functools.partial(sources.RecordSource, splits, dataset_spec.USER_TEACHER)
-    data = mixtures.assemble(config, spec, [(spec, factory)], words)
+    lengths = {"inputs": 1024, "targets": 256, "task_ids": 256}
+    config = DataConfig(
+        dataset=spec.name, method="step_by_step", task_feature_lengths=lengths
+    )
+    data = mixtures.build(config, words)
     batches = datasets.training_batches(data, 2 * options.pairs, pack=False, seed=0)
     start = time.perf_counter()
     next(batches)

@@ -41,9 +41,9 @@ def main(options: argparse.Namespace) -> None:
 
     model = make_model(options)
     partitioner = partitioning.Partitioner(options.partitions)
-    config = OptimizerConfig()
-    schedule = optimizers.make_schedule(config, 10_000)
-    optimizer = optimizers.make_optimizer(config, schedule)
+    settings = OptimizerConfig()
+    schedule = optimizers.make_schedule(settings, total_steps=10_000)
+    optimizer = optimizers.make_optimizer(settings, schedule)
     abstract = state.abstract_state(model, optimizer, partitioner)
     train_step = step.make_train_step(
         model, optimizer, partitioner, 0.5, options.microbatches

@@ -80,7 +80,11 @@ def make_model(options: argparse.Namespace) -> object:
     files = ["t5x/student.gin", f"sizes/{options.size}.gin", "methods/step_by_step.gin"]
     files[1:1] = ["t5x/scalable.gin"] if options.scalable else []
     gin.add_config_file_search_path(str(cli.config_dir()))
-    gin.parse_config_files_and_bindings(files, ["ACTIVATION_DTYPE = 'bfloat16'"])
+    # The rows of the published vocabulary. A training step does not use the vocabulary
+    # itself, so it is not downloaded.
+    bindings = ["VOCAB_SIZE = 32_128", "VOCABULARY = None"]
+    bindings.append("ACTIVATION_DTYPE = 'bfloat16'")
+    gin.parse_config_files_and_bindings(files, bindings)
     return gin.get_configurable(models.DistillationModel)()
 
 
@@ -102,7 +106,8 @@ def make_trainer(model: object, options: argparse.Namespace, batch: dict) -> tup
     import jax
     from t5x import partitioning, utils
 
-    from dsbs_jax.local import optimizers as schedules
+    from dsbs_jax.local.config import OptimizerConfig
+    from dsbs_jax.local.optimizers import make_schedule
     from dsbs_jax.pods import trainer
 
     partitioner = partitioning.PjitPartitioner(
@@ -128,7 +133,7 @@ def make_trainer(model: object, options: argparse.Namespace, batch: dict) -> tup
         summary_dir=None,
         train_state_axes=initializer.train_state_axes,
         rng=jax.random.PRNGKey(0),
-        learning_rate_fn=schedules.linear_decay(5e-5, options.steps),
+        learning_rate_fn=make_schedule(OptimizerConfig(), options.steps),
         num_microbatches=options.microbatches,
     )
     return created, state

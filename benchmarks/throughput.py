@@ -42,7 +42,7 @@ HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 SYSTEMS: dict[str, dict[str, dict[str, str]]] = {
     "train": {
         "dsbs_jax": HUGE_PAGES,
-        "dsbs_jax unpacked": HUGE_PAGES,
+        "dsbs_jax, rows not merged": HUGE_PAGES,
         "pytorch": {},
         "pytorch, huge pages": HUGE_PAGES,
         "t5x": HUGE_PAGES,

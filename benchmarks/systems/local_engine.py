@@ -55,13 +55,13 @@ def load_weights(options: argparse.Namespace) -> Any:
     return weights.load_params(weights.open_checkpoint(options.weights), abstract)
 
 
-def training_rows(batch: Batch, width: int, pack: bool) -> dict[str, np.ndarray]:
-    """Makes a training batch as the engine does: trimmed and, by default, packed.
+def training_rows(batch: Batch, width: int, merge: bool) -> dict[str, np.ndarray]:
+    """Makes a training batch as the engine does: trimmed, and with merged rows.
 
     Args:
         batch: Token ids of pairs.
-        width: Width of the student; packed rows are at most half as long.
-        pack: Whether several examples share a row.
+        width: Width of the student; merged rows have at most half as many tokens.
+        merge: Whether several examples share a row.
     """
     features = workload.features_of_both_tasks(batch)
     padded = {
@@ -69,17 +69,19 @@ def training_rows(batch: Batch, width: int, pack: bool) -> dict[str, np.ndarray]
         for name, value in features.items()
     }
     rows = datasets.trim(padded)
-    return row_merging.merge_rows(rows, width // 2) if pack else rows
+    return row_merging.merge_rows(rows, width // 2) if merge else rows
 
 
 def train(options: argparse.Namespace, batches: list[Batch]) -> dict:
-    """Measures training steps; `--run "dsbs_jax unpacked"` does not pack rows."""
+    """Measures training steps; "rows not merged" keeps one example in each row."""
     start = time.perf_counter()
     model, partitioner = make_student(options.size), partitioning.Partitioner()
     key = jax.random.key(0)
-    config = OptimizerConfig(learning_rate=workload.LEARNING_RATE)
-    schedule = optimizers.make_schedule(config, 10_000)
-    optimizer = optimizers.make_optimizer(config, schedule)
+    settings = OptimizerConfig(
+        learning_rate=workload.LEARNING_RATE, clip_norm=workload.CLIP
+    )
+    schedule = optimizers.make_schedule(settings, total_steps=10_000)
+    optimizer = optimizers.make_optimizer(settings, schedule)
     abstract = state.abstract_state(model, optimizer, partitioner)
     current = state.init_state(model, optimizer, abstract, key)
     train_step = step.make_train_step(model, optimizer, partitioner, workload.ALPHA)
@@ -89,8 +91,8 @@ def train(options: argparse.Namespace, batches: list[Batch]) -> dict:
         current, metrics = train_step(current, partitioner.put_batch(batch), key)
         metrics["loss"].block_until_ready()
 
-    pack = "unpacked" not in options.run
-    prepared = [training_rows(batch, model.config.emb_dim, pack) for batch in batches]
+    merge = "not merged" not in options.run
+    prepared = [training_rows(batch, model.config.emb_dim, merge) for batch in batches]
     run_step(prepared[0])
     first = time.perf_counter() - start
     _, seconds = workload.time_twice(run_step, prepared)
@@ -101,6 +103,15 @@ def train(options: argparse.Namespace, batches: list[Batch]) -> dict:
         "flops": sum(workload.training_flops(shape, b) for b in batches) / seconds,
         "matrix_product": workload.matrix_product_rate(),
     }
+
+
+class ForcedPredictor(evaluation.Predictor):
+    """Decodes greedily and always generates the largest number of tokens."""
+
+    def decode_batch(self, params: Any, tokens: jax.Array) -> decoding.Decoded:
+        """Decodes int32 [B, S]."""
+        length = self.config.max_decode_length
+        return decoding.greedy(self.model, params, tokens, length, stop_at_eos=False)
 
 
 def label(options: argparse.Namespace, batches: list[Batch]) -> dict:
@@ -114,14 +125,11 @@ def label(options: argparse.Namespace, batches: list[Batch]) -> dict:
         params = nn.unbox(params)["params"]
     inputs = [np.asarray(row) for row in workload.rows_to_label(batches)]
 
-    class Predictor(evaluation.Predictor):
-        def decode_batch(self, params: Any, tokens: jax.Array) -> decoding.Decoded:
-            return decoding.greedy(
-                model, params, tokens, workload.NEW_TOKENS, not options.forced
-            )
-
-    config = DecodingConfig(batch_size=workload.ROWS)
-    predictor = Predictor(model, config, partitioner)
+    config = DecodingConfig(
+        max_decode_length=workload.NEW_TOKENS, batch_size=workload.ROWS
+    )
+    predictor_class = ForcedPredictor if options.forced else evaluation.Predictor
+    predictor = predictor_class(model, config, partitioner)
     lengths: list[int] = []
 
     def decode_all(rows: list) -> None:

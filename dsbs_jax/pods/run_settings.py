@@ -37,10 +37,7 @@ def vocab_size(rows: int | None, student_vocabulary: seqio.Vocabulary) -> int:
         rows: VOCAB_SIZE, or None to derive it from the vocabulary.
         student_vocabulary: The vocabulary, with its sentinels.
     """
-    if rows is not None:
-        return rows
-    pieces = student_vocabulary.vocab_size - student_vocabulary.extra_ids
-    return vocabulary.rows(pieces)
+    return vocabulary.padded_size(student_vocabulary) if rows is None else rows
 
 
 def absolute_path(path: str | None) -> str | None:
