@@ -81,7 +81,7 @@ setuptools.setup(
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
         # To read pytorch_model.bin; for the tests of parity and with a real server.
-        "hf": ["torch>=2.13.0", "transformers[serving]>=5.23.0"],
+        "hf": ["torch>=2.6.0", "transformers[serving]>=5.8.0"],
         # What T5X imports. launch/t5x.txt installs T5X, airio and jestimator.
         "t5x": [
             "cached-property>=2.0.1",
