@@ -30,7 +30,6 @@ COMMANDS = (
     "dsbs_jax.released.prepare",
     "dsbs_jax.weights.convert",
     "dsbs_jax.experiments.demo",
-    "dsbs_jax.tasks.show",
 )
 INTRODUCTION = """\
 # Settings
@@ -44,9 +43,16 @@ Commands that read gin files take a setting as `NAME = value` in a gin file, or 
 later file overrides an earlier one. Text needs no inner quotes on the command line:
 `--gin.MODEL_DIR=runs/own`. In gin files it does: `MODEL_DIR = 'runs/own'`. T5X's
 commands need the inner quotes on the command line too: `--gin.MODEL_DIR="'runs/own'"`.
+
+"Required" means that a gin file or the command line must set the value. The files in
+`sizes/` set those of T5Config, except `VOCAB_SIZE`, which follows from the vocabulary
+unless it is set. The files in `methods/` set `METHOD`, `ALPHA` and `BATCH_SIZE`, and the
+files in `datasets/` set `DATASET`. `dsbs_jax.tasks.show` reads the settings of
+DataConfig.
 """
 GIN_FOLDERS = ("sizes", "methods", "datasets", "local", "teacher", "experiments", "t5x")
-T5X_SETTING = re.compile(r"^([A-Z][A-Z0-9_]+) = (.+)$")
+# Values that are references to gin functions are left out.
+T5X_SETTING = re.compile(r"^([A-Z][A-Z0-9_]+) = ([^@%].*)$")
 
 
 @dataclasses.dataclass(frozen=True)

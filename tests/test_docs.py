@@ -217,6 +217,16 @@ def test_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 180
 
 
+def test_settings_page_is_current():
+    script = ROOT / "docs/generate_settings.py"
+    printed = subprocess.run(
+        [sys.executable, script, "--stdout"], capture_output=True, text=True
+    )
+    assert printed.returncode == 0, printed.stderr
+    page = (ROOT / "docs/settings.md").read_text()
+    assert page == printed.stdout, "run: python docs/generate_settings.py"
+
+
 def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text()
     pages = [p.relative_to(ROOT / "docs") for p in (ROOT / "docs").rglob("*.md")]
