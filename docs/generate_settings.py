@@ -46,12 +46,12 @@ commands need the inner quotes on the command line too: `--gin.MODEL_DIR="'runs/
 
 "Required" means that a gin file or the command line must set the value. The files in
 `sizes/` set those of T5Config, except `VOCAB_SIZE`, which follows from the vocabulary
-unless it is set. The files in `methods/` set `METHOD`, `ALPHA` and `BATCH_SIZE`, and the
-files in `datasets/` set `DATASET`. `dsbs_jax.tasks.show` reads the settings of
+unless it is set. The files in `methods/` set `METHOD`, `ALPHA` and `BATCH_SIZE`, and
+the files in `datasets/` set `DATASET`. `dsbs_jax.tasks.show` reads the settings of
 DataConfig.
 """
 GIN_FOLDERS = ("sizes", "methods", "datasets", "local", "teacher", "experiments", "t5x")
-# Values that are references to gin functions are left out.
+# Values that refer to gin functions are left out.
 T5X_SETTING = re.compile(r"^([A-Z][A-Z0-9_]+) = ([^@%].*)$")
 
 

@@ -48,7 +48,6 @@ def functions():
                     yield place, node.end_lineno - node.lineno + 1
 
 
-@pytest.mark.xfail(reason="the packages are being restructured", strict=False)
 def test_import_rules_hold():
     pytest.importorskip("importlinter")
     command = shutil.which("lint-imports") or shutil.which(
@@ -105,7 +104,6 @@ def test_no_package_is_too_large():
     assert {n: f"{s:.0%}" for n, s in shares.items() if s > PACKAGE_SHARE} == {}
 
 
-@pytest.mark.xfail(reason="the packages are being restructured", strict=False)
 def test_functions_are_short():
     lengths = dict(functions())
     too_long = {place: n for place, n in lengths.items() if n > LONGEST_FUNCTION}
