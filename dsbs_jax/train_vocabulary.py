@@ -5,7 +5,7 @@ r"""Trains a SentencePiece vocabulary on released data or on your own rows.
     python -m dsbs_jax.train_vocabulary --output_file=own.model --vocab_size=1000 \
         --data_files=own.jsonl
 
-Only training rows are read. Prints the settings that a run needs for the vocabulary.
+Only training rows are read. Prints the setting that a run needs for the vocabulary.
 """
 
 import dataclasses
@@ -86,10 +86,8 @@ def main(config: VocabularyConfig) -> None:
         assert config.release is not None  # VocabularyConfig has checked it
         texts = released_texts(config.release, config.datasets)
     vocabulary.train(texts, config.output_file, config.vocab_size)
-    size = vocabulary.padded_size(vocabulary.load(config.output_file))
-    # Quoted once for gin and once for the shell.
-    print(shlex.quote(f"--gin.VOCABULARY_PATH={config.output_file!r}"))
-    print(f"--gin.VOCAB_SIZE={size}")
+    # Quoted for the shell.
+    print(shlex.quote(f"--gin.VOCABULARY_PATH={config.output_file}"))
 
 
 if __name__ == "__main__":
