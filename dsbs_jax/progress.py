@@ -40,7 +40,7 @@ class Progress:
 
         Args:
             done: Units done, with those done at the start.
-            note: Text to show beside them.
+            note: Text to show after the count.
         """
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)

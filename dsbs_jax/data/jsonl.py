@@ -148,7 +148,7 @@ def read_dataset(files: Path | Mapping[str, Path]) -> dict[str, list[Record]]:
 def _read_rows(
     path: Path, read_row: Callable[[dict[str, Any], str], T]
 ) -> list[tuple[dict[str, Any], T]]:
-    """Reads each line's object, and what `read_row` makes of it.
+    """Reads each line's object, and passes it to `read_row`.
 
     Args:
         path: The file.

@@ -157,7 +157,7 @@ class Dsbs(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
-    # TFDS would look for download checksums next to the code. There are none, and the
+    # TFDS would look for download checksums next to the code. None exist, and the
     # search needs a package (importlib_resources) that TFDS does not declare.
     code_path = None
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in RELEASED]
