@@ -425,7 +425,9 @@ def help_text(
     if own:
         lines.append("Flags:")
         for flag in own:
-            lines += _entry(f"--{flag.name}", f"default: {flag.default!r}", flag.help)
+            # absl adds a second line about lists.
+            text = flag.help.partition(";\n")[0]
+            lines += _entry(f"--{flag.name}", f"default: {flag.default!r}", text)
     return "\n".join(lines).rstrip()
 
 

@@ -251,7 +251,8 @@ def test_help_describes_the_command_and_each_setting(command, settings):
         for info in cli.settings.settings_of(cls):
             assert f"  --gin.{info.macro}  (" in done.stdout
     assert "(int >= 1; default: 1)" in done.stdout
-    assert "  --gin_file  (" in done.stdout
+    assert "  --gin_file  (default: [])\n      Gin file of settings;" in done.stdout
+    assert "repeat this option" not in done.stdout
     assert "  --tfds_data_dir  (default: None)\n      Folder with" in done.stdout
     assert "absl" not in done.stdout
 

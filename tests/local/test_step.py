@@ -49,8 +49,8 @@ def test_mean_over_halves_would_be_another_loss(model, params, make_batch):
     batch = make_batch()
     halves = [rows(batch, np.s_[:4]), rows(batch, np.s_[4:])]
     mean = np.mean([gradients(model, params, h, 0.5, 1)[1]["loss"] for h in halves])
-    whole = gradients(model, params, batch, 0.5, 1)[1]["loss"]
-    assert abs(mean - whole) > 1e-3
+    expected = gradients(model, params, batch, 0.5, 1)[1]["loss"]
+    assert abs(mean - expected) > 1e-3
 
 
 @pytest.mark.parametrize(("alpha", "task"), [(1.0, LABEL), (0.0, RATIONALE)])
