@@ -256,7 +256,7 @@ BAD = [
     ({"SAMPLES": 3}, "SAMPLES is 3 and TEMPERATURE is 0, which gives the same"),
     ({"MAX_TOKENS": True}, "MAX_TOKENS is True"),
     ({"TEMPERATURE": "hot"}, "TEMPERATURE is 'hot', expected int >= 0 or float >= 0"),
-    ({"TOP_P": 1.5}, "TOP_P is 1.5, expected int >= 0 <= 1 or float >= 0 <= 1 or None"),
+    ({"TOP_P": 1.5}, "TOP_P is 1.5, expected int >= 0 and <= 1 or float >= 0 and <= 1"),
     ({"SEED": -1}, "SEED is -1, expected int >= 0"),
     ({"EXTRA_BODY": 3}, "EXTRA_BODY is '?3'?, expected dict of str"),
     ({"PROMPT": ""}, "PROMPT is '', expected str"),
@@ -274,7 +274,7 @@ BAD = [
     ({"EXTRA_BODY": {"n": 5}}, "EXTRA_BODY sets 'n', expected only fields without"),
     ({"EXTRA_BODY": {"max_tokens": 9999}}, "EXTRA_BODY sets 'max_tokens'"),
     ({"TEACHER_MODEL": ""}, "TEACHER_MODEL is '', expected str"),
-    ({"MIN_MARGIN": 2.0}, "MIN_MARGIN is 2.0, expected float >= 0 <= 1"),
+    ({"MIN_MARGIN": 2.0}, "MIN_MARGIN is 2.0, expected float >= 0 and <= 1"),
 ]
 
 
