@@ -70,6 +70,8 @@ def make_model(options: argparse.Namespace) -> object:
 
     cli.configure([f"sizes/{options.size}.gin"])
     values = {
+        # The rows of the published vocabulary.
+        "VOCAB_SIZE": 32_128,
         **cli.given(T5Config),
         "ACTIVATION_DTYPE": options.dtype,
         "REMAT": options.remat,

@@ -77,8 +77,13 @@ def make_model(options: argparse.Namespace) -> object:
     from dsbs_jax import cli
     from dsbs_jax.pods import models
 
-    files = ["t5x/student.gin", f"sizes/{options.size}.gin", "methods/step_by_step.gin"]
-    files[1:1] = ["t5x/scalable.gin"] if options.scalable else []
+    files = [
+        "t5x/student.gin",
+        *(["t5x/scalable.gin"] if options.scalable else []),
+        f"sizes/{options.size}.gin",
+        "methods/step_by_step.gin",
+        "datasets/cqa.gin",
+    ]
     gin.add_config_file_search_path(str(cli.config_dir()))
     # The rows of the published vocabulary. A training step does not use the vocabulary
     # itself, so it is not downloaded.
