@@ -131,7 +131,8 @@ def read_equation(text: str) -> Answer:
 def read_nli_class(text: str) -> Answer:
     r"""Reads one of the three NLI classes: " neutral." -> "neutral".
 
-    A class that more text follows ("neutral\n\nPre") runs on.
+    If more text follows the class ("neutral\n\nPre"), returns no label and the reason
+    `RUNS_ON`.
     """
     label = text.strip().removesuffix(".")
     if label in NLI_CLASSES:

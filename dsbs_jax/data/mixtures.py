@@ -93,7 +93,8 @@ def find(config: DataConfig) -> tuple[DatasetSpec, list[Part]]:
     """Finds a dataset.
 
     Returns:
-        Its spec, and its parts; a dataset without parts is its own only part.
+        The dataset's spec and the list of its parts. For a dataset without parts, the
+        list contains the dataset itself.
 
     Raises:
         UserError: The dataset is unknown, or its files are wrong.
