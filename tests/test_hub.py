@@ -9,7 +9,7 @@ from dsbs_jax.errors import UserError
     [
         ("google/t5-v1_1-base", "write hub:google/t5-v1_1-base"),
         ("runs/own/model", ""),
-        ("/work/model", ""),
+        ("/data/model", ""),
         ("../model", ""),
     ],
 )
