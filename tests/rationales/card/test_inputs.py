@@ -120,6 +120,6 @@ def test_a_report_with_a_dataset_that_is_not_registered_is_an_error(tmp_path):
     folder = tmp_path / "extraction"
     shutil.copytree(FIXTURES / "v0_1/extraction", folder)
     report = folder / "report.json"
-    report.write_text(report.read_text().replace('"default"', '"tickets"'))
-    with pytest.raises(UserError, match="'tickets'"):
+    report.write_text(report.read_text().replace('"default"', '"unregistered"'))
+    with pytest.raises(UserError, match="'unregistered'"):
         inputs.read_file(folder / "rationales.jsonl", DEFAULTS)
