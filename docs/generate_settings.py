@@ -105,7 +105,7 @@ def cell(text: str) -> str:
 
 def default_text(info: settings.SettingInfo) -> str:
     """Formats a setting's default."""
-    return "required" if info.required else f"`{cell(repr(info.default))}`"
+    return info.unset if info.required else f"`{cell(info.default_text())}`"
 
 
 def settings_table(cls: type[settings.Settings], is_gin: bool) -> list[str]:

@@ -36,11 +36,15 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 # A text of one character or more.
 Text = Annotated[str, Meta(min_length=1)]
 
-_HELP, _MACRO = "help", "macro"
+_HELP, _MACRO, _UNSET = "help", "macro", "unset"
 
 
 def setting(
-    default: Any = dataclasses.MISSING, *, help: str, macro: str | None = None
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,
+    macro: str | None = None,
+    unset: str = "required",
 ) -> Any:
     """Declares a field of a `Settings` class.
 
@@ -48,8 +52,10 @@ def setting(
         default: The default value; without one, the setting is required.
         help: One or two sentences: what the setting does, with its unit.
         macro: The gin macro's name, where it is not the field's name in capitals.
+        unset: Where the value comes from if nothing sets it, for settings without a
+            default.
     """
-    metadata = {_HELP: help, _MACRO: macro}
+    metadata = {_HELP: help, _MACRO: macro, _UNSET: unset}
     if isinstance(default, dict | list):
         return dataclasses.field(
             default_factory=functools.partial(type(default), default),
@@ -68,6 +74,7 @@ class SettingInfo:
         type: The annotated type, with its range.
         default: The default value; `dataclasses.MISSING` when the setting is required.
         help: What the setting does.
+        unset: "required", or where the value of a setting without default comes from.
     """
 
     field: str
@@ -75,11 +82,16 @@ class SettingInfo:
     type: Any
     default: Any
     help: str
+    unset: str
 
     @property
     def required(self) -> bool:
         """Whether the setting has no default."""
         return self.default is dataclasses.MISSING
+
+    def default_text(self) -> str:
+        """Returns the default as Python code, or the text of `unset`."""
+        return self.unset if self.required else repr(self.default)
 
 
 S = TypeVar("S", bound="Settings")
@@ -122,6 +134,7 @@ def settings_of(cls: type) -> tuple[SettingInfo, ...]:
                 type=hints[field.name],
                 default=default,
                 help=field.metadata[_HELP],
+                unset=field.metadata[_UNSET],
             )
         )
     return tuple(infos)
@@ -186,14 +199,13 @@ def gin_reference(header: str, classes: Iterable[type[Settings]]) -> str:
     for cls in classes:
         lines += ["", f"# {title(cls)}"]
         for info in settings_of(cls):
-            default = "required" if info.required else repr(info.default)
             text = f"{info.help} ({type_text(info.type)})"
             indent = "#   "
             lines.append("#")
             lines += textwrap.wrap(
                 text, 88, initial_indent=indent, subsequent_indent=indent
             )
-            lines.append(f"# {info.macro} = {default}")
+            lines.append(f"# {info.macro} = {info.default_text()}")
     return "\n".join(lines) + "\n"
 
 

@@ -26,7 +26,9 @@ class DataConfig(Settings):
         UserError: A value is wrong, or TASK_FEATURE_LENGTHS does not fit together.
     """
 
-    dataset: Text = setting(help="Name of the dataset; any name with DATA_FILES.")
+    dataset: Text = setting(
+        help="Name of a registered dataset. With DATA_FILES, a name that you choose."
+    )
     method: Method = setting(help="The training method: its tasks and labels.")
     teacher: Text | None = setting(
         None,
@@ -39,7 +41,7 @@ class DataConfig(Settings):
     )
     dataset_module: Text = setting(
         DATASET_MODULE,
-        help="Python module that registers the dataset, without DATA_FILES.",
+        help="Python module that registers DATASET. Not used with DATA_FILES.",
     )
     test_dataset: Text | None = setting(
         None, help="Dataset whose test split is scored; None is DATASET."

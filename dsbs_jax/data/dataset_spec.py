@@ -90,12 +90,12 @@ class DatasetSpec:
         parser: Reads the teacher's completions.
         metric: Compares the labels of the student and of the teacher with human labels.
         labels: The closed set of labels, or None where labels are free text.
-        teachers: Names of the teachers that labelled it.
+        teachers: Names of the teachers whose labels and rationales the dataset has.
         teacher_parsers: Parsers by teacher, for teachers whose completions need
             another parser than `parser`.
-        feature_lengths: The longest input and target.
-        shuffle_buffer: Examples in SeqIO's shuffle buffer; the number of training rows
-            where memory allows.
+        feature_lengths: Tokens to which inputs and targets are truncated.
+        shuffle_buffer: Examples in SeqIO's shuffle buffer. A buffer as large as the
+            training split shuffles completely.
         predict_prefix: Prefix of the label task of the two-task methods.
         explain_prefix: Prefix of the rationale task of the two-task methods.
         parts: Names of other datasets. A dataset with parts has no rows of its own: it

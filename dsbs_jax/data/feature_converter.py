@@ -18,7 +18,8 @@ class DistillationFeatureConverter(seqio.EncDecFeatureConverter):
       [{"inputs": [7, 8, 1], "targets": [3, 1], "task_ids": [1, 1]},
        {"inputs": [8, 4, 9, 1], "targets": [4, 5, 1], "task_ids": [2, 2, 2]}]
 
-    become one row. It has the features of `seqio.EncDecFeatureConverter`, and
+    become one row. The row has the features of `seqio.EncDecFeatureConverter` and also
+    `decoder_task_ids`:
 
       "decoder_target_tokens": [3, 1, 4, 5, 1],
            "decoder_task_ids": [1, 1, 2, 2, 2]

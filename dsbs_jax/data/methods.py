@@ -102,7 +102,7 @@ class TaskInfo:
 
 
 def task_infos(spec: DatasetSpec) -> list[TaskInfo]:
-    """Returns every task of a dataset and its teachers."""
+    """Returns all tasks of a dataset: those with human labels, then each teacher's."""
     human = row_schema.LABEL
     # target: (teacher, prefix, label field, rationale field)
     targets: dict[str, tuple[str | None, str, str | None, str | None]] = {
@@ -136,9 +136,10 @@ def mixture_name(dataset: str, method: Method, teacher: str) -> str:
 
 
 def test_task_name(dataset: str, method: Method) -> str:
-    """Returns the name of the task that compares a student with human labels.
+    """Returns the name of the task on which validation and test rows are scored.
 
-    For example "cqa_label" for finetune, "cqa_predict" for step_by_step.
+    Its targets are human labels, whatever labels the method trains on: ("cqa",
+    "distill") -> "cqa_label", ("cqa", "step_by_step") -> "cqa_predict".
     """
     target = "predict" if method.startswith("step_by_step") else "label"
     return f"{dataset}_{target}"

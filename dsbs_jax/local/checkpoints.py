@@ -176,11 +176,11 @@ class Checkpoints:
         return step in self._manager.all_steps() and self.score(step) != UNSCORED
 
     def save(self, state: TrainState, score: float = UNSCORED) -> None:
-        """Writes a checkpoint; a partly written one is never read.
+        """Writes a checkpoint. A checkpoint that is not complete is never read.
 
         Args:
-            state: The state. It replaces a checkpoint of the same step, which was saved
-                before its evaluation.
+            state: The state. It replaces an existing checkpoint of this step, which
+                was saved before the evaluation.
             score: Score on validation; higher is better.
 
         Raises:

@@ -51,7 +51,9 @@ class LoopConfig(Settings):
         500, help="Updates between two evaluations, each with a checkpoint."
     )
     log_period: PositiveInt = setting(
-        50, help="Updates between two lines of progress, and two TensorBoard entries."
+        50,
+        help="Updates between two lines of progress, and between two TensorBoard "
+        "entries.",
     )
     patience: PositiveInt | None = setting(
         None,

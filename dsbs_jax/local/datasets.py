@@ -13,7 +13,7 @@ from dsbs_jax.data.mixtures import MethodData
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.row_merging import Batch, round_up_length
 
-# Rows that are counted at most: all rows of every dataset except e-SNLI's training set.
+# The most rows that are counted. Only e-SNLI's training set has more.
 _COUNTED_ROWS = 20_000
 _COUNTED_FEATURES = ("inputs", "targets")
 

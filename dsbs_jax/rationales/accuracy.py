@@ -87,10 +87,10 @@ def accuracy(examples: Iterable[VotedExample], metric: Metric) -> Proportion:
 def by_class(examples: Iterable[VotedExample], metric: Metric) -> ClassTable:
     """Scores the teacher by class of the human label.
 
-    Equations are classed by their operator, because hardly any equation occurs twice.
-    Up to `MAX_CLASSES` different labels are one class each. More labels are free text:
-    the most frequent ones are shown and the others pooled. A confusion matrix of free
-    text would be mostly empty, so it is left out.
+    An equation's class is its operator, because hardly any equation occurs twice. With
+    at most `MAX_CLASSES` different labels, each label is a class. Otherwise the labels
+    are free text: the most frequent labels are a class each, the others form one class,
+    and the table has no confusion matrix, which would be mostly empty.
     """
     rows = comparable(examples)
     labels = collections.Counter(str(e.label) for e in rows)

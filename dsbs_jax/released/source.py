@@ -109,7 +109,8 @@ def _is_kept(keep: tf.Tensor) -> Any:
     """Returns a filter of rows by their `index`.
 
     Args:
-        keep: bool [N], whether each raw row is kept. Later rows are not kept.
+        keep: bool [N], whether the raw row with this index is kept. Rows with an index
+            of N or more are not kept.
     """
     size = tf.cast(tf.size(keep), tf.int64)
     return lambda row: (

@@ -10,6 +10,7 @@ from dsbs_jax.settings import PositiveInt, Settings, setting
 
 # T5 v1.1's gated MLP, and T5 v1.0's.
 _ACTIVATIONS = {("gelu", "linear"), ("relu",)}
+_SIZE = "set by sizes/*.gin, or read from the checkpoint"
 # The fields that a checkpoint determines; the others are chosen for each run.
 SIZE_FIELDS = (
     "vocab_size",
@@ -38,22 +39,30 @@ class T5Config(Settings):
     """
 
     vocab_size: PositiveInt = setting(
-        help="V, rows of the embedding: at least the vocabulary's ids with sentinels."
+        help="V, rows of the embedding: at least the vocabulary's ids with sentinels.",
+        unset="read from the checkpoint, or counted from the vocabulary",
     )
-    emb_dim: PositiveInt = setting(help="D, width of the model.")
-    num_heads: PositiveInt = setting(help="H, attention heads.")
+    emb_dim: PositiveInt = setting(help="D, width of the model.", unset=_SIZE)
+    num_heads: PositiveInt = setting(help="H, attention heads.", unset=_SIZE)
     head_dim: PositiveInt = setting(
-        help="K, width of a head; NUM_HEADS * HEAD_DIM may differ from EMB_DIM."
+        help="K, width of a head; NUM_HEADS * HEAD_DIM may differ from EMB_DIM.",
+        unset=_SIZE,
     )
-    num_encoder_layers: PositiveInt = setting(help="Layers of the encoder.")
-    num_decoder_layers: PositiveInt = setting(help="Layers of the decoder.")
-    mlp_dim: PositiveInt = setting(help="F, width of the MLP.")
+    num_encoder_layers: PositiveInt = setting(
+        help="Layers of the encoder.", unset=_SIZE
+    )
+    num_decoder_layers: PositiveInt = setting(
+        help="Layers of the decoder.", unset=_SIZE
+    )
+    mlp_dim: PositiveInt = setting(help="F, width of the MLP.", unset=_SIZE)
     mlp_activations: tuple[str, ...] = setting(
-        help="('gelu', 'linear') for the gated MLP of T5 v1.1, ('relu',) for T5 v1.0."
+        help="('gelu', 'linear') for the gated MLP of T5 v1.1, ('relu',) for T5 v1.0.",
+        unset=_SIZE,
     )
     logits_via_embedding: bool = setting(
         help="Whether the output layer is the embedding, scaled by EMB_DIM ** -0.5 "
-        "(T5 v1.0), instead of weights of its own (T5 v1.1)."
+        "(T5 v1.0), instead of weights of its own (T5 v1.1).",
+        unset=_SIZE,
     )
     dropout_rate: Annotated[float, Meta(ge=0, lt=1)] = setting(
         0.1, help="Proportion of activations that training drops."

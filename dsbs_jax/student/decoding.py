@@ -314,13 +314,13 @@ def _select(beams: _Beams, candidates: _Candidates, penalty: jax.Array) -> _Beam
 
 
 def _reorder(cache: Cache, sources: jax.Array) -> Cache:
-    """Gives each running beam the cache of the beam that it continues.
+    """Reorders the cache so that each beam has the cache of the beam that it extends.
 
     Only the decoder's keys and values differ between the beams of a row.
 
     Args:
-        cache: Rows B * N.
-        sources: Int32 [B, N].
+        cache: The cache of B * N beams.
+        sources: Int32 [B, N]. For each beam, the index of the beam that it extends.
     """
     batch, n = sources.shape
 

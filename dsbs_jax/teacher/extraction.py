@@ -36,8 +36,8 @@ class ExtractionConfig(Settings):
     input_file: Text = setting(help="JSON lines with `input`, maybe `id` and `label`.")
     output_dir: Text = setting(help="A new folder, or that of an extraction to resume.")
     prompt: Text = setting(
-        help="'cqa', 'svamp', 'asdiv', 'anli1', 'esnli', or the path of your own file "
-        "(format: dsbs_jax/teacher/prompts/template.txt)."
+        help="'cqa', 'svamp', 'asdiv', 'anli1', 'esnli', 'template', or the path of "
+        "your own file (format: dsbs_jax/teacher/prompts/template.txt)."
     )
 
 

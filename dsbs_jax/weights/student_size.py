@@ -26,9 +26,9 @@ def student_config(
 ) -> T5Config:
     """Builds the student's config from settings, a checkpoint and a vocabulary.
 
-    Settings that are set come first. A size that is not set comes from the checkpoint,
-    VOCAB_SIZE without a checkpoint from the vocabulary. If all sizes are set, the
-    checkpoint is not read.
+    Values that are set are used as they are. Sizes that are not set come from the
+    checkpoint. Without a checkpoint, VOCAB_SIZE comes from the vocabulary, and the
+    other sizes must be set. If all sizes are set, the checkpoint is not read.
 
     Args:
         values: Settings of `T5Config` by macro name; None means not set.
@@ -58,7 +58,11 @@ def student_config(
 
 
 def _checkpoint_sizes(checkpoint: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the sizes of a checkpoint's student; those that are set must agree."""
+    """Returns the sizes of a checkpoint's student.
+
+    Raises:
+        UserError: A size in `fields` differs from the checkpoint's.
+    """
     stored = config_of(open_checkpoint(checkpoint))
     for field in SIZE_FIELDS:
         value, expected = fields.get(field), getattr(stored, field)
