@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 import seqio
@@ -18,8 +17,8 @@ from dsbs_jax.data.feature_converter import DistillationFeatureConverter
 from dsbs_jax.data.tasks import StudentTask
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.config import DecodingConfig
-from dsbs_jax.local.datasets import trim
-from dsbs_jax.local.partitioning import LOGICAL_AXIS_RULES, Partitioner
+from dsbs_jax.local.input_batches import in_batches
+from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.student import decoding
 from dsbs_jax.student.network import Transformer
 
@@ -54,36 +53,14 @@ class Predictor:
         Returns:
             For each input the generated ids, and their log-probability in nats.
         """
-        tokens: list[list[int]] = [[] for _ in inputs]
-        log_probabilities = [0.0] * len(inputs)
-        # The longest first, so that a batch that does not fit fails at once.
-        order = sorted(range(len(inputs)), key=lambda i: -len(inputs[i]))
-        copies = self.partitioner.data_size
-        size = copies * -(-self.config.batch_size // copies)
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
-            decoded = self._decode(params, [inputs[i] for i in rows], size)
-            # The last batch is padded to `size` rows, so that it has a known shape.
-            for i, ids, value in zip(rows, *decoded, strict=False):
-                tokens[i], log_probabilities[i] = ids.tolist(), float(value)
-        return tokens, log_probabilities
 
-    def _decode(
-        self, params: Any, inputs: Sequence[np.ndarray], size: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Decodes one batch: int32 [size, T] and float32 [size]."""
-        # Room for `trim` to round the length up.
-        width = 2 * max(8, *(len(ids) for ids in inputs))
-        padded = np.zeros((size, width), np.int32)
-        for row, ids in zip(padded, inputs, strict=False):
-            row[: len(ids)] = ids
-        batch = trim(
-            {"encoder_input_tokens": padded, "decoder_target_tokens": padded[:, :1]}
-        )
-        tokens = self.partitioner.put_batch(batch)["encoder_input_tokens"]
-        with self.partitioner.mesh, nn.logical_axis_rules(LOGICAL_AXIS_RULES):
-            decoded = self.decode_batch(params, tokens)
-        return jax.device_get((decoded.tokens, decoded.log_probability))
+        def decode(batch: jax.Array) -> tuple[jax.Array, jax.Array]:
+            decoded = self.decode_batch(params, batch)
+            return decoded.tokens, decoded.log_probability
+
+        rows = in_batches(decode, inputs, self.config.batch_size, self.partitioner)
+        tokens = [ids.tolist() for ids, _ in rows]
+        return tokens, [float(log_probability) for _, log_probability in rows]
 
     def decode_batch(self, params: Any, tokens: jax.Array) -> decoding.Decoded:
         """Decodes a batch of inputs greedily or with beam search.

@@ -139,9 +139,9 @@ class RMSNorm(nn.Module):
 
 
 def relative_buckets(
-    queries: int, keys: int, bidirectional: bool, buckets: int, max_distance: int
+    distance: np.ndarray, bidirectional: bool, buckets: int, max_distance: int
 ) -> np.ndarray:
-    """Returns the bucket of each key's position relative to each query's.
+    """Returns the bucket of each distance between a query and a key.
 
     The first half of the buckets hold one distance each, the second half grow
     logarithmically up to `max_distance` (Raffel et al. 2020, section 2.1). With 8
@@ -151,17 +151,15 @@ def relative_buckets(
         bucket    0  1  2  3  4  4  5  5  6  6  6  6  7  7  7  7  7  7
 
     Args:
-        queries: Number of query positions Q.
-        keys: Number of key positions M.
+        distance: The query's position minus the key's, int of any shape.
         bidirectional: Whether keys after the query use the upper half of the buckets,
             as in the encoder; otherwise they share bucket 0, and are masked anyway.
         buckets: Number of buckets.
         max_distance: Distance from which all keys share the last bucket.
 
     Returns:
-        int32 [Q, M].
+        int32, of the shape of `distance`.
     """
-    distance = np.arange(queries)[:, None] - np.arange(keys)[None, :]
     offset = np.zeros_like(distance)
     if bidirectional:
         buckets //= 2
@@ -191,25 +189,30 @@ class RelativePositionBias(nn.Module):
     config: T5Config
     bidirectional: bool
 
-    @nn.compact
-    def __call__(self, queries: int, keys: int) -> jax.Array:
-        """Returns the bias for Q queries and M keys, compute dtype [1, H, Q, M]."""
-        config = self.config
-        table = parameter(
+    def setup(self) -> None:
+        """Declares the table, [H, buckets]."""
+        self.rel_embedding = parameter(
             self,
             "rel_embedding",
             nn.initializers.variance_scaling(1.0, "fan_avg", "uniform"),
-            (config.num_heads, config.relative_buckets),
+            (self.config.num_heads, self.config.relative_buckets),
             ("heads", "relpos_buckets"),
         )
+
+    def __call__(self, queries: int, keys: int) -> jax.Array:
+        """Returns the bias for Q queries and M keys, compute dtype [1, H, Q, M]."""
+        config = self.config
         index = relative_buckets(
-            queries,
-            keys,
+            np.arange(queries)[:, None] - np.arange(keys)[None, :],
             self.bidirectional,
             config.relative_buckets,
             config.relative_max_distance,
         )
-        return table[:, index][None].astype(config.dtype)
+        return self.of_buckets(index)
+
+    def of_buckets(self, buckets: np.ndarray | jax.Array) -> jax.Array:
+        """Looks up the bias of buckets, int32 [Q, M] -> [1, H, Q, M]."""
+        return self.rel_embedding[:, buckets][None].astype(self.config.dtype)
 
 
 class Attention(nn.Module):

@@ -349,6 +349,7 @@ class Decoder(nn.Module):
         own_allowed: jax.Array,
         cross_allowed: jax.Array,
         deterministic: bool,
+        position_buckets: jax.Array | None = None,
     ) -> jax.Array:
         """Decodes all positions at once.
 
@@ -358,12 +359,17 @@ class Decoder(nn.Module):
             own_allowed: Mask of the decoder's positions, bool [B or 1, 1, T, T].
             cross_allowed: Mask of the encoder's positions, bool [B, 1, T or 1, S].
             deterministic: Whether dropout is off.
+            position_buckets: Buckets of relative positions, int32 [T, T]; None for
+                positions in order.
 
         Returns:
             Logits [B, T, V]; for a tied student the last activations, [B, T, D].
         """
         x = self.dropout(x, deterministic=deterministic)
-        self_bias = self.relpos_bias(x.shape[1], x.shape[1])
+        if position_buckets is None:
+            self_bias = self.relpos_bias(x.shape[1], x.shape[1])
+        else:
+            self_bias = self.relpos_bias.of_buckets(position_buckets)
         self_bias = self_bias + mask_bias(own_allowed, self.config.dtype)
         cross_bias = mask_bias(cross_allowed, self.config.dtype)
         context = (encoded, self_bias, cross_bias)
@@ -505,6 +511,47 @@ class Transformer(nn.Module):
                 own_allowed,
                 cross_allowed,
                 deterministic,
+            )
+        )
+
+    def tree_logits(
+        self,
+        encoded: jax.Array,
+        encoder_input_tokens: jax.Array,
+        node_tokens: jax.Array,
+        ancestors: jax.Array,
+        position_buckets: jax.Array,
+    ) -> jax.Array:
+        """Computes the logits after each node of a tree of target prefixes.
+
+        A node is a prefix of one or more targets. It attends to itself and to its
+        ancestors, which are the prefix's tokens, at the distances that they have in the
+        prefix. Its logits are therefore those that `__call__` computes for the prefix,
+        and targets with a common prefix share its computation.
+
+        Args:
+            encoded: The encoder's output, [B, S, D].
+            encoder_input_tokens: Int32 [B, S], 0 is padding.
+            node_tokens: The last token of each of M prefixes, 0 of the empty one, int32
+                [M].
+            ancestors: Which prefixes (second axis) begin a prefix (first axis), bool
+                [M, M]; a prefix begins itself.
+            position_buckets: Buckets of the distances between prefixes in tokens, int32
+                [M, M].
+
+        Returns:
+            float32 [B, M, V].
+        """
+        x = self.token_embedder(node_tokens[None])
+        x = jnp.broadcast_to(x, (encoded.shape[0], *x.shape[1:]))
+        return self._logits(
+            self.decoder(
+                x,
+                encoded,
+                ancestors[None, None],
+                padding_mask(encoder_input_tokens),
+                True,
+                position_buckets,
             )
         )
 

@@ -209,6 +209,7 @@ def test_relative_buckets_equal_their_definition(bidirectional):
         ratio = math.log(distance / exact) / math.log(128 / exact)
         return offset + min(exact + int(ratio * (buckets - exact)), buckets - 1)
 
-    table = layers.relative_buckets(200, 200, bidirectional, 32, 128)
+    distance = np.arange(200)[:, None] - np.arange(200)
+    table = layers.relative_buckets(distance, bidirectional, 32, 128)
     for query, key in np.random.default_rng(0).integers(0, 200, (2000, 2)):
         assert table[query, key] == bucket(int(query - key)), (query, key)

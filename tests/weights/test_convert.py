@@ -11,6 +11,8 @@ from flax import traverse_util
 from dsbs_jax import weights
 from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
+from dsbs_jax.local.label_scorer import LabelScorer
+from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.weights import convert, huggingface_reader
 from support.students import VERSIONS, forward, make_student
 
@@ -92,6 +94,30 @@ def test_transformers_loads_the_folder_and_gives_the_same_logits(exported):
     )
     np.testing.assert_allclose(logits, expected, atol=2e-5)
     assert theirs.generation_config.eos_token_id == 1
+
+
+def test_label_scores_equal_those_of_transformers(exported, model_file):
+    """Texts in both libraries: each has its own tokenizer, weights and loss."""
+    torch = pytest.importorskip("torch", reason=NEEDS)
+    transformers = pytest.importorskip("transformers", reason=NEEDS)
+    model, params, folder = exported
+    texts = ["which jar is red?", "a blue jar and a red jar, which is more?", "red"]
+    labels = ["red", "blue", "red jar", "red jar and blue jar", "which is more"]
+    vocab = vocabulary.load(str(model_file))
+    partitioner = Partitioner(1, jax.local_devices()[:1])
+    scorer = LabelScorer(model, labels, vocab, partitioner, 2, 32)
+    inputs = [np.asarray([*vocab.encode(text), 1], np.int32) for text in texts]
+    scores = scorer(params, inputs)
+    theirs = transformers.T5ForConditionalGeneration.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    for row, text in zip(scores, texts, strict=True):
+        for value, label in zip(row, labels, strict=True):
+            source = tokenizer(text, return_tensors="pt").input_ids
+            target = tokenizer(label, return_tensors="pt").input_ids
+            with torch.no_grad():
+                loss = theirs(input_ids=source, labels=target).loss.item()
+            expected = -loss * target.shape[1]
+            np.testing.assert_allclose(value, expected, rtol=0, atol=1e-4)
 
 
 def test_folder_saved_by_transformers_has_the_same_parameters(exported, tmp_path):

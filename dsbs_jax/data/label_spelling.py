@@ -1,0 +1,80 @@
+"""Token ids of a closed label set, checked so that each label can be generated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dsbs_jax.errors import UserError
+
+if TYPE_CHECKING:  # imports TensorFlow
+    import seqio
+
+# Faults that one error names.
+_SHOWN = 20
+
+
+def spell(
+    labels: Sequence[str], vocabulary: seqio.Vocabulary, max_decode_length: int
+) -> list[list[int]]:
+    """Encodes each label as a student generates it.
+
+    ["red", "dark red"] -> [[57, 1], [31, 57, 1]]
+
+    Args:
+        labels: The label set.
+        vocabulary: The student's vocabulary.
+        max_decode_length: Longest label in tokens, with the end token.
+
+    Returns:
+        The token ids of each label, with the end token.
+
+    Raises:
+        UserError: There is no label; or a label is empty, is given twice, has
+            characters that the vocabulary lacks, reads back as another text, or is too
+            long. The error names each such label.
+    """
+    if not labels:
+        raise UserError("the label set is empty, expected at least one label")
+    spelled = [[*vocabulary.encode(label), vocabulary.eos_id] for label in labels]
+    faults = []
+    owners: dict[tuple[int, ...], str] = {}
+    for label, ids in zip(labels, spelled, strict=True):
+        fault = _fault(label, ids, vocabulary, max_decode_length)
+        if fault is None and tuple(ids) in owners:
+            fault = f"label {label!r} has the tokens of label {owners[tuple(ids)]!r}"
+        if fault is not None:
+            faults.append(fault)
+        owners.setdefault(tuple(ids), label)
+    if faults:
+        more = len(faults) - _SHOWN
+        rest = [f"and {more} more labels with a fault"] if more > 0 else []
+        raise UserError("; ".join([*faults[:_SHOWN], *rest]))
+    return spelled
+
+
+def _fault(
+    label: str, ids: Sequence[int], vocabulary: seqio.Vocabulary, longest: int
+) -> str | None:
+    """Describes why a student cannot generate a label; None if it can."""
+    if not label.strip():
+        return f"label {label!r} is empty, expected text"
+    if vocabulary.unk_id in ids:
+        missing = [c for c in label if vocabulary.unk_id in vocabulary.encode(c)]
+        characters = ", ".join(map(repr, dict.fromkeys(missing)))
+        return (
+            f"label {label!r} has characters that the vocabulary lacks: {characters}; "
+            "expected another label, or a vocabulary that is trained on the labels"
+        )
+    text = vocabulary.decode(list(ids))
+    if text != label:
+        return (
+            f"label {label!r} reads back from the vocabulary as {text!r}, expected the "
+            "same text"
+        )
+    if len(ids) > longest:
+        return (
+            f"label {label!r} has {len(ids)} tokens with the end token, expected at "
+            f"most MAX_DECODE_LENGTH, {longest}"
+        )
+    return None

@@ -1,0 +1,63 @@
+"""Runs a student on many inputs, in batches of inputs of about the same length."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from dsbs_jax.local.partitioning import LOGICAL_AXIS_RULES, Partitioner
+from dsbs_jax.local.row_merging import round_up_length
+
+
+def padded_batch_size(batch_size: int, partitioner: Partitioner) -> int:
+    """Returns the rows of a batch: rounded up, so that each copy gets as many."""
+    copies = partitioner.data_size
+    return copies * -(-batch_size // copies)
+
+
+def in_batches(
+    compute: Callable[[jax.Array], Any],
+    inputs: Sequence[np.ndarray],
+    batch_size: int,
+    partitioner: Partitioner,
+) -> list[Any]:
+    """Computes a result for each input.
+
+    Args:
+        compute: Takes the inputs of a batch, int32 [B, S], and returns arrays whose
+            first axis is B, in any tree such as a tuple.
+        inputs: Token ids of each input, int32 [S] with its own S.
+        batch_size: Inputs of a batch.
+        partitioner: Spreads each batch over the devices.
+
+    Returns:
+        For each input a tree as `compute` returns it, of arrays without the first axis.
+    """
+    results: list[Any] = [None] * len(inputs)
+    # The longest first, so that a batch that does not fit fails at once.
+    order = sorted(range(len(inputs)), key=lambda i: -len(inputs[i]))
+    size = padded_batch_size(batch_size, partitioner)
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        batch = {"inputs": _padded([inputs[i] for i in rows], size)}
+        tokens = partitioner.put_batch(batch)["inputs"]
+        with partitioner.mesh, nn.logical_axis_rules(LOGICAL_AXIS_RULES):
+            computed = jax.device_get(compute(tokens))
+        for place, i in enumerate(rows):
+            results[i] = jax.tree.map(lambda array, row=place: array[row], computed)
+    return results
+
+
+def _padded(inputs: Sequence[np.ndarray], rows: int) -> np.ndarray:
+    """Pads the inputs of a batch, int32 [rows, S].
+
+    The last batch is padded to the same number of rows, and widths are rounded up,
+    because each new shape is compiled.
+    """
+    width = round_up_length(max(1, *(len(ids) for ids in inputs)))
+    padded = np.zeros((rows, width), np.int32)
+    for row, ids in zip(padded, inputs, strict=False):
+        row[: len(ids)] = ids
+    return padded
