@@ -35,7 +35,7 @@ setuptools.setup(
     package_data={
         "dsbs_jax": ["py.typed"],
         "dsbs_jax.configs": ["*/*.gin"],
-        "dsbs_jax.rationales.card": ["templates/*.jinja"],
+        "dsbs_jax.reports": ["templates/*.jinja"],
         "dsbs_jax.teacher": ["prompts/*.txt"],
     },
     # Lower bounds are the lowest versions that pass the tests (.ci/lowest.txt).
@@ -67,7 +67,7 @@ setuptools.setup(
         # Published weights and vocabularies.
         "huggingface-hub>=1.0.0",
         "safetensors>=0.8.0",
-        # The templates of the quality card.
+        # The templates of the pages.
         "jinja2>=3.1.0",
         "markupsafe>=2.1.0",
         # TensorBoard, plots and progress bars.

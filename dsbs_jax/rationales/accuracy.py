@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from dsbs_jax.data import arithmetic, metrics, scoring
 from dsbs_jax.data.metrics import Metric
-from dsbs_jax.rationales.proportion import Proportion
 from dsbs_jax.rationales.voting import VotedExample
+from dsbs_jax.reports.proportion import Proportion
 
 # Human labels with more different values than this are treated as free text.
 MAX_CLASSES = 10

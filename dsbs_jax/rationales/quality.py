@@ -17,8 +17,8 @@ from dsbs_jax.data.metrics import Metric
 from dsbs_jax.rationales import accuracy, filters, lengths
 from dsbs_jax.rationales.accuracy import ClassTable
 from dsbs_jax.rationales.lengths import TokenLimits
-from dsbs_jax.rationales.proportion import Proportion
 from dsbs_jax.rationales.voting import VotedExample
+from dsbs_jax.reports.proportion import Proportion
 
 # Numbers of first words of a rationale that are searched for the label.
 LEAK_WORDS = (1, 3, 5, 10, 20)

@@ -5,8 +5,8 @@ import pytest
 from dsbs_jax.data import dataset_spec, metrics, scoring
 from dsbs_jax.rationales import accuracy, voting
 from dsbs_jax.rationales.accuracy import NO_ARITHMETIC, NO_TEACHER_LABEL, OTHER_LABELS
-from dsbs_jax.rationales.proportion import Proportion
 from dsbs_jax.rationales.voting import VotedExample
+from dsbs_jax.reports.proportion import Proportion
 
 TEXT = metrics.EXACT_MATCH
 

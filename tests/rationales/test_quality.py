@@ -12,11 +12,11 @@ from dsbs_jax.rationales import accuracy, filters, quality, voting
 from dsbs_jax.rationales.card import inputs
 from dsbs_jax.rationales.filters import FilterConfig
 from dsbs_jax.rationales.lengths import in_words
-from dsbs_jax.rationales.proportion import Proportion
 from dsbs_jax.rationales.quality import TextLengths
 from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.released import raw_split, reader
 from dsbs_jax.released.specs import RELEASED
+from dsbs_jax.reports.proportion import Proportion
 
 RELEASE = pathlib.Path(__file__).resolve().parents[1] / "fixtures/release"
 

@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from dsbs_jax.rationales import filters
-from dsbs_jax.rationales.card.page import (
+from dsbs_jax.rationales.quality import Quality
+from dsbs_jax.rationales.voting import VotedExample
+from dsbs_jax.reports.page import (
     Block,
     Column,
     Heading,
@@ -12,15 +14,12 @@ from dsbs_jax.rationales.card.page import (
     Table,
     TextFields,
 )
-from dsbs_jax.rationales.proportion import Proportion
-from dsbs_jax.rationales.quality import Quality
-from dsbs_jax.rationales.voting import VotedExample
+from dsbs_jax.reports.proportion import NO_VALUE, Proportion
 from dsbs_jax.settings import settings_of
 
 Row = Sequence[str | int]
 
 _MAX_LABEL = 40  # characters of a label in a table
-_NO_VALUE = "–"
 _ACCURACY_COLUMNS = (
     Column("right", numeric=True),
     Column("rows", numeric=True),
@@ -37,8 +36,9 @@ def headline(quality: Quality) -> str:
     if not right.total:
         return f"{kept} No row has a human label to compare the teacher's label with."
     return (
-        f"{kept} The teacher's label is right on {_percent(right)} of the "
-        f"{right.total:,} rows with a human label (95 % interval {_interval(right)})."
+        f"{kept} The teacher's label is right on {right.percent} of the "
+        f"{right.total:,} rows with a human label "
+        f"(95 % interval {right.percent_interval})."
     )
 
 
@@ -64,19 +64,8 @@ def sections(
     ]
 
 
-def _percent(share: Proportion) -> str:
-    return f"{100 * share.value:.2f} %" if share.total else _NO_VALUE
-
-
-def _interval(share: Proportion) -> str:
-    if not share.total:
-        return _NO_VALUE
-    low, high = share.interval
-    return f"{100 * low:.2f} to {100 * high:.2f}"
-
-
 def _accuracy_cells(right: Proportion) -> Row:
-    return [right.count, right.total, _percent(right), _interval(right)]
+    return [right.count, right.total, right.percent, right.percent_interval]
 
 
 def _short(label: str) -> str:
@@ -97,7 +86,7 @@ def _counts(quality: Quality) -> list[Block]:
     if quality.samples_with_label:
         share = quality.samples_with_label
         text = f"{share.count:,} of {share.total:,} samples have a label"
-        blocks.append(Paragraph(f"{text} ({_percent(share)})."))
+        blocks.append(Paragraph(f"{text} ({share.percent})."))
     if quality.problems:
         columns = [
             Column("reason for a missing label or rationale"),
@@ -155,7 +144,7 @@ def _accuracy(quality: Quality) -> list[Block]:
     for score in classes.scores:
         wrong = [f"{_short(x)} × {count:,}" for x, count in score.wrong_labels]
         cells = _accuracy_cells(score.correct)
-        class_rows.append([_short(score.name), *cells, "; ".join(wrong) or _NO_VALUE])
+        class_rows.append([_short(score.name), *cells, "; ".join(wrong) or NO_VALUE])
     columns = [Column("human label"), *_ACCURACY_COLUMNS]
     blocks: list[Block] = [
         Heading("Teacher accuracy"),
@@ -214,7 +203,7 @@ def _leakage(quality: Quality) -> list[Block]:
         [
             "anywhere" if words == math.inf else f"first {words}",
             share.count,
-            _percent(share),
+            share.percent,
         ]
         for words, share in quality.leakage.items()
     ]
@@ -234,7 +223,7 @@ def _margins(quality: Quality) -> list[Block]:
     if not quality.margins:
         return []
     rows: list[Row] = [
-        [f"{one.low:.1f} to {one.low + 0.1:.1f}", one.inputs, _percent(one.correct)]
+        [f"{one.low:.1f} to {one.low + 0.1:.1f}", one.inputs, one.correct.percent]
         for one in quality.margins
         if one.inputs
     ]

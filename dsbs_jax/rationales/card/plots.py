@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from dsbs_jax.rationales.card import page
 from dsbs_jax.rationales.quality import Quality
+from dsbs_jax.reports import figures
+from dsbs_jax.reports.figures import BLACK, BLUE, GOLD, GREY, RED
 
-if TYPE_CHECKING:  # slow to import, so only imported where something is drawn
+if TYPE_CHECKING:  # slow to import
     from matplotlib.axes import Axes
-
-_BLUE, _GREY, _RED, _GOLD, _BLACK = (
-    "#1f6feb",
-    "#c9d1d9",
-    "#cf222e",
-    "#bf8700",
-    "#24292f",
-)
-_MAX_NAME = 22  # characters of a label on an axis
 
 
 def draw(quality: Quality) -> bytes:
@@ -30,30 +20,11 @@ def draw(quality: Quality) -> bytes:
     Returns:
         The content of a PNG file. The same figures give the same bytes.
     """
-    # Not pyplot: it would choose a window system and keep the figure in memory.
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    return figures.render([_bind(panel, quality) for panel in _panels(quality)])
 
-    panels = _panels(quality)
-    rows = math.ceil(len(panels) / 2)
-    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
-    figure = Figure(figsize=(11, 3.4 * rows), dpi=110, layout=layout)
-    grid = figure.add_gridspec(rows, 2)
-    # With an odd number of panels, the first one takes a complete row.
-    cells = [grid[row, column] for row in range(rows) for column in range(2)]
-    if len(panels) % 2:
-        cells = [grid[0, :], *cells[2:]]
-    for cell, panel in zip(cells, panels, strict=True):
-        axes = figure.add_subplot(cell)
-        axes.spines[["top", "right"]].set_visible(False)
-        panel(axes, quality)
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # A label may be in a script that the font does not have; it shows as boxes.
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        # Without the version of matplotlib, so that the file does not depend on it.
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+
+def _bind(panel: Callable[[Axes, Quality], None], quality: Quality) -> figures.Panel:
+    return lambda axes: panel(axes, quality)
 
 
 def _panels(quality: Quality) -> list[Callable[[Axes, Quality], None]]:
@@ -71,26 +42,11 @@ def _panels(quality: Quality) -> list[Callable[[Axes, Quality], None]]:
     return panels
 
 
-def _axis_name(text: str) -> str:
-    r"""Shortens a label to one line; "$" is escaped because it begins a formula."""
-    text = " ".join(page.visible(text).split()).replace("$", r"\$")
-    return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 1]}…"
-
-
-def _bars(
-    axes: Axes, names: Sequence[str], values: Sequence[float], colors: Sequence[str]
-) -> None:
-    places = range(len(names))
-    axes.barh(places, values, color=colors, height=0.66)
-    axes.set_yticks(places, names)
-    axes.invert_yaxis()
-
-
 def _stages(axes: Axes, quality: Quality) -> None:
     names = [name for name, _ in quality.stages]
     counts = [count for _, count in quality.stages]
-    colors = [_GREY] * (len(counts) - 1) + [_BLUE]
-    _bars(axes, names, counts, colors)
+    colors = [GREY] * (len(counts) - 1) + [BLUE]
+    figures.bars(axes, names, counts, colors)
     for place, count in enumerate(counts):
         axes.text(count, place, f" {count:,}", va="center", fontsize=9)
     axes.set_xlim(0, max(1, *counts) * 1.18)
@@ -101,9 +57,9 @@ def _stages(axes: Axes, quality: Quality) -> None:
 
 def _accuracy(axes: Axes, quality: Quality) -> None:
     scores = quality.classes.scores
-    names = [f"{_axis_name(s.name)}  ({s.correct.total:,})" for s in scores]
+    names = [f"{figures.axis_name(s.name)}  ({s.correct.total:,})" for s in scores]
     values = [100 * s.correct.value for s in scores]
-    _bars(axes, names, values, [_BLUE] * len(scores))
+    figures.bars(axes, names, values, [BLUE] * len(scores))
     intervals = [s.correct.interval for s in scores]
     # Lengths of the error bars. Rounding can put a value just outside its interval.
     below = [max(0, v - 100 * i[0]) for v, i in zip(values, intervals, strict=True)]
@@ -113,38 +69,23 @@ def _accuracy(axes: Axes, quality: Quality) -> None:
         range(len(scores)),
         xerr=[below, above],
         fmt="none",
-        ecolor=_BLACK,
+        ecolor=BLACK,
         elinewidth=1,
         capsize=3,
     )
     overall = 100 * quality.accuracy.value
-    axes.axvline(overall, color=_GOLD, ls="--", lw=1.4)
+    axes.axvline(overall, color=GOLD, ls="--", lw=1.4)
     axes.set_xlim(0, 100)
     axes.set_xlabel("%, with 95 % intervals")
     axes.set_title(f"Teacher accuracy (dashed line: all rows, {overall:.2f} %)")
 
 
 def _confusion(axes: Axes, quality: Quality) -> None:
-    """Draws counts; the color is the share of the row, so rare classes are visible."""
     scores, columns = quality.classes.scores, quality.classes.columns
     counts = [[score.answers.get(column, 0) for column in columns] for score in scores]
-    shares = [[count / max(1, sum(row)) for count in row] for row in counts]
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for y, row in enumerate(counts):
-        for x, count in enumerate(row):
-            color = "white" if shares[y][x] > 0.55 else _BLACK
-            axes.text(x, y, f"{count:,}", ha="center", va="center", color=color, size=9)
-    names = [_axis_name(column) for column in columns]
-    slant: dict[str, Any] = {}
-    if max(map(len, names)) > 8:
-        slant = {"rotation": 30, "ha": "right"}
-    axes.set_xticks(range(len(names)), names, **slant)
-    axes.set_yticks(range(len(counts)), [_axis_name(score.name) for score in scores])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    figures.confusion(axes, counts, [score.name for score in scores], columns)
     axes.set_xlabel("teacher label")
     axes.set_ylabel("human label")
-    axes.set_title("Confusion of labels")
 
 
 def _rationale_lengths(axes: Axes, quality: Quality) -> None:
@@ -152,15 +93,15 @@ def _rationale_lengths(axes: Axes, quality: Quality) -> None:
     longest = texts.lengths[-1]
     width = max(1, math.ceil(longest / 40))
     edges = [width * n for n in range(longest // width + 2)]
-    axes.hist(texts.lengths, bins=edges, color=_BLUE)
+    axes.hist(texts.lengths, bins=edges, color=BLUE)
     median = texts.quantile(0.5)
-    axes.axvline(median, color=_GOLD, ls="--", lw=1.2, label=f"median {median}")
+    axes.axvline(median, color=GOLD, ls="--", lw=1.2, label=f"median {median}")
     limit = f"student's limit: {texts.limit} tokens"
     # A limit far to the right would squeeze the histogram, so only the legend names it.
     if texts.limit <= 1.6 * longest:
-        axes.axvline(texts.limit, color=_RED, lw=1.4, label=limit)
+        axes.axvline(texts.limit, color=RED, lw=1.4, label=limit)
     else:
-        axes.plot([], [], color=_RED, lw=1.4, label=f"{limit} (further right)")
+        axes.plot([], [], color=RED, lw=1.4, label=f"{limit} (further right)")
     axes.set_xlabel(f"{quality.unit} of a rationale")
     axes.set_ylabel("rows")
     axes.set_title("Lengths of kept rationales")
@@ -176,7 +117,7 @@ def _rationale_lengths(axes: Axes, quality: Quality) -> None:
 def _leakage(axes: Axes, quality: Quality) -> None:
     names = ["anywhere" if n == math.inf else f"{n}" for n in quality.leakage]
     values = [100 * share.value for share in quality.leakage.values()]
-    bars = axes.bar(names, values, color=[_BLUE] * (len(names) - 1) + [_GREY])
+    bars = axes.bar(names, values, color=[BLUE] * (len(names) - 1) + [GREY])
     axes.bar_label(bars, fmt="%.1f", fontsize=9, padding=2)
     axes.set_ylim(0, max(5.0, 1.15 * max(values)))
     axes.set_xlabel("number of first words of the rationale")
@@ -186,7 +127,7 @@ def _leakage(axes: Axes, quality: Quality) -> None:
 
 def _margins(axes: Axes, quality: Quality) -> None:
     middles = [one.low + 0.05 for one in quality.margins]
-    axes.bar(middles, [one.inputs for one in quality.margins], 0.09, color=_GREY)
+    axes.bar(middles, [one.inputs for one in quality.margins], 0.09, color=GREY)
     axes.set_xlabel("vote margin")
     axes.set_ylabel("inputs")
     axes.set_xlim(0, 1)
@@ -200,6 +141,6 @@ def _margins(axes: Axes, quality: Quality) -> None:
         return
     right_axes = axes.twinx()
     right_axes.spines["top"].set_visible(False)
-    right_axes.plot(*zip(*points, strict=True), color=_BLUE, marker="o")
+    right_axes.plot(*zip(*points, strict=True), color=BLUE, marker="o")
     right_axes.set_ylim(0, 105)
-    right_axes.set_ylabel("teacher accuracy, %", color=_BLUE)
+    right_axes.set_ylabel("teacher accuracy, %", color=BLUE)

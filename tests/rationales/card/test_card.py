@@ -5,7 +5,7 @@ from dsbs_jax.data import completions, dataset_spec, metrics
 from dsbs_jax.rationales import card, filters, quality, voting
 from dsbs_jax.rationales.card import content, inputs
 from dsbs_jax.rationales.filters import FilterConfig
-from dsbs_jax.rationales.proportion import Proportion
+from dsbs_jax.reports.proportion import Proportion
 from support.cards import numbers, table
 
 SCRIPT = "<script>alert('{}')</script>\n\n# {}"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsbs_jax.rationales.proportion import Proportion
+from dsbs_jax.reports.proportion import Proportion
 
 
 @pytest.mark.parametrize(

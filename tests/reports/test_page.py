@@ -5,8 +5,8 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dsbs_jax.rationales.card import page
-from dsbs_jax.rationales.card.page import (
+from dsbs_jax.reports import page
+from dsbs_jax.reports.page import (
     Column,
     Heading,
     Paragraph,

@@ -110,13 +110,13 @@ Block = Heading | Paragraph | Table | Picture | TextFields
 
 def as_markdown(title: str, blocks: Sequence[Block]) -> str:
     """Renders a page as Markdown."""
-    template = _environment(escape_markdown).get_template("card.md.jinja")
+    template = _environment(escape_markdown).get_template("page.md.jinja")
     return template.render(title=title, blocks=blocks)
 
 
 def as_html(title: str, blocks: Sequence[Block]) -> str:
     """Renders a page as one HTML file that loads no other file and runs no script."""
-    template = _environment(escape_html).get_template("card.html.jinja")
+    template = _environment(escape_html).get_template("page.html.jinja")
     return template.render(title=title, blocks=blocks)
 
 

@@ -5,7 +5,9 @@ import math
 import statistics
 
 # Quantile of the normal distribution for a two-sided interval of 95 %, 1.96.
-_Z = statistics.NormalDist().inv_cdf(0.975)
+Z = statistics.NormalDist().inv_cdf(0.975)
+# Shown in place of a number that does not exist.
+NO_VALUE = "–"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,11 +32,24 @@ class Proportion:
         586 of 800 -> (0.7008, 0.7620)
         """
         # SciPy computes the same interval, but scipy.stats takes longer to import than
-        # everything else that the card needs.
+        # everything else that a page needs.
         if not self.total:
             return 0.0, 1.0
         n, p = self.total, self.value
-        denominator = 1 + _Z**2 / n
-        center = (p + _Z**2 / (2 * n)) / denominator
-        half = _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2)) / denominator
+        denominator = 1 + Z**2 / n
+        center = (p + Z**2 / (2 * n)) / denominator
+        half = Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2)) / denominator
         return max(0.0, center - half), min(1.0, center + half)
+
+    @property
+    def percent(self) -> str:
+        """The proportion as text: "73.25 %"."""
+        return f"{100 * self.value:.2f} %" if self.total else NO_VALUE
+
+    @property
+    def percent_interval(self) -> str:
+        """The interval in percent as text: "70.08 to 76.20"."""
+        if not self.total:
+            return NO_VALUE
+        low, high = self.interval
+        return f"{100 * low:.2f} to {100 * high:.2f}"

@@ -1,0 +1,1 @@
+"""Reports on students: metrics, comparison, and pages of text, tables and plots."""
