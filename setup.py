@@ -32,6 +32,7 @@ setuptools.setup(
         "dsbs_jax.configs",
     ],
     package_dir={"dsbs_jax.tasks": "tasks", "dsbs_jax.configs": "gin"},
+    entry_points={"console_scripts": ["dsbs-jax = dsbs_jax.commands.app:main"]},
     package_data={
         "dsbs_jax": ["py.typed"],
         "dsbs_jax.configs": ["*/*.gin"],
@@ -64,6 +65,8 @@ setuptools.setup(
         "msgspec>=0.19.0",
         "gin-config>=0.5.0",
         "absl-py>=2.0.0",
+        # The command `dsbs-jax`.
+        "typer>=0.28.0",
         # Published weights and vocabularies.
         "huggingface-hub>=1.0.0",
         "safetensors>=0.8.0",

@@ -1,3 +1,28 @@
 """Distilling Step-by-Step on JAX (Hsieh et al. 2023, arXiv 2305.02301)."""
 
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from dsbs_jax.errors import UserError as UserError
+
 __version__ = "0.2.0"
+
+# Public name: the module that defines it, which is imported when the name is used.
+_MODULES = {
+    "UserError": "dsbs_jax.errors",
+}
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'dsbs_jax' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import msgspec
 from absl import app, flags, logging
 
-from dsbs_jax import gin_files, settings
+from dsbs_jax import errors, gin_files, settings
 from dsbs_jax.errors import UserError
 
 S = TypeVar("S", bound=settings.Settings)
@@ -168,27 +168,11 @@ def _quote(binding: str, types: Mapping[str, Any]) -> str:
 
 
 def _takes_text(hint: Any) -> bool:
-    return any(base is str for base in _base_types(hint))
+    return any(base is str for base in settings.base_types(hint))
 
 
 def _takes_numbers(hint: Any) -> bool:
-    return any(base in (bool, int, float) for base in _base_types(hint))
-
-
-def _base_types(hint: Any) -> Iterator[Any]:
-    """Yields the types of a union: `PositiveInt | None` -> int, NoneType."""
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) is typing.Annotated:
-        yield from _base_types(arguments[0])
-    elif typing.get_origin(hint) is typing.Literal:
-        yield from map(type, arguments)
-    elif typing.get_origin(hint) in (tuple, list, dict):
-        yield typing.get_origin(hint)
-    elif arguments:
-        for argument in arguments:
-            yield from _base_types(argument)
-    else:
-        yield hint
+    return any(base in (bool, int, float) for base in settings.base_types(hint))
 
 
 def values() -> Mapping[str, Any]:
@@ -242,16 +226,13 @@ def run(
         sys.exit(0)
 
     def guarded(arguments: list[str]) -> None:
-        _set_up_logging()
+        set_up_logging()
         try:
             if len(arguments) > 1 + positional:
                 raise UserError(f"unexpected argument {arguments[-1]!r}")
             main(arguments)
-        except UserError as error:
-            _exit(str(error))
-        except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            _exit(f"{place}{error.strerror or _first_line(error)}")
+        except (UserError, OSError) as error:
+            _exit(errors.describe(error))
 
     app.run(guarded, flags_parser=_parse_flags)
 
@@ -261,16 +242,11 @@ def _exit(message: str) -> typing.NoReturn:
     sys.exit(2)
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
 def _parse_flags(arguments: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(_as_bindings(arguments))
     except (flags.Error, UserError) as error:
-        _exit(_first_line(error))
+        _exit(errors.first_line(error))
 
 
 def _as_bindings(arguments: Sequence[str]) -> list[str]:
@@ -294,11 +270,15 @@ class _PackageNotes(python_logging.Filter):
         return own or record.levelno >= python_logging.ERROR
 
 
-def _set_up_logging() -> None:
+_PACKAGE_NOTES = _PackageNotes()
+
+
+def set_up_logging() -> None:
     """Shows each note and warning as one line on standard error."""
     logging.set_verbosity(logging.INFO)
+    logging.use_absl_handler()
     handler = logging.get_absl_handler()
-    handler.addFilter(_PackageNotes())
+    handler.addFilter(_PACKAGE_NOTES)
     handler.setFormatter(_LineFormatter())
 
 
@@ -382,7 +362,7 @@ def _as_numbers(words: list[str], hint: Any) -> list[Any]:
 def _define_flag(info: settings.SettingInfo) -> None:
     """Defines the absl flag of a setting, by the setting's type."""
     default = None if info.required else info.default
-    bases = set(_base_types(info.type))
+    bases = set(settings.base_types(info.type))
     if bool in bases:
         flags.DEFINE_bool(info.field, default, info.help)
     elif bases & {tuple, list}:

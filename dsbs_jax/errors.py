@@ -1,4 +1,4 @@
-"""The exception for bad input."""
+"""The exception for bad input, and how commands print errors."""
 
 
 class UserError(ValueError):
@@ -8,3 +8,21 @@ class UserError(ValueError):
     found and what was expected. Commands print it without a traceback and exit with
     status 2.
     """
+
+
+def describe(error: UserError | OSError) -> str:
+    """Returns the line that a command prints for an error that the user can correct.
+
+    OSError(2, "No such file or directory", "a.jsonl")
+    -> "a.jsonl: No such file or directory"
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or first_line(error)}"
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message; without a message, its type."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -14,6 +14,7 @@ The macro's name is the field's name in capitals, or the one given to `setting`.
 """
 
 import dataclasses
+import difflib
 import functools
 import inspect
 import math
@@ -175,6 +176,37 @@ def from_values(cls: type[S], values: Mapping[str, Any]) -> S:
     return cls(**arguments)
 
 
+def from_fields(cls: type[S], values: Mapping[str, Any]) -> S:
+    """Builds a settings dataclass from values by field name.
+
+    Raises:
+        UserError: A name is not a setting, a required setting is missing, or a value is
+            wrong.
+    """
+    infos = {info.field: info for info in settings_of(cls)}
+    check_names(values, infos)
+    for name, info in infos.items():
+        if info.required and name not in values:
+            raise UserError(f"{name} is required and not given")
+    return cls(**values)
+
+
+def check_names(given: Iterable[str], known: Iterable[str]) -> None:
+    """Checks that each name is a setting.
+
+    Raises:
+        UserError: A name is unknown; the message suggests the nearest name.
+    """
+    known = sorted(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = (
+                f"did you mean {near[0]}?" if near else f"expected {', '.join(known)}"
+            )
+            raise UserError(f"{name} is not a setting; {hint}")
+
+
 def as_gin(instances: Iterable[Settings]) -> str:
     """Returns settings as a gin file that holds every value, one macro on each line.
 
@@ -212,6 +244,22 @@ def gin_reference(header: str, classes: Iterable[type[Settings]]) -> str:
 def title(cls: type[Settings]) -> str:
     """Returns the first line of a settings class's docstring, as a heading."""
     return inspect.cleandoc(cls.__doc__ or cls.__name__).splitlines()[0].rstrip(".")
+
+
+def base_types(hint: Any) -> Iterator[Any]:
+    """Yields the types of a union: `PositiveInt | None` -> int, NoneType."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Annotated:
+        yield from base_types(arguments[0])
+    elif typing.get_origin(hint) is typing.Literal:
+        yield from map(type, arguments)
+    elif typing.get_origin(hint) in (tuple, list, dict):
+        yield typing.get_origin(hint)
+    elif arguments:
+        for argument in arguments:
+            yield from base_types(argument)
+    else:
+        yield hint
 
 
 def type_text(hint: Any) -> str:

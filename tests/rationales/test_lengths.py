@@ -4,7 +4,7 @@ import sentencepiece
 from dsbs_jax.data import dataset_spec
 from dsbs_jax.data.dataset_spec import FeatureLengths
 from dsbs_jax.errors import UserError
-from dsbs_jax.rationales.card.command import CardConfig
+from dsbs_jax.rationales.card.config import CardConfig
 from dsbs_jax.rationales.lengths import in_tokens, in_words
 
 LIMITS = FeatureLengths(512, 128)

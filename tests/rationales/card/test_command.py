@@ -7,7 +7,7 @@ import pytest
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import filters
-from dsbs_jax.rationales.card.command import CardConfig
+from dsbs_jax.rationales.card.config import CardConfig
 from dsbs_jax.settings import settings_of
 from support.cards import table
 
@@ -120,7 +120,7 @@ def test_a_bad_vocabulary_is_an_error(tmp_path):
 def test_the_import_is_quick():
     """Nothing that trains a student or draws is imported before it is needed."""
     code = (
-        "import sys; from dsbs_jax.rationales.card import command; "
+        "import sys; from dsbs_jax.rationales.card import making; "
         "heavy = {'tensorflow', 'seqio', 'jax', 'matplotlib', 'scipy'} & "
         "set(sys.modules); "
         "sys.exit(f'imports {heavy}' if heavy else 0)"

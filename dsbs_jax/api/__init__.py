@@ -1,0 +1,6 @@
+"""The Python API: plain values in, plain values out.
+
+`import dsbs_jax` offers these names too, and imports their modules when they are used.
+Nothing here uses gin, the command line or SeqIO's registries, so that several students
+can be used in one process.
+"""

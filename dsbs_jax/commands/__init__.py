@@ -1,0 +1,1 @@
+"""The command `dsbs-jax`: one module for each subcommand, which calls the API."""

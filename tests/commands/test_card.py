@@ -1,0 +1,34 @@
+import pathlib
+
+from dsbs_jax.rationales import filters
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EXTRACTION = ROOT / "tests/fixtures/v0_1/extraction"
+
+
+def test_the_card_of_an_extraction(dsbs, tmp_path):
+    done = dsbs("card", EXTRACTION, "--output", tmp_path / "card")
+    assert (done.status, done.err) == (0, "")
+    headline, page = done.out.splitlines()
+    assert headline.startswith("6 of 6 inputs are kept.")
+    assert page == str(tmp_path / "card/card.html")
+    assert (tmp_path / "card/card.html").is_file()
+
+
+def test_settings_are_options(dsbs, tmp_path):
+    rows = ROOT / "tests/fixtures/v0_1/tiny.jsonl"
+    options = ["--drop_disagreement", "--no_drop_unparsable", "--min_margin", "0.5"]
+    done = dsbs("card", rows, "--output", tmp_path, *options)
+    assert done.status == 0
+    text = (tmp_path / "card.md").read_text().replace("\\", "")
+    assert "DROP_UNPARSABLE = False (off)" in text
+    assert f"{filters.DISAGREES} | DROP_DISAGREEMENT = True" in text
+    assert "MIN_MARGIN = 0.5" in text
+
+
+def test_the_rationales_and_the_folder_are_required(dsbs, tmp_path):
+    done = dsbs("card", "--output", tmp_path)
+    assert (done.status, done.out) == (2, "")
+    assert "needs either a file of rationales or released data" in done.err
+    done = dsbs("card", ROOT / "tests/fixtures/v0_1/tiny.jsonl")
+    assert done.status == 2 and "the output of the card is not given" in done.err
