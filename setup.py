@@ -73,6 +73,8 @@ setuptools.setup(
         # The templates of the pages.
         "jinja2>=3.1.0",
         "markupsafe>=2.1.0",
+        # Comparison of two students.
+        "scipy>=1.13.0",
         # TensorBoard, plots and progress bars.
         "clu>=0.0.12",
         "tensorboard>=2.20.0",
@@ -98,6 +100,8 @@ setuptools.setup(
             "pytest>=8.0.0",
             "hypothesis>=6.100.0",
             "pytest-cov>=6.0.0",
+            # The metrics of reports are compared with it.
+            "scikit-learn>=1.5.0",
             # The formatter's output depends on the version.
             "ruff>=0.17.5",
             "mypy>=2.0.0",

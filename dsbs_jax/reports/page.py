@@ -1,4 +1,4 @@
-"""A page of text, tables and a picture, rendered as Markdown and as HTML.
+"""A page of text, tables and a picture, rendered as HTML, as Markdown and as text.
 
 All text is untrusted: a completion may hold markup, links, scripts, control characters
 or characters that reverse the direction of writing. None of it has an effect, because
@@ -11,15 +11,20 @@ import base64
 import dataclasses
 import functools
 import re
+import textwrap
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import jinja2
 import markupsafe
+import tabulate
 
 # The longest text that is shown, in characters; longer ones are cut.
 MAX_TEXT = 700
+# Cells of a table; integers get thousands separators.
+Row = Sequence[str | int]
+_TEXT_WIDTH = 88  # characters of a line of text
 
 # Characters that begin markup or an address within a line of Markdown.
 _MARKUP = re.compile(r"[\\`*_\[\]<>#|~&@$!]|:(?=//)|(?<=www)\.")
@@ -65,13 +70,13 @@ class Table:
 
     Attributes:
         columns: The columns.
-        rows: One cell per column in each row. Integers get thousands separators.
+        rows: One cell per column in each row.
     """
 
     kind: ClassVar[str] = "table"
 
     columns: Sequence[Column]
-    rows: Sequence[Sequence[str | int]]
+    rows: Sequence[Row]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +125,42 @@ def as_html(title: str, blocks: Sequence[Block]) -> str:
     return template.render(title=title, blocks=blocks)
 
 
+def as_text(title: str, blocks: Sequence[Block]) -> str:
+    """Renders a page as text for a terminal, without its pictures."""
+    parts = [_underlined(title, "=")]
+    parts += [part for block in blocks if (part := _text_of(block)) is not None]
+    return "\n\n".join(parts) + "\n"
+
+
+def _text_of(block: Block) -> str | None:
+    if isinstance(block, Heading):
+        return _underlined(block.text, "-")
+    if isinstance(block, Paragraph):
+        return textwrap.fill(visible(block.text), _TEXT_WIDTH)
+    if isinstance(block, Table):
+        sides = ["right" if column.numeric else "left" for column in block.columns]
+        return tabulate.tabulate(
+            [[_one_line(cell) for cell in row] for row in block.rows],
+            [_one_line(column.title) for column in block.columns],
+            disable_numparse=True,
+            colalign=sides if block.rows else None,
+        )
+    if isinstance(block, TextFields):
+        lines = (f"{_one_line(n)}: {_one_line(text)}" for n, text in block.fields)
+        return "\n".join(lines)
+    return None
+
+
+def _underlined(text: str, line: str) -> str:
+    text = _one_line(text)
+    return f"{text}\n{line * len(text)}"
+
+
+def _one_line(value: str | int) -> str:
+    text = f"{value:,}" if isinstance(value, int) else visible(value)
+    return " ⏎ ".join(part for line in text.split("\n") if (part := line.strip()))
+
+
 @functools.cache
 def _environment(escape: Callable[[str], markupsafe.Markup]) -> jinja2.Environment:
     def finalize(value: object) -> markupsafe.Markup:
@@ -149,9 +190,7 @@ def escape_markdown(text: str) -> markupsafe.Markup:
 
     "a *b*\nc | d" -> "a \*b\* ⏎ c \| d"
     """
-    lines = (line.strip() for line in visible(text).split("\n"))
-    line = " ⏎ ".join(line for line in lines if line)
-    return markupsafe.Markup(_MARKUP.sub(r"\\\g<0>", line))
+    return markupsafe.Markup(_MARKUP.sub(r"\\\g<0>", _one_line(text)))
 
 
 def visible(text: str) -> str:

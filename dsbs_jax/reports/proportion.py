@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import statistics
+from typing import Any
 
 # Quantile of the normal distribution for a two-sided interval of 95 %, 1.96.
 Z = statistics.NormalDist().inv_cdf(0.975)
@@ -53,3 +54,12 @@ class Proportion:
             return NO_VALUE
         low, high = self.interval
         return f"{100 * low:.2f} to {100 * high:.2f}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns JSON values: count, total, and value and interval from 0 to 1."""
+        return {
+            "count": self.count,
+            "total": self.total,
+            "value": self.value if self.total else None,
+            "interval": list(self.interval),
+        }

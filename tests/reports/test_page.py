@@ -165,3 +165,26 @@ def test_the_html_page_may_load_nothing_and_run_no_script():
     # Before the policy there is nothing that the browser could load.
     assert "src" not in rendered.partition("Content-Security-Policy")[0]
     assert "http://" not in rendered and "https://" not in rendered
+
+
+def test_text():
+    columns = [Column("name"), Column("count", numeric=True)]
+    blocks = [
+        Paragraph("word " * 30),
+        Table(columns, [["a\nb", 1234], ["c", "2"]]),
+        Table(columns, []),
+        Picture("x.png", b"", "a picture"),
+        TextFields([("input", "one\ntwo\x1b")]),
+    ]
+    lines = page.as_text("T", blocks).splitlines()
+    assert lines[:2] == ["T", "="]
+    assert max(map(len, lines)) <= 88
+    assert "a ⏎ b     1,234" in lines
+    assert lines[-1] == "input: one ⏎ two\\x1b"
+    assert "a picture" not in lines
+
+
+@given(TEXT)
+def test_text_has_no_control_characters(text):
+    rendered = page.as_text(text, blocks(text))
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", rendered)

@@ -1,7 +1,7 @@
 """What a quality card shows: the figures of a set of rationales as text and tables."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from dsbs_jax.rationales import filters
 from dsbs_jax.rationales.quality import Quality
@@ -11,13 +11,12 @@ from dsbs_jax.reports.page import (
     Column,
     Heading,
     Paragraph,
+    Row,
     Table,
     TextFields,
 )
 from dsbs_jax.reports.proportion import NO_VALUE, Proportion
 from dsbs_jax.settings import settings_of
-
-Row = Sequence[str | int]
 
 _MAX_LABEL = 40  # characters of a label in a table
 _ACCURACY_COLUMNS = (

@@ -1,0 +1,80 @@
+"""The tables of a classification report."""
+
+from collections.abc import Sequence
+
+from dsbs_jax.reports.calibration import Calibration
+from dsbs_jax.reports.class_scores import ClassScore, Confusion
+from dsbs_jax.reports.page import Block, Column, Heading, Paragraph, Row, Table
+from dsbs_jax.reports.proportion import NO_VALUE, Proportion
+
+# With more classes than this, the page lists the most frequent mistakes only.
+_MAX_TABLE = 12
+_MISTAKES = 20
+
+
+def _number(name: str) -> Column:
+    return Column(name, numeric=True)
+
+
+# Columns of a table of proportions.
+SHARE_COLUMNS = (
+    Column("metric"),
+    *map(_number, ("rows", "of", "value", "95 % interval, %")),
+)
+
+
+def classes(scores: Sequence[ClassScore]) -> list[Block]:
+    """Returns the section with the scores of each class."""
+
+    def value(share: Proportion) -> str:
+        return f"{share.value:.3f}" if share.total else NO_VALUE
+
+    rows: list[Row] = [
+        [s.label, s.support, value(s.precision), value(s.recall), f"{s.f1:.3f}"]
+        for s in scores
+    ]
+    titles = ("rows", "precision", "recall", "F1")
+    note = "Precision has no value for a class that is never predicted, and recall for "
+    note += "a class without rows."
+    columns = [Column("class"), *map(_number, titles)]
+    return [Heading("Classes"), Table(columns, rows), Paragraph(note)]
+
+
+def confusion(table: Confusion) -> list[Block]:
+    """Returns the section with the confusion matrix, or its largest counts."""
+    heading = Heading("Confusion of labels")
+    if len(table.rows) <= _MAX_TABLE:
+        columns = [Column("label ↓ predicted →"), *map(_number, table.columns)]
+        rows: list[Row] = [
+            [name, *counts]
+            for name, counts in zip(table.rows, table.counts, strict=True)
+        ]
+        return [heading, Table(columns, rows)]
+    columns = [Column("label"), Column("predicted label"), _number("rows")]
+    mistakes = table.mistakes()
+    note = f"The most frequent of {len(mistakes):,} kinds of mistakes:"
+    return [heading, Paragraph(note), Table(columns, mistakes[:_MISTAKES])]
+
+
+def calibration(figures: Calibration | None) -> list[Block]:
+    """Returns the section with the reliability bins; empty without figures."""
+    if figures is None:
+        return []
+    note = (
+        "A row's confidence is the probability of its best label. The expected "
+        "calibration error is the mean difference between accuracy and confidence over "
+        f"{len(figures.bins)} bins of equal width, weighted by rows (Guo et al. 2017)."
+    )
+    rows: list[Row] = [
+        [
+            f"{one.low:.2f} to {one.high:.2f}",
+            one.correct.total,
+            f"{one.confidence:.3f}",
+            f"{one.correct.value:.3f}",
+        ]
+        for one in figures.bins
+        if one.correct.total
+    ]
+    titles = ("rows", "mean confidence", "accuracy")
+    table = Table([Column("confidence"), *map(_number, titles)], rows)
+    return [Heading("Calibration"), Paragraph(note), table]
