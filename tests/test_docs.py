@@ -213,6 +213,21 @@ def anchors(page):
     }
 
 
+# A block of Python and, if it follows directly, the block of what it prints.
+EXAMPLE = re.compile(r"^```python\n(.*?)^```\n(?:\n```\n(.*?)^```\n)?", re.M | re.S)
+
+
+def test_examples_of_closed_labels_print_what_the_page_shows(tmp_path):
+    examples = EXAMPLE.findall((ROOT / "docs/closed_labels.md").read_text())
+    assert len(examples) == 2
+    for code, shown in examples:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert not shown or done.stdout.split() == shown.split()
+
+
 def test_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 180
 

@@ -87,9 +87,9 @@ def confusion(
     counts [[1 1 0] [0 0 1]]
 
     Args:
-        labels: The label set. Its labels that neither a target nor a prediction has are
-            left out; other targets and predictions are classes too, in sorted order
-            after the label set.
+        labels: The label set. Labels without a target and a prediction are left out.
+            Other targets and predictions are classes too, in sorted order after the
+            label set.
         targets: The right labels.
         predictions: The predicted labels; None is a row without an answer.
     """

@@ -8,6 +8,8 @@ from typing import Any
 from dsbs_jax.errors import UserError
 from dsbs_jax.reports.proportion import Proportion, Z
 
+_LEVEL = 0.05  # significance level, that of a 95 % interval
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PairedComparison:
@@ -81,6 +83,15 @@ class PairedComparison:
             return 1.0
         return float(stats.binomtest(self.only_first, different).pvalue)
 
+    @property
+    def is_significant(self) -> bool:
+        """Whether the interval excludes 0 and the exact test's p-value is below 0.05.
+
+        With few rows the exact test is stricter than the interval.
+        """
+        low, high = self.interval
+        return (low > 0 or high < 0) and self.p_value < _LEVEL
+
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values; proportions are 0 to 1, the difference -1 to 1."""
         return {
@@ -91,6 +102,7 @@ class PairedComparison:
             "difference": self.difference,
             "interval": list(self.interval),
             "p_value": self.p_value,
+            "is_significant": self.is_significant,
         }
 
     def describe(self, first: str, second: str) -> str:
@@ -101,11 +113,10 @@ class PairedComparison:
             second: Name of the second student.
         """
         low, high = self.interval
-        if low > 0 or high < 0:
+        verdict = "the rows do not show which one is more accurate"
+        if self.is_significant:
             better, worse = (second, first) if low > 0 else (first, second)
             verdict = f"{better} is more accurate than {worse}"
-        else:
-            verdict = "the rows do not show which one is more accurate"
         return (
             f"{first} is right on {self.first.percent} of {self.first.total:,} rows "
             f"and {second} on {self.second.percent}. The difference is "
