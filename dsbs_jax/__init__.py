@@ -4,12 +4,18 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
+    from dsbs_jax.api.extraction import extract as extract
+    from dsbs_jax.api.prompts import init_prompt as init_prompt
     from dsbs_jax.errors import UserError as UserError
+    from dsbs_jax.teacher.extraction_result import ExtractionResult as ExtractionResult
 
 __version__ = "0.2.0"
 
 # Public name: the module that defines it, which is imported when the name is used.
 _MODULES = {
+    "ExtractionResult": "dsbs_jax.teacher.extraction_result",
+    "extract": "dsbs_jax.api.extraction",
+    "init_prompt": "dsbs_jax.api.prompts",
     "UserError": "dsbs_jax.errors",
 }
 

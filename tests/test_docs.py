@@ -15,8 +15,10 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 from dsbs_jax import cli
+from dsbs_jax.commands import subcommands
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -63,7 +65,8 @@ def commands_in(text):
             except ValueError:
                 continue
             for position, word in enumerate(words[:2] + words[2:6]):
-                if word in ("python", "bash") or word.endswith("/python"):
+                own = word in ("python", "bash", "dsbs-jax")
+                if own or word.endswith("/python"):
                     yield words[position:]
                     break
 
@@ -169,11 +172,31 @@ def check_script_command(script, arguments):
                 yield f"there is no gin file {value}"
 
 
+def check_subcommand(arguments):
+    """Yields what is wrong with `dsbs-jax arguments…`."""
+    command, place = typer.main.get_command(subcommands.build()), "dsbs-jax"
+    while hasattr(command, "commands") and arguments:
+        if arguments[0].startswith("--"):
+            break
+        name, *arguments = arguments
+        if name not in command.commands:
+            yield f"{place} has no subcommand {name}"
+            return
+        command, place = command.commands[name], f"{place} {name}"
+    options = {name for parameter in command.params for name in parameter.opts}
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name.startswith("--") and name not in options | {"--help"}:
+            yield f"{place} has no option {name}"
+
+
 def problems(words):
     """Yields what is wrong with one command."""
     if len(words) < 2:
         return
-    if words[1] == "-m" or words[1].endswith("launch/run.sh"):
+    if words[0] == "dsbs-jax":
+        yield from check_subcommand(words[1:])
+    elif words[1] == "-m" or words[1].endswith("launch/run.sh"):
         yield from check_module_command(words[2], words[3:])
     else:
         yield from check_script_command(words[1], words[2:])
@@ -254,6 +277,8 @@ def test_every_page_is_in_the_navigation():
         ("python -m dsbs_jax.nothing", "there is no module dsbs_jax.nothing"),
         ("python -m dsbs_jax.train --gin_file=no.gin", "there is no gin file no.gin"),
         ("python -m t5x.train --gin.NO=1", "t5x.train has no setting NO"),
+        ("dsbs-jax prompt int x", "dsbs-jax prompt has no subcommand int"),
+        ("dsbs-jax card x --out y", "dsbs-jax card has no option --out"),
         ("bash launch/nothing.sh", "there is no script launch/nothing.sh"),
         ("python benchmarks/memory.py --no=1", "benchmarks/memory.py has no flag --no"),
         ("A=1 \\\n  bash launch/x.sh --dry-run", "there is no script launch/x.sh"),

@@ -142,9 +142,13 @@ def list_of(text: str) -> list[str]:
 
 
 def _type_text(hint: Any) -> str:
-    """Describes the type of an option: "text", "int >= 1", "0 to 1", "chat or …"."""
+    """Describes the type of an option for people.
+
+    "text", "int >= 1", "0 to 1", "number >= 0" (int or float), "chat or completion"
+    """
     if dict in set(settings.base_types(hint)):
         return "JSON object"
     text = settings.type_text(hint).removesuffix(" or None").replace("'", "")
-    text = re.sub(r"\b(int|float) >= (\S+) and <= (\S+)", r"\2 to \3", text)
+    text = re.sub(r"int( >= \S+.*?) or float\1", r"number\1", text)
+    text = re.sub(r"\w+ >= (\S+) and <= (\S+)", r"\1 to \2", text)
     return re.sub(r"\bstr\b", "text", text)

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 import dsbs_jax
-from dsbs_jax.commands import card
+from dsbs_jax.commands import card, extract, prompt
 
-_SUBCOMMANDS = (card,)
+_SUBCOMMANDS = (prompt, extract, card)
 
 
 def build() -> typer.Typer:

@@ -27,6 +27,7 @@ SEVERAL_MARKERS = "more than one answer marker"
 NO_LABEL_AFTER_MARKER = "no label after the marker"
 RUNS_ON = "label runs on"
 NOT_A_CLASS = "label is none of the classes"
+NOT_IN_LABEL_SET = "label not in the label set"
 BLANK_RATIONALE = "blank rationale"
 NOT_TEXT = "not encodable as UTF-8"
 

@@ -26,6 +26,16 @@ from dsbs_jax.data.records import Record, check_text
 from dsbs_jax.errors import UserError
 
 FIELDS = ("input", "label", "rationale", "teacher_label", "id")
+# Further fields of an extraction's rows, which need no note.
+_EXTRACTION_FIELDS = (
+    "parser_version",
+    "votes",
+    "samples",
+    "margin",
+    "reason",
+    "problem",
+    "completions",
+)
 SPLITS = ("train", "validation", "test")
 HELD_OUT = 0.1  # proportion of the inputs in each of validation and test
 SHOWN_PROBLEMS = 5  # wrong lines that an error describes
@@ -63,7 +73,7 @@ def read_jsonl(path: Path) -> list[Record]:
     """
     rows = _read_rows(path, _record)
     names = dict.fromkeys(name for row, _ in rows for name in row)
-    unknown = [name for name in names if name not in FIELDS]
+    unknown = [name for name in names if name not in (*FIELDS, *_EXTRACTION_FIELDS)]
     if unknown:
         _note(
             f"{path}: ignoring fields {', '.join(map(repr, unknown))}; the fields that "

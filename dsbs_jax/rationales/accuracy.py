@@ -84,6 +84,17 @@ def accuracy(examples: Iterable[VotedExample], metric: Metric) -> Proportion:
     return Proportion(score.correct, score.rows)
 
 
+def majority_class(examples: Iterable[VotedExample]) -> tuple[str | None, Proportion]:
+    """Returns the most frequent human label of the comparable rows, and its share.
+
+    The share is the accuracy of always answering that label. Without comparable rows
+    the label is None.
+    """
+    counts = collections.Counter(e.label for e in comparable(examples))
+    label, count = next(iter(counts.most_common(1)), (None, 0))
+    return label, Proportion(count, counts.total())
+
+
 def by_class(examples: Iterable[VotedExample], metric: Metric) -> ClassTable:
     """Scores the teacher by class of the human label.
 

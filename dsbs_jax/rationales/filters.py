@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from dsbs_jax import files
-from dsbs_jax.data import dataset_spec
+from dsbs_jax.data import completions, dataset_spec
 from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.data.metrics import Metric
 from dsbs_jax.data.records import check_text
@@ -96,6 +96,8 @@ REASON_OF_SETTING = {
     "drop_duplicate_rows": SAME_ROW,
 }
 REASONS = tuple(REASON_OF_SETTING.values())
+# The reason of `drop_unparsable` for a label that is not in the label set.
+OTHER_LABEL = completions.NOT_IN_LABEL_SET
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +107,7 @@ class FilterResult:
     Attributes:
         kept: Examples that become training rows, in their order.
         dropped: The other examples with their reasons, in their order. Each reason
-            begins with one of `REASONS`.
+            is `OTHER_LABEL` or begins with one of `REASONS`.
         config: The filters; None where they are not known.
     """
 
@@ -123,7 +125,7 @@ class FilterResult:
         counted = collections.Counter(
             reason.partition(":")[0] for _, reason in self.dropped
         )
-        known = [reason for reason in REASONS if counted[reason]]
+        known = [reason for reason in (OTHER_LABEL, *REASONS) if counted[reason]]
         return {r: counted[r] for r in [*known, *sorted(counted.keys() - set(known))]}
 
 
@@ -166,6 +168,8 @@ def _label_reason(
     label, teacher_label = example.label, example.teacher_label
     is_empty = label is teacher_label is example.rationale is None
     if is_empty or (config.drop_unparsable and example.problem):
+        if example.problem == completions.NOT_IN_LABEL_SET:
+            return OTHER_LABEL
         return f"{UNPARSABLE}: {example.problem}"
     both = None if label is None or teacher_label is None else (label, teacher_label)
     if config.drop_disagreement and both and not metric.is_correct(*both):

@@ -18,6 +18,8 @@ FILTERED = "filtered.jsonl"
 # Inputs without a usable reply.
 FAILED = "failed.jsonl"
 REPORT = "report.json"
+# The quality card.
+CARD = "card.html"
 
 # Fields of `FilterConfig` that version 0.1 wrote under another name.
 _FORMER_NAMES = {

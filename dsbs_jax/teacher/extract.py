@@ -12,34 +12,20 @@ signal.
 
 import signal
 import sys
-from typing import Any
 
 from absl import flags
 
 from dsbs_jax import cli
-from dsbs_jax.rationales.filters import FilterConfig
-from dsbs_jax.settings import Settings
 from dsbs_jax.teacher import extraction
-from dsbs_jax.teacher.budget import BudgetConfig
-from dsbs_jax.teacher.endpoint import EndpointConfig
-from dsbs_jax.teacher.runner import RunnerConfig
-from dsbs_jax.teacher.sampling import SamplingConfig
+from dsbs_jax.teacher.config import ExtractionSettings
 
-# The settings by argument of `extraction.extract`, in the order of the gin file.
-SETTINGS: dict[str, type[Settings]] = {
-    "config": extraction.ExtractionConfig,
-    "sampling": SamplingConfig,
-    "endpoint": EndpointConfig,
-    "runner": RunnerConfig,
-    "budget": BudgetConfig,
-    "filter_config": FilterConfig,
-}
+SETTINGS = ExtractionSettings.classes()
 
 
 def run(dry_run: bool = False) -> int:
     """Runs the extraction that the macros describe; returns the exit status."""
-    configs: dict[str, Any] = {name: cli.read(cls) for name, cls in SETTINGS.items()}
-    return extraction.extract(**configs, dry_run=dry_run)
+    config = ExtractionSettings.from_macros(cli.values())
+    return extraction.extract(config, dry_run).status
 
 
 def main() -> None:

@@ -8,96 +8,100 @@ import collections
 import dataclasses
 import json
 import pathlib
+import sys
 from typing import Any
 
-from dsbs_jax import files, settings
+from dsbs_jax import files
+from dsbs_jax.data import jsonl
 from dsbs_jax.data.completions import PARSER_VERSION
-from dsbs_jax.rationales import filters, output_files
-from dsbs_jax.rationales.filters import FilterConfig
-from dsbs_jax.settings import Settings, Text, setting
-from dsbs_jax.teacher import folder, prompts, results
-from dsbs_jax.teacher.budget import BudgetConfig
-from dsbs_jax.teacher.endpoint import EndpointConfig
+from dsbs_jax.rationales import accuracy, filters, output_files
+from dsbs_jax.rationales.filters import FilterResult
+from dsbs_jax.rationales.label_matching import LabelMatcher
+from dsbs_jax.teacher import folder, label_set, prompts, results
+from dsbs_jax.teacher.config import ExtractionSettings
+from dsbs_jax.teacher.extraction_result import (
+    CAPPED,
+    DONE,
+    SOME_FAILED,
+    ExtractionResult,
+)
+from dsbs_jax.teacher.label_set import LabelSet
 from dsbs_jax.teacher.request_plan import Request, RequestPlan
-from dsbs_jax.teacher.runner import Runner, RunnerConfig, RunSummary
-from dsbs_jax.teacher.sampling import SamplingConfig
+from dsbs_jax.teacher.results import Collected
+from dsbs_jax.teacher.runner import Runner, RunSummary
 from dsbs_jax.teacher.store import DAMAGED, Store
 
-# Exit statuses.
-DONE = 0
-CAPPED = 3
-SOME_FAILED = 4
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ExtractionConfig(Settings):
-    """Files of an extraction."""
-
-    input_file: Text = setting(help="JSON lines with `input`, maybe `id` and `label`.")
-    output_dir: Text = setting(help="A new folder, or that of an extraction to resume.")
-    prompt: Text = setting(
-        help="'cqa', 'svamp', 'asdiv', 'anli1', 'esnli', 'template', or the path of "
-        "your own file (format: dsbs_jax/teacher/prompts/template.txt)."
-    )
-
-
-def extract(
-    config: ExtractionConfig,
-    *,
-    sampling: SamplingConfig,
-    endpoint: EndpointConfig,
-    budget: BudgetConfig,
-    runner: RunnerConfig,
-    filter_config: FilterConfig,
-    dry_run: bool = False,
-) -> int:
+def extract(config: ExtractionSettings, dry_run: bool = False) -> ExtractionResult:
     """Asks the teacher for a rationale and a label of every input.
 
     A second run with the same output folder resumes: stored replies are never requested
-    again.
+    again. Prints progress, the cost and a summary.
 
     Args:
-        config: Input file, output folder and prompt.
-        sampling: How the teacher answers.
-        endpoint: The teacher's server.
-        budget: Prices and caps.
-        runner: Concurrency and circuit breaker.
-        filter_config: Which rows are dropped.
+        config: The settings.
         dry_run: Whether to only print the first request and the estimated cost.
-
-    Returns:
-        The exit status: `DONE`; `CAPPED` if a cap stopped the run; `SOME_FAILED` if
-        inputs are left without a usable reply; 128 + number after a signal.
 
     Raises:
         UserError: A setting or the input file is wrong, or the server rejects all
             requests.
         OSError: A file cannot be written.
     """
-    prompt = prompts.load(config.prompt)
-    plan = RequestPlan(config.input_file, prompt, sampling, budget)
-    print(f"{config.input_file}: {len(plan.inputs):,} inputs")
+    plan, labels = _plan(config)
+    output = pathlib.Path(config.extraction.output_dir)
+    unfinished = ExtractionResult(
+        status=DONE,
+        folder=output,
+        inputs=len(plan.inputs),
+        labels=labels.labels if labels else None,
+    )
+    print(f"{plan.input_file}: {len(plan.inputs):,} inputs")
+    if labels:
+        print(labels.describe())
     if dry_run:
-        inputs = [row.input for row in plan.inputs] * sampling.samples
+        inputs = [row.input for row in plan.inputs] * plan.sampling.samples
         print(plan.first_request(), plan.estimate.describe(inputs), sep="\n\n")
-        return DONE
-    endpoint.key()  # raises for an invalid key, before any file is written
-    output = pathlib.Path(config.output_dir)
+        return unfinished
+    config.endpoint.key()  # raises for an invalid key, before any file is written
     store = folder.open_store(output, plan.shared_settings())
     try:
-        every = [config, sampling, endpoint, runner, budget, filter_config]
-        files.write(output / "config.gin", settings.as_gin(every))
-        requests = _missing_requests(plan, store)
-        summary = RunSummary()
-        if requests:
-            summary = Runner(plan, requests, store, endpoint, runner).run()
-            spent = f"{store.spent.requests:,} requests, {budget.describe(store.spent)}"
-            print(f"spent so far: {spent}")
+        files.write(output / "config.gin", config.as_gin())
+        summary = _send_requests(plan, store, config)
         if summary.missing:
-            return _stopped_early(summary)
-        return _finish(plan, store, summary, filter_config, output)
+            return dataclasses.replace(unfinished, status=_stopped_early(summary))
+        return _finish(plan, store, summary, config, unfinished)
     finally:
         store.close()
+
+
+def _plan(config: ExtractionSettings) -> tuple[RequestPlan, LabelSet | None]:
+    """Reads the prompt and the inputs."""
+    path = config.extraction.input_file
+    prompt = prompts.load(config.extraction.prompt)
+    rows = jsonl.read_inputs(path)
+    labels = label_set.choose(config.extraction, prompt, rows)
+    plan = RequestPlan(
+        input_file=path,
+        rows=rows,
+        prompt=prompt,
+        sampling=config.sampling,
+        budget=config.budget,
+        labels=labels.labels if labels and config.sampling.structured else (),
+    )
+    return plan, labels
+
+
+def _send_requests(
+    plan: RequestPlan, store: Store, config: ExtractionSettings
+) -> RunSummary:
+    """Sends the requests whose replies are not stored."""
+    requests = _missing_requests(plan, store)
+    if not requests:
+        return RunSummary()
+    summary = Runner(plan, requests, store, config.endpoint, config.runner).run()
+    spent = config.budget.describe(store.spent)
+    print(f"spent so far: {store.spent.requests:,} requests, {spent}")
+    return summary
 
 
 def _missing_requests(plan: RequestPlan, store: Store) -> list[Request]:
@@ -134,44 +138,87 @@ def _finish(
     plan: RequestPlan,
     store: Store,
     summary: RunSummary,
-    filter_config: FilterConfig,
-    output: pathlib.Path,
-) -> int:
-    """Votes, filters, and writes the files of a finished extraction."""
-    spec, budget = plan.prompt.spec, plan.budget
-    examples, failed = results.collect(
-        plan.inputs, store.replies, summary.failed, spec, plan.sampling.structured
+    config: ExtractionSettings,
+    unfinished: ExtractionResult,
+) -> ExtractionResult:
+    """Votes, filters, writes the files and prints the summary."""
+    spec, labels = plan.prompt.spec, unfinished.labels
+    collected = results.collect(
+        plan.inputs,
+        store.replies,
+        summary.failed,
+        spec,
+        plan.sampling.structured,
+        LabelMatcher(labels) if labels else None,
     )
-    result = filters.apply(examples, filter_config, spec)
-    kept = output / output_files.KEPT
-    files.write_jsonl(output / output_files.FAILED, failed)
-    filters.write(result, kept, output / output_files.FILTERED)
+    filtered = filters.apply(collected.examples, config.filters, spec)
+    majority_label, majority = accuracy.majority_class(collected.examples)
+    budget, output = config.budget, unfinished.folder
+    result = dataclasses.replace(
+        unfinished,
+        status=SOME_FAILED if collected.failed else DONE,
+        rationales=output / output_files.KEPT,
+        filtered=output / output_files.FILTERED,
+        failed=output / output_files.FAILED,
+        report=output / output_files.REPORT,
+        card=output / output_files.CARD if collected.examples else None,
+        kept_count=len(filtered.kept),
+        dropped_counts=filtered.counts,
+        failed_count=len(collected.failed),
+        other_labels=dict(collected.other_labels.most_common()),
+        teacher_accuracy=accuracy.accuracy(collected.examples, spec.metric),
+        majority_label=majority_label,
+        majority_accuracy=majority,
+        cost=round(budget.cost(store.spent), 6) if budget.has_prices else None,
+    )
+    _write_files(plan, store, config, collected, filtered, result)
+    print(result.summary())
+    if warning := result.warning():
+        print(f"warning: {warning}", file=sys.stderr)
+    return result
+
+
+def _write_files(
+    plan: RequestPlan,
+    store: Store,
+    config: ExtractionSettings,
+    collected: Collected,
+    filtered: FilterResult,
+    result: ExtractionResult,
+) -> None:
+    """Writes the rows, the report and the card."""
+    spec, output = plan.prompt.spec, result.folder
+    made_from = plan.provenance() | _label_facts(result)
+    files.write_jsonl(output / output_files.FAILED, collected.failed)
+    filters.write(filtered, output / output_files.KEPT, output / output_files.FILTERED)
     report = {
-        **output_files.report_fields(spec, filter_config, plan.provenance()),
-        "inputs": len(plan.inputs),
-        "kept": len(result.kept),
-        "filtered": result.counts,
-        "failed": len(failed),
+        **output_files.report_fields(spec, config.filters, made_from),
+        **result.report_fields(),
         **_reply_counts(plan, store),
         "parser_version": PARSER_VERSION,
         "spent": dataclasses.asdict(store.spent),
-        "cost": round(budget.cost(store.spent), 6) if budget.has_prices else None,
     }
     files.write(output / output_files.REPORT, json.dumps(report, indent=2) + "\n")
-    if examples:
+    if result.card:
         _write_card(
             output,
-            examples,
-            result,
+            collected.examples,
+            filtered,
             spec=spec,
-            failed=len(failed),
-            facts=plan.provenance(),
+            failed=len(collected.failed),
+            facts=made_from,
         )
-    print(
-        f"{len(result.kept):,} rows kept in {kept}, {len(result.dropped):,} filtered, "
-        f"{len(failed):,} failed"
-    )
-    return SOME_FAILED if failed else DONE
+
+
+def _label_facts(result: ExtractionResult) -> dict[str, str]:
+    """Returns what the card states about the label set."""
+    if not result.labels:
+        return {}
+    other = sum(result.other_labels.values())
+    return {
+        "labels": ", ".join(result.labels),
+        "samples with a label outside the label set": f"{other:,}",
+    }
 
 
 def _reply_counts(plan: RequestPlan, store: Store) -> dict[str, Any]:

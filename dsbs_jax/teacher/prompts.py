@@ -20,6 +20,9 @@ from dsbs_jax.teacher import folder, structured
 
 FOLDER = pathlib.Path(__file__).resolve().parent / "prompts"
 
+# The text of a new prompt file that the user replaces by a rationale.
+PLACEHOLDER = "<write one or two sentences>"
+
 _SECTION = re.compile(r"=== *(\w+) *")
 _FIELD = re.compile(r"\{(?:input|segment [1-9])\}")
 
@@ -44,6 +47,7 @@ class Prompt:
         instructions: Text before the exemplars; may be empty.
         question: Template of a question, with `{input}` or `{segment 1}`.
         exemplars: Worked examples, in the order in which they are sent.
+        labels: The task's labels, if the file names them. They are not sent.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Prompt:
     instructions: str
     question: str
     exemplars: tuple[Exemplar, ...]
+    labels: tuple[str, ...] = ()
 
     @property
     def spec(self) -> DatasetSpec:
@@ -121,6 +126,11 @@ class Prompt:
         return folder.fingerprint(json.dumps(content).encode())
 
 
+def has_heading(text: str) -> bool:
+    """Returns whether a line of a text would begin a section of a prompt file."""
+    return any(_SECTION.fullmatch(line) for line in text.splitlines())
+
+
 def load(name: str) -> Prompt:
     """Reads a prompt.
 
@@ -150,18 +160,21 @@ def parse(text: str, name: str) -> Prompt:
     """Reads the text of a prompt file.
 
     Raises:
-        ValueError: A line of the header or a section is wrong, or the completion parser
-            does not read an exemplar's label from its answer.
+        ValueError: A placeholder is not replaced, a line of the header or a section is
+            wrong, or the completion parser does not read an exemplar's label from its
+            answer.
     """
+    _check_placeholders(text)
     header, sections = _split(text)
-    dataset, stop = _parse_header(header)
+    dataset, stop, labels = _parse_header(header)
     parts = {"instructions": "", "question": ""}
     while sections and sections[0][0] in parts:
         kind, body = sections.pop(0)
         parts[kind] = body
     if not _FIELD.search(parts["question"]):
         raise ValueError("expected a section 'question' with {input} or {segment 1}")
-    prompt = Prompt(name, dataset, stop, **parts, exemplars=_parse_exemplars(sections))
+    exemplars = _parse_exemplars(sections)
+    prompt = Prompt(name, dataset, stop, **parts, exemplars=exemplars, labels=labels)
     _check_exemplars(prompt)
     return prompt
 
@@ -183,9 +196,29 @@ def _split(text: str) -> tuple[list[str], list[tuple[str, str]]]:
     return header, [(kind, "\n".join(lines).strip()) for kind, lines in sections]
 
 
-def _parse_header(lines: list[str]) -> tuple[str, tuple[str, ...]]:
-    r"""Reads the lines `rule: cqa` and `stop: \nQ:`; returns dataset and stop texts."""
-    dataset, stop = "default", []
+def _check_placeholders(text: str) -> None:
+    """Raises ValueError for a rationale that the user has not written yet."""
+    left = [
+        number
+        for number, line in enumerate(text.split("\n"), 1)
+        if PLACEHOLDER in line and not line.startswith("#")
+    ]
+    if left:
+        raise ValueError(
+            f"line {left[0]}: {len(left)} of the rationales are not written yet, "
+            f"expected your own text in place of each {PLACEHOLDER}"
+        )
+
+
+def _parse_header(
+    lines: list[str],
+) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    r"""Reads the lines `rule: cqa`, `stop: \nQ:` and `label: visit`.
+
+    Returns:
+        The dataset, the stop texts and the labels.
+    """
+    dataset, stop, labels = "default", [], []
     for line in lines:
         name, _, value = line.partition(":")
         # Only the space after the colon is not part of the value.
@@ -194,12 +227,15 @@ def _parse_header(lines: list[str]) -> tuple[str, tuple[str, ...]]:
             dataset = value.strip()
         elif name == "stop" and value:
             stop.append(value)
+        elif name == "label" and value.strip() and value.strip() not in labels:
+            labels.append(value.strip())
         else:
             known = ", ".join(dataset_spec.names())
             raise ValueError(
-                f"found {line!r:.60}, expected 'rule: ' and one of {known}, or 'stop: '"
+                f"found {line!r:.60}, expected 'rule: ' and one of {known}, 'stop: ', "
+                "or 'label: ' and one of the task's labels"
             )
-    return dataset, tuple(stop)
+    return dataset, tuple(stop), tuple(labels)
 
 
 def _parse_exemplars(sections: list[tuple[str, str]]) -> tuple[Exemplar, ...]:
@@ -227,3 +263,8 @@ def _check_exemplars(prompt: Prompt) -> None:
                 f"answer, expected the label {exemplar.label!r:.60}"
             )
         prompt.fill_question(exemplar.input)
+        if prompt.labels and exemplar.label not in prompt.labels:
+            raise ValueError(
+                f"exemplar {number}: the label is {exemplar.label!r:.60}, expected one "
+                f"of {', '.join(prompt.labels)}"
+            )

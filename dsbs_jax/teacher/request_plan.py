@@ -4,10 +4,10 @@ import dataclasses
 import functools
 import json
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dsbs_jax import settings
-from dsbs_jax.data import jsonl
 from dsbs_jax.data.records import check_text
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import folder, sampling
@@ -54,16 +54,20 @@ class RequestPlan:
     """One prompt and one way of sampling, applied to the inputs of a file.
 
     Attributes:
-        input_file: JSON lines with `input` and optionally `id` and `label`.
+        input_file: The file of the inputs.
+        rows: Its rows: `id` and `input`, and optionally `label`.
         prompt: The prompt around each input.
         sampling: How the teacher answers.
         budget: Prices, caps and how tokens are counted.
+        labels: The labels to which structured output is limited, if any.
     """
 
     input_file: str
+    rows: Sequence[Mapping[str, Any]]
     prompt: Prompt
     sampling: SamplingConfig
     budget: BudgetConfig
+    labels: tuple[str, ...] = ()
 
     @functools.cached_property
     def estimate(self) -> CostEstimate:
@@ -75,11 +79,10 @@ class RequestPlan:
         """The inputs in the file's order.
 
         Raises:
-            UserError: The file cannot be read, a label is not text, or an input does
-                not fit the prompt.
+            UserError: A label is not text, or an input does not fit the prompt.
         """
         inputs = []
-        for row in jsonl.read_inputs(self.input_file):
+        for row in self.rows:
             try:
                 inputs.append(self._to_input(row))
             except ValueError as error:
@@ -88,7 +91,7 @@ class RequestPlan:
                 ) from error
         return inputs
 
-    def _to_input(self, row: dict[str, Any]) -> ExtractionInput:
+    def _to_input(self, row: Mapping[str, Any]) -> ExtractionInput:
         label = row.get("label")
         if label is not None:
             check_text("label", label)
@@ -100,7 +103,9 @@ class RequestPlan:
 
     def request_body(self, input: str, sample: int) -> dict[str, Any]:
         """Builds the body of a request, as `sampling.request_body`."""
-        return sampling.request_body(self.sampling, self.prompt, input, sample)
+        return sampling.request_body(
+            self.sampling, self.prompt, input, sample, self.labels
+        )
 
     def missing_requests(self, store: Store) -> list[Request]:
         """Lists the requests whose replies are not stored, each of them once.
@@ -129,6 +134,8 @@ class RequestPlan:
         }
         content = pathlib.Path(self.input_file).read_bytes()
         values["PROMPT"] = self.prompt.fingerprint()
+        if self.labels:
+            values["LABELS"] = self.labels
         return values | {"INPUT_FILE": folder.fingerprint(content)}
 
     def provenance(self) -> dict[str, Any]:

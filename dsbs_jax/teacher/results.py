@@ -1,15 +1,33 @@
 """Converts the stored replies of each input to a voted example or a failed row."""
 
+import collections
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dsbs_jax.data.completions import CompletionParser, ParsedCompletion
 from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.rationales import voting
+from dsbs_jax.rationales.label_matching import LabelMatcher
 from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.teacher import structured
 from dsbs_jax.teacher.request_plan import ExtractionInput
 from dsbs_jax.teacher.store import StoredReply
+
+
+@dataclasses.dataclass(frozen=True)
+class Collected:
+    """The answers to all inputs.
+
+    Attributes:
+        examples: The voted examples: inputs with a reply.
+        failed: The rows of failed.jsonl: inputs without any reply.
+        other_labels: Number of samples by label, for labels outside the label set.
+    """
+
+    examples: list[VotedExample]
+    failed: list[dict[str, Any]]
+    other_labels: collections.Counter[str]
 
 
 def parse_reply(
@@ -36,7 +54,8 @@ def collect(
     errors: Mapping[str, str],
     spec: DatasetSpec,
     is_structured: bool,
-) -> tuple[list[VotedExample], list[dict[str, Any]]]:
+    matcher: LabelMatcher | None = None,
+) -> Collected:
     """Counts the votes of each input's replies.
 
     Args:
@@ -45,16 +64,22 @@ def collect(
         errors: The last error of each failed request by request key.
         spec: The dataset, whose parser and metric are used.
         is_structured: Whether the replies are structured output.
-
-    Returns:
-        The voted examples, and the rows of failed.jsonl: inputs without any reply.
+        matcher: Finds the labels that count; without it, every label counts.
     """
     examples, failed = [], []
+    other_labels: collections.Counter[str] = collections.Counter()
     for row in inputs:
         fields = (row.id, row.input, row.label)
         samples = [replies[key] for key in row.keys if key in replies]
         if samples:
             parsed = [parse_reply(s, spec.parser, is_structured) for s in samples]
+            if matcher:
+                limited = [matcher.limit(one) for one in parsed]
+                pairs = zip(parsed, limited, strict=True)
+                other_labels.update(
+                    one.label for one, limit in pairs if one.label and not limit.label
+                )
+                parsed = limited
             texts = [sample.text for sample in samples]
             examples.append(voting.vote_parsed(*fields, parsed, spec.metric, texts))
         else:
@@ -63,4 +88,4 @@ def collect(
                 {name: value for name, value in values if value is not None}
                 | {"reason": errors[row.keys[0]]}
             )
-    return examples, failed
+    return Collected(examples, failed, other_labels)

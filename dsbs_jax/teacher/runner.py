@@ -8,9 +8,9 @@ from typing import Any
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.progress import Progress
-from dsbs_jax.settings import PositiveInt, Settings, setting
 from dsbs_jax.teacher.budget import CapReached, Ledger, Spending
 from dsbs_jax.teacher.client import Client, RequestFailure
+from dsbs_jax.teacher.config import RunnerConfig
 from dsbs_jax.teacher.endpoint import EndpointConfig
 from dsbs_jax.teacher.request_plan import Request, RequestPlan
 from dsbs_jax.teacher.store import Store, StoredReply
@@ -19,16 +19,6 @@ from dsbs_jax.teacher.store import Store, StoredReply
 _GRACE_PERIOD = 10.0
 # Seconds between progress reports; each report is a line if the output is a file.
 _REPORT_PERIOD = 10.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunnerConfig(Settings):
-    """Concurrency, and when the run aborts because the server does not answer."""
-
-    concurrency: PositiveInt = setting(8, help="Requests in flight at the same time.")
-    max_failures_in_a_row: PositiveInt = setting(
-        20, help="Consecutive failed requests before the run aborts (circuit breaker)."
-    )
 
 
 @dataclasses.dataclass

@@ -8,7 +8,7 @@ address. A change to `request_key` or to a body would send paid requests again.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -83,9 +83,20 @@ class SamplingConfig(Settings):
 
 
 def request_body(
-    sampling: SamplingConfig, prompt: Prompt, input: str, sample: int
+    sampling: SamplingConfig,
+    prompt: Prompt,
+    input: str,
+    sample: int,
+    labels: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Builds the JSON body of the request for one sample of one input.
+
+    Args:
+        sampling: How the teacher answers.
+        prompt: The prompt around the input.
+        input: The input.
+        sample: Number of the sample, from 0.
+        labels: The labels to which structured output is limited.
 
     Raises:
         ValueError: The input does not fit the prompt.
@@ -106,7 +117,7 @@ def request_body(
     body |= {name: value for name, value in optional.items() if value is not None}
     body[sampling.max_tokens_name] = sampling.max_tokens
     if sampling.structured:
-        body["response_format"] = structured.response_format()
+        body["response_format"] = structured.response_format(labels)
     return body | sampling.extra_body
 
 

@@ -8,6 +8,7 @@ strictly all the same, because the server may ignore the schema or cut the reply
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -28,12 +29,19 @@ class StructuredAnswer(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     label: str
 
 
-def response_format() -> dict[str, Any]:
-    """Returns the request's `response_format` field."""
+def response_format(labels: Sequence[str] = ()) -> dict[str, Any]:
+    """Returns the request's `response_format` field.
+
+    Args:
+        labels: The labels that the server may choose from; any text without them.
+    """
     names = list(StructuredAnswer.__struct_fields__)
+    properties: dict[str, Any] = {name: {"type": "string"} for name in names}
+    if labels:
+        properties["label"]["enum"] = list(labels)
     schema = {
         "type": "object",
-        "properties": {name: {"type": "string"} for name in names},
+        "properties": properties,
         "required": names,
         "additionalProperties": False,
     }

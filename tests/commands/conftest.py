@@ -3,6 +3,9 @@ import dataclasses
 import pytest
 
 from dsbs_jax.commands import app
+from support.scripted_teacher import act, serve
+
+__all__ = ["act", "serve"]
 
 
 @dataclasses.dataclass

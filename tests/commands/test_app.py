@@ -12,7 +12,7 @@ import dsbs_jax
 from dsbs_jax.commands import app, subcommands
 
 PYTHON = pathlib.Path(sys.executable)
-SUBCOMMANDS = ["card"]
+SUBCOMMANDS = ["prompt init", "extract", "card"]
 
 
 def commands():

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dsbs_jax import files
 from dsbs_jax.data import completions, dataset_spec
 from dsbs_jax.data.dataset_spec import DatasetSpec
-from dsbs_jax.rationales import filters, quality
+from dsbs_jax.rationales import filters, output_files, quality
 from dsbs_jax.rationales.card import content, plots
 from dsbs_jax.rationales.lengths import TokenLimits
 from dsbs_jax.rationales.quality import Quality
@@ -15,7 +15,7 @@ from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.reports import page
 
 MARKDOWN = "card.md"
-HTML = "card.html"
+HTML = output_files.CARD
 PICTURE = "card.png"
 
 

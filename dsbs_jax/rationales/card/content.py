@@ -104,6 +104,8 @@ def _filters(result: filters.FilterResult) -> list[Block]:
         note = "The filters ran earlier and their settings are not recorded. The "
         note += "reasons are those of the file of dropped rows."
     settings = filter_settings(result.config) if result.config else {}
+    if counts.get(filters.OTHER_LABEL):
+        settings = {filters.OTHER_LABEL: "LABELS", **settings}
     rows: list[Row] = [
         [reason, settings.get(reason, "not recorded"), counts.get(reason, 0)]
         for reason in dict.fromkeys([*settings, *counts])

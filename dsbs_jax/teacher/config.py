@@ -1,0 +1,112 @@
+"""The settings of an extraction; this module does not import the teacher's client."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any, Self
+
+from dsbs_jax import settings
+from dsbs_jax.errors import UserError
+from dsbs_jax.rationales.filters import FilterConfig
+from dsbs_jax.settings import PositiveInt, Settings, Text, setting
+from dsbs_jax.teacher.budget import BudgetConfig
+from dsbs_jax.teacher.endpoint import EndpointConfig
+from dsbs_jax.teacher.sampling import SamplingConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExtractionConfig(Settings):
+    """Files, prompt and label set of an extraction."""
+
+    input_file: Text = setting(help="JSON lines with `input`, maybe `id` and `label`.")
+    output_dir: Text = setting(help="A new folder, or that of an extraction to resume.")
+    prompt: Text = setting(
+        help="'cqa', 'svamp', 'asdiv', 'anli1', 'esnli', 'template', or the path of "
+        "your own file (format: dsbs_jax/teacher/prompts/template.txt)."
+    )
+    labels: tuple[Text, ...] | None = setting(
+        None,
+        help="The task's labels; other labels of the teacher do not count. By default "
+        "those of the prompt file; an empty list allows any label.",
+    )
+
+    def __post_init__(self) -> None:
+        """Checks that the labels differ and are not just one."""
+        super().__post_init__()
+        labels = self.labels or ()
+        if len(set(labels)) != len(labels) or len(labels) == 1:
+            raise UserError(
+                f"LABELS is {labels!r:.80}, expected two or more different labels"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunnerConfig(Settings):
+    """Concurrency, and when the run aborts because the server does not answer."""
+
+    concurrency: PositiveInt = setting(8, help="Requests in flight at the same time.")
+    max_failures_in_a_row: PositiveInt = setting(
+        20, help="Consecutive failed requests before the run aborts (circuit breaker)."
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExtractionSettings:
+    """All settings of an extraction, in the order of the gin file.
+
+    Attributes:
+        extraction: Files, prompt and label set.
+        sampling: How the teacher answers.
+        endpoint: The teacher's server.
+        runner: Concurrency and circuit breaker.
+        budget: Prices and caps.
+        filters: Which rows are dropped.
+    """
+
+    extraction: ExtractionConfig
+    sampling: SamplingConfig
+    endpoint: EndpointConfig
+    runner: RunnerConfig
+    budget: BudgetConfig
+    filters: FilterConfig
+
+    @classmethod
+    def classes(cls) -> dict[str, type[Settings]]:
+        """Returns the settings classes by attribute."""
+        return typing.get_type_hints(cls)
+
+    @classmethod
+    def from_macros(cls, values: Mapping[str, Any]) -> Self:
+        """Builds the settings from values by macro name; ignores other values.
+
+        Raises:
+            UserError: A required setting is missing, or a value is wrong.
+        """
+        groups: dict[str, Any] = {
+            attribute: settings.from_values(group, values)
+            for attribute, group in cls.classes().items()
+        }
+        return cls(**groups)
+
+    @classmethod
+    def from_fields(cls, values: Mapping[str, Any]) -> Self:
+        """Builds the settings from values by field name of any of the classes.
+
+        Raises:
+            UserError: A name is not a setting, a required setting is missing, or a
+                value is wrong.
+        """
+        names = {
+            attribute: {info.field for info in settings.settings_of(group)}
+            for attribute, group in cls.classes().items()
+        }
+        settings.check_names(values, set().union(*names.values()))
+        groups: dict[str, Any] = {}
+        for attribute, group in cls.classes().items():
+            own = {k: v for k, v in values.items() if k in names[attribute]}
+            groups[attribute] = settings.from_fields(group, own)
+        return cls(**groups)
+
+    def as_gin(self) -> str:
+        """Returns the settings as a gin file that holds every value."""
+        return settings.as_gin(getattr(self, name) for name in self.classes())

@@ -1,0 +1,77 @@
+"""The label set of an extraction: which labels of the teacher count, and why."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dsbs_jax.errors import UserError
+from dsbs_jax.teacher.config import ExtractionConfig
+from dsbs_jax.teacher.prompts import Prompt
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelSet:
+    """The labels that count.
+
+    Attributes:
+        labels: The labels.
+        source: Where they come from, for messages.
+    """
+
+    labels: tuple[str, ...]
+    source: str
+
+    def describe(self) -> str:
+        """Returns the line that an extraction prints."""
+        return f"labels (from {self.source}): {', '.join(self.labels)}"
+
+
+def choose(
+    config: ExtractionConfig, prompt: Prompt, rows: Sequence[Mapping[str, Any]]
+) -> LabelSet | None:
+    """Chooses the label set: LABELS, or the labels of the prompt file.
+
+    Args:
+        config: Has the setting LABELS.
+        prompt: The prompt.
+        rows: The rows of the input file.
+
+    Returns:
+        The label set, or None if every label counts.
+
+    Raises:
+        UserError: A human label or an exemplar's label is not in the set.
+    """
+    labels, source = config.labels, "LABELS"
+    if labels is None:
+        labels, source = prompt.labels, prompt.name
+    if not labels:
+        return None
+    _check_exemplars(prompt, labels)
+    _check_human_labels(config.input_file, rows, labels)
+    return LabelSet(labels, source)
+
+
+def _check_exemplars(prompt: Prompt, labels: Sequence[str]) -> None:
+    for number, exemplar in enumerate(prompt.exemplars, 1):
+        if exemplar.label not in labels:
+            raise UserError(
+                f"{prompt.name}: exemplar {number} has the label "
+                f"{exemplar.label!r:.40}, expected one of {', '.join(labels)}"
+            )
+
+
+def _check_human_labels(
+    path: str, rows: Sequence[Mapping[str, Any]], labels: Sequence[str]
+) -> None:
+    other = [
+        row
+        for row in rows
+        if isinstance(row.get("label"), str) and row["label"] not in labels
+    ]
+    if other:
+        raise UserError(
+            f"{path}: {len(other):,} of {len(rows):,} rows have a label outside the "
+            f"label set, the first is row {other[0]['id']!r} with "
+            f"{other[0]['label']!r:.40}, expected one of {', '.join(labels)}"
+        )

@@ -1,0 +1,3 @@
+from support.scripted_teacher import act, serve
+
+__all__ = ["act", "serve"]
