@@ -1,6 +1,6 @@
 r"""Labels new inputs with a trained student.
 
-Needs: CHECKPOINT_PATH, INPUT_FILE (JSON lines with `input`), OUTPUT_FILE, and the
+Needs: CHECKPOINT_PATH, INPUT_FILE (rows with `input`), OUTPUT_FILE, and the
 config.gin of the run. For weights without a run, add files of methods/ and datasets/
 instead of config.gin.
 Commonly overridden: RATIONALE, RATIONALE_LENGTH, NUM_BEAMS.

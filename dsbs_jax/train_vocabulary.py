@@ -36,7 +36,7 @@ class VocabularyConfig(Settings):
         (), help="Names of released datasets, separated by commas."
     )
     data_files: Text | None = setting(
-        None, help="One JSONL file of your own rows, in place of --release."
+        None, help="Your own rows, in a format of DATA_FILES, in place of --release."
     )
 
     def __post_init__(self) -> None:
@@ -77,10 +77,10 @@ def main(config: VocabularyConfig) -> None:
     """Trains the vocabulary."""
     cli.quiet_tensorflow()
     # TensorFlow takes seconds to import, which --help should not wait for.
-    from dsbs_jax.data import jsonl, vocabulary
+    from dsbs_jax.data import data_files, vocabulary
 
     if config.data_files:
-        records = jsonl.read_dataset(config.data_files)["train"]
+        records = data_files.read_dataset(config.data_files)["train"]
         texts = vocabulary.texts_of(records)
     else:
         assert config.release is not None  # VocabularyConfig has checked it

@@ -24,7 +24,7 @@ def write_card(
     """Writes the quality card of a set of rationales.
 
     Args:
-        data: JSONL file of rows with rationales, or the folder of an extraction.
+        data: File of rows with rationales, or the folder of an extraction.
         output: Folder to write the card to; by default the folder `data`.
         release: Folder or zip file of the authors' released data, in place of `data`.
         **options: Other fields of `CardConfig`, such as `dataset` and the filters.

@@ -56,7 +56,7 @@ def extract(
         )
 
     Args:
-        inputs: JSONL file with `input`, and optionally `id` and `label`.
+        inputs: Rows with `input`, and optionally `id` and `label`.
         prompt: A prompt file, or the name of a built-in prompt such as "cqa".
         base_url: Address of an OpenAI-compatible server.
         model: The server's name of the model.

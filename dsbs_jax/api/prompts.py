@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 from dsbs_jax import files
-from dsbs_jax.data import jsonl
+from dsbs_jax.data import tables
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import new_prompt
 
@@ -25,7 +25,8 @@ def init_prompt(
     refuses the file until then.
 
     Args:
-        data: JSONL file with `input` and `label`.
+        data: Rows with `input` and `label`, in a format that `dsbs_jax.data.tables`
+            reads.
         output: The new prompt file.
         labels: The task's labels.
         zero_shot: Whether to leave out exemplars; the file is then ready to use.
@@ -40,7 +41,8 @@ def init_prompt(
     path = pathlib.Path(output)
     if path.exists():
         raise UserError(f"{path} exists, expected the name of a new file")
-    rows = jsonl.read_inputs(data)
+    records = tables.read_split(data, unlabeled=True)
+    rows = [{"input": record.input, "label": record.label} for record in records]
     text = new_prompt.text(rows, tuple(labels), pathlib.Path(data).name, zero_shot)
     files.write(path, text)
     return path

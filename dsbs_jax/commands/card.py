@@ -32,7 +32,7 @@ def card(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="JSONL file of rows with rationales, or the folder of an extraction.",
+            help="File of rows with rationales, or the folder of an extraction.",
         ),
     ] = None,
     output: Annotated[

@@ -37,7 +37,7 @@ def extract(
         str,
         typer.Argument(
             metavar="DATA",
-            help="JSONL file with `input`, and optionally `id` and `label`.",
+            help="Rows with `input`, and optionally `id` and `label`.",
         ),
     ],
     output: Annotated[

@@ -22,7 +22,7 @@ def add(app: typer.Typer) -> None:
 
 def init(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="JSONL file with `input` and `label`.")
+        str, typer.Argument(metavar="DATA", help="Rows with `input` and `label`.")
     ],
     output: Annotated[str, typer.Option(metavar="<file>", help="The new prompt file.")],
     labels: Annotated[

@@ -14,6 +14,8 @@ from dsbs_jax.settings import NonNegativeFloat, NonNegativeInt, Settings, Text, 
 
 # The vocabulary of all T5 and T5 v1.1 checkpoints.
 T5_VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
+# One source of rows, or several.
+Files = Text | tuple[Text, ...]
 # Registers the paper's datasets.
 DATASET_MODULE = "dsbs_jax.tasks.all_datasets"
 
@@ -34,10 +36,12 @@ class DataConfig(Settings):
         None,
         help="Whose labels and rationales to use; None is the dataset's first teacher.",
     )
-    data_files: Text | dict[str, Text] | None = setting(
+    data_files: Files | dict[str, Files] | None = setting(
         None,
-        help="Your own rows: one JSONL file, which is split 80/10/10, or a dictionary "
-        "with a file for train and optionally validation and test.",
+        help="Your own rows: a file (JSON lines, JSON, CSV, TSV or Parquet), a glob, a "
+        "folder that Hugging Face datasets saved, 'hub:' and a dataset's id, or a list "
+        "of these, split 80/10/10; or a dictionary with one of these for train and "
+        "optionally validation and test.",
     )
     dataset_module: Text = setting(
         DATASET_MODULE,

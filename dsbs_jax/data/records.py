@@ -18,6 +18,8 @@ class Record:
         label: The human label.
         teacher_label: The teacher's label.
         rationale: The teacher's reasoning that led to `teacher_label`.
+        answers: All acceptable human labels, `label` first, where a row has several;
+            otherwise empty. A student is trained on `label`, and scored on any.
 
     Raises:
         ValueError: A field is not text, is blank, or cannot be written as UTF-8; the
@@ -29,6 +31,7 @@ class Record:
     label: str | None = None
     teacher_label: str | None = None
     rationale: str | None = None
+    answers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks every field."""
@@ -38,6 +41,10 @@ class Record:
             value = getattr(self, name)
             if value is not None:
                 check_text(name, value)
+        for answer in self.answers:
+            check_text("label", answer)
+        if self.answers and self.answers[0] != self.label:
+            raise ValueError("label is not the first of the answers")
 
 
 def check_text(name: str, value: object) -> None:

@@ -9,16 +9,17 @@ replaces the first.
     seqio.get_mixture_or_task("tickets_teacher_step_by_step")
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import seqio
 
 from dsbs_jax.data import dataset_spec, methods, mixtures, sources
 from dsbs_jax.data.data_config import T5_VOCABULARY, DataConfig
+from dsbs_jax.data.data_files import DataFiles
 from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.data.methods import METHODS
 from dsbs_jax.data.mixtures import EQUAL_RATES, Part, Rates
-from dsbs_jax.data.sources import DataFiles, SourceFactory
+from dsbs_jax.data.sources import SourceFactory
 from dsbs_jax.data.splits import ALL_ROWS, Subsample
 from dsbs_jax.data.vocabulary import SENTINELS
 
@@ -46,7 +47,7 @@ def register(
         rates: Mixing rates of label and rationale tasks.
     """
     dataset_spec.register(spec)
-    if isinstance(source, str | Mapping):
+    if source is not None and not callable(source):
         source = sources.from_files(spec.name, source, spec.teachers[0])
     if source is not None:
         sources.register(spec.name, source)

@@ -13,14 +13,11 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from dsbs_jax.data import dataset_spec, jsonl, row_schema
+from dsbs_jax.data import data_files, dataset_spec, row_schema
+from dsbs_jax.data.data_files import DataFiles
 from dsbs_jax.data.records import Record
 from dsbs_jax.data.splits import ALL_ROWS, Subsample
 from dsbs_jax.errors import UserError
-
-# One JSONL file, or one file for each split.
-DataFiles = str | Mapping[str, str]
-
 
 SourceFactory = Callable[[Subsample], seqio.DataSource]
 _FACTORIES: dict[str, SourceFactory] = {}
@@ -127,17 +124,17 @@ class RecordSource(seqio.DataSource):
 
 
 def from_files(dataset: str, files: DataFiles, teacher: str) -> SourceFactory:
-    """Returns the source factory of a user's files; see `dsbs_jax.data.jsonl`.
+    """Returns the source factory of a user's files; see `dsbs_jax.data.data_files`.
 
     Args:
         dataset: Name of the dataset, for messages.
-        files: One JSONL file, which is split 80/10/10, or one file for each split.
+        files: One file, which is split 80/10/10, or the files of each split.
         teacher: Name of the teacher whose labels and rationales they hold.
 
     Raises:
-        UserError: As `jsonl.read_dataset`.
+        UserError: As `data_files.read_dataset`.
     """
-    records = jsonl.read_dataset(files)
+    records = data_files.read_dataset(files)
     train = records["train"]
     without = sum(record.label is None for record in train)
     if without:

@@ -172,7 +172,8 @@ class InferConfig(CheckpointConfig):
     """Inference."""
 
     input_file: Text = setting(
-        help="JSON lines with `input`, and optionally `id`. Other fields are copied."
+        help="Rows with `input`, and optionally `id`, in a format of DATA_FILES. Other "
+        "fields are copied."
     )
     output_file: Text = setting(
         help="JSON lines to write: each row of INPUT_FILE with `label`, `score` and, "

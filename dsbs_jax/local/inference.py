@@ -12,7 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from dsbs_jax import files
-from dsbs_jax.data import jsonl, mixtures, vocabulary
+from dsbs_jax.data import mixtures, tables, vocabulary
 from dsbs_jax.data.methods import TaskInfo
 from dsbs_jax.data.preprocessors import encode_segments
 from dsbs_jax.data.tasks import infos_of, split_answer
@@ -64,7 +64,7 @@ def infer(
     config: InferConfig,
     shared: PredictionSettings,
 ) -> None:
-    """Labels the inputs of a JSONL file with a trained student.
+    """Labels the inputs of a file with a trained student.
 
     OUTPUT_FILE gets each row of INPUT_FILE with the student's answer:
 
@@ -90,7 +90,7 @@ def infer(
             f"RATIONALE is True, but {data.mixture.name!r} does not train rationales; "
             "expected a run with a step_by_step or single_task method"
         )
-    rows = jsonl.read_inputs(config.input_file)
+    rows = tables.read_inputs(config.input_file)
     predictor, params = _load(config.checkpoint_path, shared)
 
     def generate(task: TaskInfo, predictor: evaluation.Predictor) -> _Generated:

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from dsbs_jax import json_input
-from dsbs_jax.data import completions, dataset_spec, jsonl
+from dsbs_jax.data import completions, dataset_spec, tables
 from dsbs_jax.data.completions import ParsedCompletion
 from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.data.metrics import Metric
@@ -114,7 +114,9 @@ class VotedExample:
         Raises:
             ValueError: A field has a wrong type or value; the message names the field.
         """
-        fields: dict[str, Any] = {name: row.get(name) for name in jsonl.FIELDS}
+        fields: dict[str, Any] = {name: row.get(name) for name in tables.FIELDS}
+        for name in ("label", "teacher_label"):
+            fields[name] = tables.canonical_label(name, fields[name])
         given = json_input.convert(dict(row), _VoteFields)
         if given.problem is not None:
             check_text("problem", given.problem)
@@ -262,7 +264,7 @@ def group_by_label(
 def read_rows(
     path: str | os.PathLike[str], read_row: Callable[[Mapping[str, Any]], T]
 ) -> list[T]:
-    """Reads a JSONL file of rationales.
+    """Reads a file of rationales, in any format.
 
     Args:
         path: The file.
@@ -274,7 +276,7 @@ def read_rows(
             first one.
     """
     rows = []
-    for row in jsonl.read_inputs(path):
+    for row in tables.read_inputs(path):
         try:
             rows.append(read_row(row))
         except ValueError as error:

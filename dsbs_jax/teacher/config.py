@@ -18,7 +18,9 @@ from dsbs_jax.teacher.sampling import SamplingConfig
 class ExtractionConfig(Settings):
     """Files, prompt and label set of an extraction."""
 
-    input_file: Text = setting(help="JSON lines with `input`, maybe `id` and `label`.")
+    input_file: Text = setting(
+        help="Rows with `input`, maybe `id` and `label`, in a format of DATA_FILES."
+    )
     output_dir: Text = setting(help="A new folder, or that of an extraction to resume.")
     prompt: Text = setting(
         help="'cqa', 'svamp', 'asdiv', 'anli1', 'esnli', 'template', or the path of "

@@ -1,4 +1,4 @@
-r"""Asks a teacher for rationales and labels of the inputs in a JSONL file.
+r"""Asks a teacher for rationales and labels of the inputs in a file.
 
     python -m dsbs_jax.teacher.extract --gin_file=teacher/extract.gin \
       --gin.INPUT_FILE=questions.jsonl --gin.PROMPT=cqa --gin.OUTPUT_DIR=runs/teacher \

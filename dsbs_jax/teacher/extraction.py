@@ -1,4 +1,4 @@
-"""Extraction: from a JSONL file of inputs to one with rationales and labels.
+"""Extraction: from a file of inputs to one with rationales and labels.
 
 The output folder holds every raw reply in `completions/`. After the last reply it also
 holds the files of `rationales.output_files` and the quality card.
@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from dsbs_jax import files
-from dsbs_jax.data import jsonl
+from dsbs_jax.data import tables
 from dsbs_jax.data.completions import PARSER_VERSION
 from dsbs_jax.rationales import accuracy, filters, output_files
 from dsbs_jax.rationales.filters import FilterResult
@@ -78,7 +78,7 @@ def _plan(config: ExtractionSettings) -> tuple[RequestPlan, LabelSet | None]:
     """Reads the prompt and the inputs."""
     path = config.extraction.input_file
     prompt = prompts.load(config.extraction.prompt)
-    rows = jsonl.read_inputs(path)
+    rows = tables.read_split(path, unlabeled=True)
     labels = label_set.choose(config.extraction, prompt, rows)
     plan = RequestPlan(
         input_file=path,

@@ -1,9 +1,9 @@
 """The label set of an extraction: which labels of the teacher count, and why."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher.config import ExtractionConfig
 from dsbs_jax.teacher.prompts import Prompt
@@ -27,7 +27,7 @@ class LabelSet:
 
 
 def choose(
-    config: ExtractionConfig, prompt: Prompt, rows: Sequence[Mapping[str, Any]]
+    config: ExtractionConfig, prompt: Prompt, rows: Sequence[Record]
 ) -> LabelSet | None:
     """Chooses the label set: LABELS, or the labels of the prompt file.
 
@@ -62,16 +62,12 @@ def _check_exemplars(prompt: Prompt, labels: Sequence[str]) -> None:
 
 
 def _check_human_labels(
-    path: str, rows: Sequence[Mapping[str, Any]], labels: Sequence[str]
+    path: str, rows: Sequence[Record], labels: Sequence[str]
 ) -> None:
-    other = [
-        row
-        for row in rows
-        if isinstance(row.get("label"), str) and row["label"] not in labels
-    ]
+    other = [row for row in rows if row.label is not None and row.label not in labels]
     if other:
         raise UserError(
             f"{path}: {len(other):,} of {len(rows):,} rows have a label outside the "
-            f"label set, the first is row {other[0]['id']!r} with "
-            f"{other[0]['label']!r:.40}, expected one of {', '.join(labels)}"
+            f"label set, the first is row {other[0].id!r} with "
+            f"{other[0].label!r:.40}, expected one of {', '.join(labels)}"
         )

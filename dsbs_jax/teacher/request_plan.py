@@ -4,11 +4,11 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from dsbs_jax import settings
-from dsbs_jax.data.records import check_text
+from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import folder, sampling
 from dsbs_jax.teacher.budget import BudgetConfig, Spending
@@ -55,7 +55,7 @@ class RequestPlan:
 
     Attributes:
         input_file: The file of the inputs.
-        rows: Its rows: `id` and `input`, and optionally `label`.
+        rows: Its rows, whose human labels are optional.
         prompt: The prompt around each input.
         sampling: How the teacher answers.
         budget: Prices, caps and how tokens are counted.
@@ -63,7 +63,7 @@ class RequestPlan:
     """
 
     input_file: str
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[Record]
     prompt: Prompt
     sampling: SamplingConfig
     budget: BudgetConfig
@@ -79,7 +79,7 @@ class RequestPlan:
         """The inputs in the file's order.
 
         Raises:
-            UserError: A label is not text, or an input does not fit the prompt.
+            UserError: An input does not fit the prompt.
         """
         inputs = []
         for row in self.rows:
@@ -87,19 +87,16 @@ class RequestPlan:
                 inputs.append(self._to_input(row))
             except ValueError as error:
                 raise UserError(
-                    f"{self.input_file}: row {row['id']!r}: {error}"
+                    f"{self.input_file}: row {row.id!r}: {error}"
                 ) from error
         return inputs
 
-    def _to_input(self, row: Mapping[str, Any]) -> ExtractionInput:
-        label = row.get("label")
-        if label is not None:
-            check_text("label", label)
+    def _to_input(self, row: Record) -> ExtractionInput:
         keys = []
         for sample in range(self.sampling.samples):
-            body = self.request_body(row["input"], sample)
+            body = self.request_body(row.input, sample)
             keys.append(sampling.request_key(self.sampling.style, body, sample))
-        return ExtractionInput(row["id"], row["input"], label, tuple(keys))
+        return ExtractionInput(row.id, row.input, row.label, tuple(keys))
 
     def request_body(self, input: str, sample: int) -> dict[str, Any]:
         """Builds the body of a request, as `sampling.request_body`."""
@@ -132,11 +129,18 @@ class RequestPlan:
             for info in settings.settings_of(SamplingConfig)
             if info.field != "samples"
         }
-        content = pathlib.Path(self.input_file).read_bytes()
         values["PROMPT"] = self.prompt.fingerprint()
         if self.labels:
             values["LABELS"] = self.labels
-        return values | {"INPUT_FILE": folder.fingerprint(content)}
+        return values | {"INPUT_FILE": folder.fingerprint(self._content())}
+
+    def _content(self) -> bytes:
+        """Returns the bytes of the input file, or the rows of several files as JSON."""
+        path = pathlib.Path(self.input_file).expanduser()
+        if path.is_file():
+            return path.read_bytes()
+        rows = [(row.id, row.input, row.label) for row in self.rows]
+        return json.dumps(rows).encode()
 
     def provenance(self) -> dict[str, Any]:
         """Returns what the rationales were made from, for the report and the card."""

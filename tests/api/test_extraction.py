@@ -5,7 +5,7 @@ import pytest
 
 import dsbs_jax
 from dsbs_jax import settings
-from dsbs_jax.data import jsonl
+from dsbs_jax.data import tables
 from dsbs_jax.teacher.config import ExtractionSettings
 
 LABELS = ["remote", "visit"]
@@ -55,7 +55,7 @@ def test_the_result_has_paths_counts_and_accuracies(inputs, teacher, tmp_path, c
     assert result.beats_majority
     # The scripted server counts 100 prompt tokens and 10 completion tokens.
     assert result.cost == pytest.approx(12 * (100 * 1 + 10 * 2) / 1e6)
-    assert len(jsonl.read_jsonl(result.rationales)) == 11
+    assert len(tables.read_examples(result.rationales)) == 11
     for path in (result.filtered, result.report, result.card):
         assert path.parent == folder and path.is_file()
     card = result.card.with_name("card.md").read_text()
@@ -81,10 +81,10 @@ def test_a_file_as_output_gets_the_kept_rows(inputs, teacher, tmp_path):
     result = extract(inputs, teacher, file)
     assert result.folder == tmp_path / "rationales_extraction"
     assert file.read_bytes() == result.rationales.read_bytes()
-    assert len(jsonl.read_jsonl(file)) == 12
+    assert len(tables.read_examples(file)) == 12
     # A further call resumes; here only the filters change.
     extract(inputs, teacher, file, labels=LABELS, drop_disagreement=True)
-    assert len(jsonl.read_jsonl(file)) == 10
+    assert len(tables.read_examples(file)) == 10
     assert len(teacher.bodies) == 12
 
 

@@ -6,13 +6,15 @@ import pytest
 
 from dsbs_jax.data.records import Record
 
+FIELDS = ("id", "input", "label", "teacher_label", "rationale")
+
 
 def test_missing_texts_are_none():
     record = Record("a", "x")
     assert (record.label, record.teacher_label, record.rationale) == (None, None, None)
 
 
-@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Record)])
+@pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("bad", ["", " \n", 7, "\ud800"])
 def test_error_names_the_wrong_field(field, bad):
     good = Record("a", "x", "label", "teacher's", "because")
@@ -24,3 +26,11 @@ def test_error_names_the_wrong_field(field, bad):
 def test_id_and_input_are_required(field):
     with pytest.raises(ValueError, match=f"^{field} must be text, found NoneType"):
         dataclasses.replace(Record("a", "x"), **{field: None})
+
+
+def test_answers_begin_with_the_label():
+    assert Record("a", "x", "one", answers=("one", "1")).answers == ("one", "1")
+    with pytest.raises(ValueError, match="label is not the first of the answers"):
+        Record("a", "x", "one", answers=("1", "one"))
+    with pytest.raises(ValueError, match="label is blank"):
+        Record("a", "x", "one", answers=("one", " "))

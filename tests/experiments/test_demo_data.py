@@ -2,7 +2,7 @@
 
 import json
 
-from dsbs_jax.data import completions, jsonl
+from dsbs_jax.data import completions, data_files
 from dsbs_jax.experiments import demo_data
 
 
@@ -83,6 +83,6 @@ def test_problems_name_each_completion_without_a_label():
 def test_written_files_read_back_as_the_same_records(tmp_path):
     made = demo_data.make(60)
     files = demo_data.write(made, tmp_path)
-    assert jsonl.read_dataset(files) == made.records
+    assert data_files.read_dataset(files) == made.records
     completions = [json.loads(x) for x in (tmp_path / "completions.jsonl").open()]
     assert len(completions) == 60 + sum(demo_data.SIZES.values())

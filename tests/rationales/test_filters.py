@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsbs_jax import cli
-from dsbs_jax.data import completions, dataset_spec, jsonl, metrics
+from dsbs_jax.data import completions, dataset_spec, metrics, tables
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import filters, voting
 from dsbs_jax.rationales.filters import FilterConfig
@@ -202,7 +202,7 @@ def test_dropped_rows_are_written_with_their_reason(tmp_path):
     result = filters.apply([voted(samples=3), UNPARSABLE, garbled], FilterConfig())
     kept, dropped = tmp_path / "rationales.jsonl", tmp_path / "filtered.jsonl"
     filters.write(result, kept, dropped)
-    (record,) = jsonl.read_jsonl(kept)
+    (record,) = tables.read_examples(kept)
     assert (record.teacher_label, record.rationale) == ("a", "It is so.")
     rows = [json.loads(line) for line in dropped.read_text().splitlines()]
     assert [row["reason"] for row in rows] == [

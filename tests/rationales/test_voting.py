@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsbs_jax.data import completions, dataset_spec, jsonl, metrics
+from dsbs_jax.data import completions, dataset_spec, metrics, tables
 from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import voting
@@ -143,7 +143,7 @@ def test_rows_are_a_dataset_to_train_on(tmp_path):
     assert "label" not in rows[1]
     path = tmp_path / "rationales.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert jsonl.read_jsonl(path) == [
+    assert tables.read_examples(path) == [
         Record("1", "x", "a", "a", "Why."),
         Record("2", "y", None, "b", "Why."),
     ]
@@ -199,7 +199,7 @@ def test_a_row_without_a_teacher_label_has_no_sample(fields, samples, problem):
         ({"problem": 3}, "field 'problem' must be text or null, found integer"),
         ({"problem": " "}, "problem is blank"),
         ({"rationale": " "}, "rationale is blank"),
-        ({"label": 3}, "label must be text, found int"),
+        ({"label": {}}, "field 'label' must be text, number"),
     ],
 )
 def test_the_error_for_a_bad_row_names_the_field(tmp_path, fields, message):

@@ -10,7 +10,7 @@ import gin
 import pytest
 
 from dsbs_jax import cli, settings
-from dsbs_jax.data import jsonl
+from dsbs_jax.data import tables
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import filters
 from dsbs_jax.rationales.card import inputs
@@ -29,7 +29,7 @@ def answer(question, label="visit"):
 def test_output_can_be_read_as_a_dataset(serve, extract, tmp_path):
     server = serve(lambda question, _: answer(question))
     assert extract(server, count=6, labels=True) == extraction.DONE
-    records = jsonl.read_jsonl(tmp_path / "out/rationales.jsonl")
+    records = tables.read_examples(tmp_path / "out/rationales.jsonl")
     assert [(r.id, r.label) for r in records[:2]] == [("n0", "remote"), ("n1", "visit")]
     assert all(r.teacher_label == "visit" for r in records)
     assert records[3].rationale == "What line 3 says is enough to decide."
@@ -291,7 +291,7 @@ def test_bad_setting_is_named_before_any_request(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"input": "x", "label": 3}', "row 'bad-2': label must be text, found int"),
+        ('{"input": "x", "label": {}}', "1 bad line.*: line 2: field 'label' must"),
         ('{"input": ""}', "1 bad line.*: line 2: input is blank"),
         ("{", "1 bad line.*: line 2: broken JSON"),
     ],

@@ -16,7 +16,7 @@ import urllib.request
 
 import pytest
 
-from dsbs_jax.data import jsonl
+from dsbs_jax.data import tables
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import extraction, prompts, store
 
@@ -198,7 +198,7 @@ def test_missing_model_ends_in_one_error(served, extract):
 def test_trained_teacher_gives_a_dataset(served, extract, tmp_path, style):
     options = {"TEACHER_MODEL": served.answering, "STYLE": style, "TIMEOUT": 60.0}
     assert extract(served, count=3, MAX_TOKENS=60, **options) == extraction.DONE
-    records = jsonl.read_jsonl(tmp_path / "out/rationales.jsonl")
+    records = tables.read_examples(tmp_path / "out/rationales.jsonl")
     assert [record.id for record in records] == ["n0", "n1", "n2"]
     for record in records:
         assert record.teacher_label == "visit"

@@ -13,7 +13,7 @@ class SourceConfig(Settings):
     """The rationales to judge."""
 
     data_files: Text | None = setting(
-        None, help="JSONL file of rows with rationales; or give --release."
+        None, help="File of rows with rationales; or give --release."
     )
     filtered_file: Text | None = setting(
         None,

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from dsbs_jax.data import dataset_spec, jsonl
+from dsbs_jax.data import dataset_spec, tables
 from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.rationales import filters, output_files
 from dsbs_jax.rationales.filters import FilterConfig, FilterResult
@@ -92,7 +92,7 @@ def _parser_versions(paths: list[pathlib.Path]) -> str:
 def _read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
     """Reads the rows of a file; a missing or empty file has none."""
     has_rows = path.is_file() and path.stat().st_size
-    return jsonl.read_inputs(path) if has_rows else []
+    return tables.read_inputs(path) if has_rows else []
 
 
 def read_release(

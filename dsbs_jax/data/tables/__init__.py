@@ -1,0 +1,25 @@
+"""Reads a user's rows: JSON lines, JSON, CSV, Parquet, and datasets of Hugging Face.
+
+Each format gives the same records for the same rows. pyarrow and `datasets` are
+imported only when a format needs them.
+"""
+
+from dsbs_jax.data.tables.columns import DEFAULT, ColumnMap
+from dsbs_jax.data.tables.locations import Source
+from dsbs_jax.data.tables.reading import read_examples, read_inputs, read_split
+from dsbs_jax.data.tables.rows import note
+from dsbs_jax.data.tables.values import canonical_label
+
+# The default names of the columns of a record.
+FIELDS = DEFAULT.all
+
+__all__ = [
+    "FIELDS",
+    "ColumnMap",
+    "Source",
+    "canonical_label",
+    "note",
+    "read_examples",
+    "read_inputs",
+    "read_split",
+]

@@ -1,0 +1,168 @@
+"""Tables that pyarrow reads: CSV, TSV and Parquet. pyarrow is imported when used."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dsbs_jax.data.tables import streams
+from dsbs_jax.data.tables.table import BadRow, FileTable, TableError, Types
+
+if TYPE_CHECKING:
+    import pyarrow
+    import pyarrow.csv
+    import pyarrow.parquet
+
+# Bytes that the CSV reader parses at a time: the longest row.
+_CSV_BLOCK = 1 << 24
+_BATCH_ROWS = 2_000
+_DELIMITERS = (",", ";", "\t")
+
+Rows = Iterator[tuple[int, dict[str, Any] | BadRow]]
+
+
+class CsvTable(FileTable):
+    """CSV or TSV with a header line. Cells may contain line breaks in quotes.
+
+    Rows are counted from 1 below the header. An empty cell is missing (None).
+    """
+
+    unit = "row"
+    types: Types = "none"
+
+    def columns(self) -> Sequence[str]:
+        """Reads the names in the header."""
+        with self._open([], lambda _: "skip") as reader:
+            names: list[str] = reader.schema.names
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise TableError(f"the header has column {twice[0]!r} twice")
+        return names
+
+    def rows(self, wanted: Sequence[str] | None) -> Rows:
+        """Yields the cells of each row as text."""
+        names = list(self.columns() if wanted is None else wanted)
+        skipped: list[tuple[int, str]] = []
+
+        def skip(row: Any) -> str:
+            cells = f"found {row.actual_columns} cells, expected {row.expected_columns}"
+            if row.text.count('"') % 2:
+                cells += "; a quote is not closed"
+            # The header is row 1 of pyarrow.
+            skipped.append((row.number - 1, cells))
+            return "skip"
+
+        number = 0
+        with self._open(names, skip) as reader:
+            for batch in reader:
+                columns = [column.to_pylist() for column in batch.columns]
+                for cells in zip(*columns, strict=True):
+                    number += 1
+                    while skipped and skipped[0][0] == number:
+                        yield number, BadRow(skipped.pop(0)[1])
+                        number += 1
+                    yield number, _decoded(names, cells)
+            yield from ((bad, BadRow(text)) for bad, text in skipped)
+
+    @contextlib.contextmanager
+    def _open(
+        self, names: Sequence[str], invalid_row_handler: Callable[[Any], str]
+    ) -> Iterator[pyarrow.csv.CSVStreamingReader]:
+        import pyarrow
+        from pyarrow import csv
+
+        delimiter = self._delimiter()
+        with streams.open_bytes(self.path) as stream, _arrow_errors():
+            try:
+                yield csv.open_csv(
+                    stream,
+                    # One thread, because the row numbers of faults need it.
+                    csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK),
+                    csv.ParseOptions(
+                        delimiter=delimiter,
+                        newlines_in_values=True,
+                        invalid_row_handler=invalid_row_handler,
+                    ),
+                    # As bytes, because pyarrow does not say where bad UTF-8 is.
+                    csv.ConvertOptions(
+                        column_types=dict.fromkeys(names, pyarrow.binary()),
+                        include_columns=list(names),
+                    ),
+                )
+            except pyarrow.ArrowInvalid as error:
+                if "Empty CSV" in str(error):
+                    raise TableError("holds no rows") from error
+                raise
+
+    def _delimiter(self) -> str:
+        """Returns the delimiter: the most frequent one of the header."""
+        if streams.uncompressed(self.path).suffix.lower() == ".tsv":
+            return "\t"
+        with streams.open_bytes(self.path) as stream:
+            header = stream.readline(_CSV_BLOCK).decode("utf-8", "replace")
+        return max(_DELIMITERS, key=header.count)
+
+
+def _decoded(names: Iterable[str], cells: Iterable[bytes]) -> dict[str, Any] | BadRow:
+    row: dict[str, str | None] = {}
+    for name, cell in zip(names, cells, strict=True):
+        try:
+            text = cell.decode("utf-8")
+        except UnicodeDecodeError as error:
+            return BadRow(
+                f"column {name!r} is not UTF-8 at byte {error.start} of the cell; "
+                "save the file as UTF-8"
+            )
+        row[name] = text if text.strip() else None
+    return row
+
+
+class ParquetTable(FileTable):
+    """A Parquet file, read in batches of rows."""
+
+    unit = "row"
+    types: Types = "arrow"
+
+    def columns(self) -> Sequence[str]:
+        """Reads the names in the schema."""
+        with self._open() as file:
+            names: list[str] = file.schema_arrow.names
+        return names
+
+    def rows(self, wanted: Sequence[str] | None) -> Rows:
+        """Yields the values of each row as Python objects."""
+        with self._open() as file:
+            batches = file.iter_batches(_BATCH_ROWS, columns=wanted and list(wanted))
+            yield from numbered(batch.to_pylist() for batch in batches)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[pyarrow.parquet.ParquetFile]:
+        import pyarrow
+        from pyarrow import parquet
+
+        with streams.open_bytes(self.path) as stream, _arrow_errors():
+            compressed = streams.compression(self.path)
+            # The format is read from its end, which a compressed stream cannot reach.
+            source = pyarrow.BufferReader(stream.read()) if compressed else stream
+            yield parquet.ParquetFile(source)
+
+
+def numbered(batches: Iterable[list[dict[str, Any]]]) -> Rows:
+    """Yields the rows of batches with their numbers, from 1."""
+    number = 0
+    for batch in batches:
+        for row in batch:
+            number += 1
+            yield number, row
+
+
+@contextlib.contextmanager
+def _arrow_errors() -> Iterator[None]:
+    import pyarrow
+
+    try:
+        yield
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise TableError(f"cannot be read: {reason}") from error

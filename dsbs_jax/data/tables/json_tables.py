@@ -1,0 +1,114 @@
+"""Tables of JSON objects: one object on each line, or a list of objects."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from dsbs_jax import json_input
+from dsbs_jax.data.tables import streams
+from dsbs_jax.data.tables.table import BadRow, FileTable, TableError, Types
+
+_SPACES = re.compile(r"[ \t\r\n]*")
+
+
+class JsonLines(FileTable):
+    """One JSON object on each line; blank lines are skipped."""
+
+    unit = "line"
+    types: Types = "json"
+
+    def columns(self) -> None:
+        """Returns None, because each line has its own fields."""
+
+    def rows(
+        self, wanted: Sequence[str] | None
+    ) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+        """Yields the object of each line, with all its fields."""
+        del wanted
+        suffix = streams.uncompressed(self.path).suffix.lower()
+        with streams.open_bytes(self.path) as stream:
+            for number, line in enumerate(stream, 1):
+                if number == 1:
+                    line = line.removeprefix(streams.BYTE_ORDER_MARK)
+                if not line.strip():
+                    continue
+                try:
+                    yield number, json_input.parse(line.rstrip(b"\n"), dict[str, Any])
+                except json_input.JsonError as error:
+                    if number == 1 and suffix == ".json":
+                        raise TableError(
+                            "expected a list of objects, or one object on each line; "
+                            f"line 1: {error}"
+                        ) from error
+                    yield number, BadRow(str(error))
+
+
+class JsonArray(FileTable):
+    """A list of JSON objects. The file's text is in memory while it is read."""
+
+    unit = "row"
+    types: Types = "json"
+
+    def columns(self) -> None:
+        """Returns None, because each object has its own fields."""
+
+    def rows(
+        self, wanted: Sequence[str] | None
+    ) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+        """Yields each object, with all its fields."""
+        del wanted
+        with streams.open_bytes(self.path) as stream:
+            content = stream.read().removeprefix(streams.BYTE_ORDER_MARK)
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise TableError(f"not UTF-8 at byte {error.start}") from error
+        del content
+        for number, item in enumerate(_items(text), 1):
+            try:
+                yield number, json_input.convert(item, dict[str, Any])
+            except json_input.JsonError as error:
+                yield number, BadRow(str(error))
+
+
+def _items(text: str) -> Iterator[object]:
+    """Yields the items of a JSON list, one after another.
+
+    Raises:
+        TableError: The text is not a JSON list.
+    """
+    decoder = json.JSONDecoder()
+
+    def next_character(position: int) -> tuple[str, int]:
+        spaces = _SPACES.match(text, position)
+        assert spaces is not None  # the pattern matches everywhere
+        return text[spaces.end() : spaces.end() + 1], spaces.end()
+
+    _, position = next_character(0)
+    character, position = next_character(position + 1)
+    while character != "]":
+        try:
+            item, position = decoder.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            raise _broken(text, error.pos, error.msg) from error
+        except RecursionError as error:
+            raise TableError("JSON nested too deeply") from error
+        except ValueError as error:  # an integer of more than 4,300 digits
+            raise _broken(text, position, str(error)) from error
+        yield item
+        character, position = next_character(position)
+        if character == ",":
+            character, position = next_character(position + 1)
+        elif character != "]":
+            raise _broken(text, position, "expected ',' or ']'")
+    character, position = next_character(position + 1)
+    if character:
+        raise _broken(text, position, "expected the end of the file")
+
+
+def _broken(text: str, position: int, reason: str) -> TableError:
+    error = json.JSONDecodeError(reason, text, position)
+    return TableError(
+        f"broken JSON at line {error.lineno}, column {error.colno}: {reason}"
+    )

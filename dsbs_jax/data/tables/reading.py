@@ -1,0 +1,286 @@
+"""Reads records, or rows to predict on, from the tables of a source."""
+
+import dataclasses
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from dsbs_jax.data.records import Record, check_text
+from dsbs_jax.data.tables import columns as column_maps
+from dsbs_jax.data.tables import locations, rows
+from dsbs_jax.data.tables.columns import ColumnMap
+from dsbs_jax.data.tables.faults import Faults, Place
+from dsbs_jax.data.tables.ids import Ids
+from dsbs_jax.data.tables.locations import Source
+from dsbs_jax.data.tables.table import Table
+from dsbs_jax.data.tables.values import LabelColumn, scalar_text, type_name
+
+# The name of a split, or None.
+S = TypeVar("S")
+
+
+def read_examples(
+    source: Source | Mapping[str, Source],
+    columns: ColumnMap = column_maps.DEFAULT,
+    *,
+    unlabeled: bool = False,
+) -> list[Record] | dict[str, list[Record]]:
+    """Reads training examples from files of any format.
+
+    With `ColumnMap(input="text", label="category")`, the first row of `tickets.csv`
+    {"text": "no signal", "category": "line"} ->
+    `Record(id="tickets-1", input="no signal", label="line")`
+
+    Args:
+        source: A file (JSON lines, JSON list, CSV, TSV or Parquet; also compressed by
+            gzip or zstd), a glob, a folder that `datasets` has saved, `hub:<id>`, or a
+            list of these; or one of these for each split.
+        columns: The columns that hold the fields of a record.
+        unlabeled: Whether the rows are inputs for a teacher, which need no label. Their
+            rationales and teacher labels are not read.
+
+    Returns:
+        The records in the order of the files. A dictionary by split if the source is a
+        mapping or a dataset with splits.
+
+    Raises:
+        UserError: A path cannot be read, a column is missing, or a row is wrong; the
+            message describes the first 20 faults of all files and gives their number.
+    """
+    faults = Faults()
+    if isinstance(source, Mapping):
+        tables: dict[str | None, list[Table]] = {
+            split: locations.tables_of(part, faults, split)
+            for split, part in source.items()
+        }
+    else:
+        tables = locations.splits_of(source, faults)
+    records = _read_tables(tables, columns, unlabeled, faults)
+    if list(records) == [None]:
+        return records[None]
+    return {str(split): part for split, part in records.items()}
+
+
+def read_split(
+    source: Source,
+    columns: ColumnMap = column_maps.DEFAULT,
+    *,
+    unlabeled: bool = False,
+) -> list[Record]:
+    """Reads the examples of one split, as `read_examples`.
+
+    Raises:
+        UserError: As `read_examples`; or the source has several splits.
+    """
+    faults = Faults()
+    tables = {None: locations.tables_of(source, faults)}
+    return _read_tables(tables, columns, unlabeled, faults)[None]
+
+
+def _read_tables(
+    tables: Mapping[S, list[Table]],
+    columns: ColumnMap,
+    unlabeled: bool,
+    faults: Faults,
+) -> dict[S, list[Record]]:
+    """Reads the records of each split; raises the faults of all."""
+    labels = LabelColumn(columns.label), LabelColumn(columns.teacher_label)
+    readers = {
+        split: _read_records(part, columns, labels, unlabeled, faults)
+        for split, part in tables.items()
+    }
+    for column in labels:
+        column.check(faults)
+    faults.raise_if_any()
+    return {split: reader.finish() for split, reader in readers.items()}
+
+
+def read_inputs(
+    source: Source, columns: ColumnMap = column_maps.DEFAULT
+) -> list[dict[str, Any]]:
+    """Reads rows to predict on, from files of any format.
+
+    Args:
+        source: As for `read_examples`, without splits.
+        columns: The columns of the input and of the id. Rows need no other columns.
+
+    Returns:
+        The rows with all their columns, and with the texts `input` and `id`, which
+        replace columns of these names. Values that JSON does not have are texts; NaN is
+        None.
+
+    Raises:
+        UserError: As `read_examples`.
+    """
+    faults, ids = Faults(), Ids()
+    result: list[dict[str, Any]] = []
+    for table in locations.tables_of(source, faults):
+        for place, row in rows.input_rows(table, columns, faults):
+            try:
+                text = _input_text(row, columns)
+                id = ids.add(_id_text(row, columns.id), place, table.stem)
+            except ValueError as error:
+                faults.add(place, str(error))
+                continue
+            if table.types == "arrow":
+                row = {name: _json_value(value) for name, value in row.items()}
+            result.append(row | {"input": text, "id": id})
+    faults.raise_if_any()
+    for index, unique in ids.replacements(row["id"] for row in result):
+        result[index]["id"] = unique
+    return result
+
+
+def _read_records(
+    tables: Iterable[Table],
+    columns: ColumnMap,
+    labels: tuple[LabelColumn, LabelColumn],
+    unlabeled: bool,
+    faults: Faults,
+) -> "_RecordReader":
+    """Reads the rows of one split, and adds their faults."""
+    reader = _RecordReader(columns, labels)
+    for table in tables:
+        before, without = len(reader.records), 0
+        for place, row in rows.example_rows(table, columns, faults, unlabeled):
+            try:
+                record = reader.add(row, place, table)
+            except ValueError as error:
+                faults.add(place, str(error))
+                continue
+            without += record.label is record.teacher_label is record.rationale is None
+        count = len(reader.records) - before
+        if without and not unlabeled:
+            text = (
+                f"{without:,} of {count:,} rows have no {columns.label}, "
+                f"{columns.teacher_label} or {columns.rationale}"
+            )
+            if without == count:
+                faults.add(table.name, text)
+            else:
+                rows.note(f"{table.name}: {text} and are not trained on")
+    return reader
+
+
+class _RecordReader:
+    """Makes the records of one split.
+
+    Attributes:
+        records: The records of the rows that have no fault.
+    """
+
+    def __init__(
+        self, columns: ColumnMap, labels: tuple[LabelColumn, LabelColumn]
+    ) -> None:
+        self.records: list[Record] = []
+        self._columns, self._labels = columns, labels
+        self._ids = Ids()
+        # For each record 1 if its file has no types.
+        self._untyped = bytearray()
+
+    def add(self, row: Mapping[str, Any], place: Place, table: Table) -> Record:
+        """Makes the record of a row.
+
+        Raises:
+            ValueError: A value is wrong; the message names its column.
+        """
+        columns = self._columns
+        human, teacher = self._labels
+        answers = human.add(row.get(columns.label), place, table.types != "none")
+        teacher_label = row.get(columns.teacher_label)
+        if isinstance(teacher_label, list):
+            raise ValueError(
+                f"field {columns.teacher_label!r} must be one value, found list"
+            )
+        teacher_answers = teacher.add(teacher_label, place, table.types != "none")
+        rationale = row.get(columns.rationale)
+        if rationale is not None and not isinstance(rationale, str):
+            raise ValueError(
+                f"field {columns.rationale!r} must be text or null, found "
+                f"{type_name(rationale)}"
+            )
+        text = _input_text(row, columns)
+        if rationale is not None:
+            check_text(columns.rationale, rationale)
+        record = Record(
+            id=self._ids.add(_id_text(row, columns.id), place, table.stem),
+            input=text,
+            # A label is one object in memory for all its rows.
+            label=sys.intern(answers[0]) if answers else None,
+            teacher_label=sys.intern(teacher_answers[0]) if teacher_answers else None,
+            rationale=rationale,
+            answers=answers if len(answers) > 1 else (),
+        )
+        self.records.append(record)
+        self._untyped.append(table.types == "none")
+        return record
+
+    def finish(self) -> list[Record]:
+        """Returns the records with their final ids and labels."""
+        records = self.records
+        for index, unique in self._ids.replacements(record.id for record in records):
+            records[index] = dataclasses.replace(records[index], id=unique)
+        human, teacher = self._labels
+        if human.changes_untyped or teacher.changes_untyped:
+            for index, record in enumerate(records):
+                if self._untyped[index]:
+                    records[index] = dataclasses.replace(
+                        record,
+                        label=human.untyped_text(record.label),
+                        teacher_label=teacher.untyped_text(record.teacher_label),
+                    )
+        return records
+
+
+def _input_text(row: Mapping[str, Any], columns: ColumnMap) -> str:
+    """Returns the input of a row.
+
+    Raises:
+        ValueError: A value is missing or wrong.
+    """
+    if columns.template is not None:
+        parts = []
+        for text, name in columns.template_parts:
+            parts += [text] if name is None else [text, scalar_text(name, row[name])]
+        text = "".join(parts)
+    else:
+        text = row[columns.input]
+        if not isinstance(text, str):
+            raise ValueError(
+                f"field {columns.input!r} must be text, found {type_name(text)}"
+            )
+    check_text(columns.input if columns.template is None else "input", text)
+    return text
+
+
+def _id_text(row: Mapping[str, Any], name: str) -> str | None:
+    """Returns the id of a row, or None if it has none.
+
+    Raises:
+        ValueError: The id is not an integer or a text.
+    """
+    value = row.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(
+            f"field {name!r} must be integer or text or null, found {type_name(value)}"
+        )
+    text = str(value)
+    check_text(name, text)
+    return text
+
+
+def _json_value(value: Any) -> Any:
+    """Returns a value that JSON has: NaN -> None, a date -> its text."""
+    match value:
+        case float() if math.isnan(value):
+            return None
+        case None | bool() | int() | float() | str():
+            return value
+        case list():
+            return [_json_value(item) for item in value]
+        case dict():
+            return {name: _json_value(item) for name, item in value.items()}
+    return str(value)

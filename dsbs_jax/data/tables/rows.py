@@ -1,0 +1,141 @@
+"""The rows of a table that have the columns which are needed."""
+
+import functools
+import sys
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from typing import Any
+
+from dsbs_jax.data.tables.columns import DEFAULT, ColumnMap, nearest_column
+from dsbs_jax.data.tables.faults import Faults, Place
+from dsbs_jax.data.tables.table import BadRow, Table, TableError
+
+# Fields of the files that this project writes, which no note mentions.
+OUTPUT_FIELDS = frozenset(
+    {
+        *("votes", "samples", "margin", "parser_version", "reason", "completions"),
+        *("problem", "predicted_label", "log_probability", "probabilities"),
+        "predicted_rationale",
+    }
+)
+_LISTED = 10
+
+Rows = Iterator[tuple[Place, dict[str, Any]]]
+
+
+@functools.cache
+def note(message: str) -> None:
+    """Prints a note once, however often the same file is read."""
+    print(f"note: {message}", file=sys.stderr)
+
+
+def example_rows(
+    table: Table, columns: ColumnMap, faults: Faults, unlabeled: bool
+) -> Rows:
+    """Yields the rows of a table with the mapped columns that it has.
+
+    A note on standard error names the other columns.
+
+    Args:
+        table: The table.
+        columns: The columns that are read.
+        faults: Gets the faults of other rows, and those of the table.
+        unlabeled: Whether a row may have no label, and is read without its rationale
+            and teacher label.
+    """
+    needs = _single(columns.required)
+    teacher = (columns.teacher_label, columns.rationale)
+    if unlabeled:
+        wanted = [name for name in columns.all if name not in teacher]
+    else:
+        wanted = [*columns.all]
+        needs.append((columns.label, *teacher))
+    found = yield from _rows(table, needs, faults, wanted)
+    ignored = [name for name in found if not _is_known(name, columns)]
+    if ignored:
+        more = len(ignored) - _LISTED
+        end = f" and {more} more" if more > 0 else ""
+        note(
+            f"{table.name}: ignoring fields "
+            f"{', '.join(map(repr, ignored[:_LISTED]))}{end}; the fields that are read "
+            f"are {', '.join(wanted)}"
+        )
+
+
+def input_rows(table: Table, columns: ColumnMap, faults: Faults) -> Rows:
+    """Yields the rows of a table that have the input, with all their columns.
+
+    Args:
+        table: The table.
+        columns: The columns of the input.
+        faults: Gets the faults of other rows, and those of the table.
+    """
+    yield from _rows(table, _single(columns.input_columns), faults)
+
+
+def _is_known(name: str, columns: ColumnMap) -> bool:
+    return name in columns.all or name in DEFAULT.all or name in OUTPUT_FIELDS
+
+
+# Of each group of columns, a row needs at least one.
+_Needs = list[tuple[str, ...]]
+
+
+def _single(names: Iterable[str]) -> _Needs:
+    return [(name,) for name in names]
+
+
+def _rows(
+    table: Table, needs: _Needs, faults: Faults, wanted: Sequence[str] | None = None
+) -> Generator[tuple[Place, dict[str, Any]], None, dict[str, None]]:
+    """Yields the rows that have the needed columns, and returns all column names."""
+    count, seen = 0, dict[str, None]()
+    gaps: dict[tuple[str, ...], list[int]] = {need: [] for need in needs}
+    try:
+        header = table.columns()
+        if header is not None:
+            seen = dict.fromkeys(header)
+            missing = [need for need in needs if not seen.keys() & set(need)]
+            for need in missing:
+                faults.add(table.name, _missing("column", need, header, True))
+            if missing:
+                return {}
+        names = wanted
+        if header is not None and wanted is not None:
+            names = [name for name in wanted if name in seen]
+        for number, row in table.rows(names):
+            count += 1
+            place = Place(table.name, table.unit, number)
+            if isinstance(row, BadRow):
+                faults.add(place, row.text)
+                continue
+            if header is None:
+                seen |= dict.fromkeys(row)
+                if wanted is not None:
+                    row = {name: row[name] for name in wanted if name in row}
+                gap = next((n for n in needs if not any(x in row for x in n)), None)
+                if gap is not None:
+                    gaps[gap].append(number)
+                    continue
+            yield place, row
+    except TableError as error:
+        faults.add(table.name, str(error))
+        return seen
+    if not count:
+        faults.add(table.name, "holds no rows")
+    for need, numbers in gaps.items():
+        nowhere = not seen.keys() & set(need)
+        for number in numbers[:1] if nowhere else numbers:
+            place = Place(table.name, table.unit, number)
+            faults.add(place, _missing("field", need, seen, nowhere and count > 1))
+    return seen
+
+
+def _missing(
+    word: str, need: tuple[str, ...], found: Collection[str], everywhere: bool
+) -> str:
+    """Describes columns that a row lacks; `everywhere` adds advice."""
+    if len(need) == 1:
+        text = f"{word} {need[0]!r} is missing"
+    else:
+        text = f"none of {', '.join(need[:-1])} and {need[-1]} is given"
+    return text + nearest_column(need[0], found) if everywhere else text

@@ -1,0 +1,43 @@
+"""Tests of the mapping of columns and of templates."""
+
+import pytest
+
+from dsbs_jax.data.tables.columns import ColumnMap, nearest_column
+from dsbs_jax.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("no column", "names no column"),
+        ("{}", "found {}, expected the name of a column"),
+        ("{a.b}", "found {a.b}, expected"),
+        ("{a[0]}", r"found {a\[0\]}, expected"),
+        ("{a!r}", "found {a!r}, expected"),
+        ("{a:>9}", "found {a:>9}, expected"),
+        ("{a:{b}}", "found {a:{b}}, expected"),
+        ("{a", "expected '}'"),
+        ("a}", "Single '}'"),
+    ],
+)
+def test_template_names_plain_columns_only(template, message):
+    with pytest.raises(UserError, match=message):
+        ColumnMap(template=template)
+
+
+def test_columns_that_are_read_and_that_a_table_must_have():
+    columns = ColumnMap(template="{a} {b} {a}", label="kind")
+    assert columns.all == ("a", "b", "kind", "rationale", "teacher_label", "id")
+    assert columns.required == ("a", "b", "kind")
+    with pytest.raises(UserError, match="column 'text' is mapped to two fields"):
+        ColumnMap(input="text", label="text")
+    with pytest.raises(UserError, match="a column name is empty"):
+        ColumnMap(label="")
+
+
+def test_nearest_column():
+    assert nearest_column("label", ["Text", "LABEL"]) == (
+        "; did you mean 'LABEL'? found 'Text', 'LABEL'"
+    )
+    names = [f"c{i}" for i in range(22)]
+    assert nearest_column("input", names).endswith("'c19' and 2 more")

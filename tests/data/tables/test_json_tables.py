@@ -1,0 +1,185 @@
+"""Tests of JSON lines and JSON lists."""
+
+import json
+
+import pytest
+
+from dsbs_jax.data import tables
+from dsbs_jax.data.records import Record
+from dsbs_jax.errors import UserError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(*lines, name="mine.jsonl"):
+        texts = [s if isinstance(s, str) else json.dumps(s) for s in lines]
+        path = tmp_path / name
+        path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_fields_of_a_row(write):
+    path = write(
+        {"input": "a", "label": "x"},
+        {"input": "b", "teacher_label": "y", "rationale": "since", "id": "own"},
+        {"input": "c", "label": None, "rationale": "as", "id": 7},
+    )
+    assert tables.read_examples(path) == [
+        Record("mine-1", "a", "x"),
+        Record("own", "b", None, "y", "since"),
+        Record("7", "c", None, None, "as"),
+    ]
+
+
+def test_line_ends_blank_lines_and_byte_order_mark(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    row = '{"input": "é\u2028", "label": "x"}'
+    path.write_bytes(b"\xef\xbb\xbf" + f"{row}\r\n\r\n  \n{row}".encode())
+    assert [r.id for r in tables.read_examples(path)] == ["mine-1", "mine-4"]
+
+
+def test_unknown_fields_are_ignored_with_one_note(write, capsys):
+    path = write(*({"input": str(i), "label": "x", "source": 3} for i in range(9)))
+    assert len(tables.read_examples(path)) == 9
+    assert len(tables.read_examples(path)) == 9
+    note = capsys.readouterr().err
+    assert note.count("note: ") == 1
+    assert "ignoring fields 'source'" in note and "teacher_label" in note
+
+
+WRONG_LINES = [
+    ('{"input": "a"', "broken JSON at column 14"),
+    ("[1]", "expected object, found list"),
+    ({"label": "x"}, "field 'input' is missing"),
+    ({"input": " ", "label": "x"}, "input is blank"),
+    ({"input": 3, "label": "x"}, "field 'input' must be text, found integer"),
+    ({"input": "a", "label": ""}, "label is blank"),
+    ({"input": "a", "label": {}}, "field 'label' must be text, number, true, false"),
+    (
+        {"input": "a", "label": "x", "rationale": ["r"]},
+        "field 'rationale' must be text or null, found list",
+    ),
+    (
+        {"input": "a", "label": "x", "id": True},
+        "field 'id' must be integer or text or null, found true",
+    ),
+    ({"input": "a", "label": "\ud800"}, "lone surrogate"),
+    ({"input": "a"}, "none of label, teacher_label and rationale"),
+    ("[" * 200_000, "nested too deeply"),
+]
+
+
+@pytest.mark.parametrize("line,problem", WRONG_LINES)
+def test_wrong_line_is_numbered(write, line, problem):
+    path = write({"input": "ok", "label": "x"}, line)
+    with pytest.raises(UserError) as caught:
+        tables.read_examples(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: 1 bad line(s): line 2: ")
+    assert problem in message
+    assert "\n" not in message
+
+
+def test_all_wrong_lines_are_counted_and_the_first_are_shown(write):
+    good = {"input": "ok", "label": "x"}
+    path = write(*(line for _ in range(23) for line in ({}, good)))
+    with pytest.raises(UserError) as caught:
+        tables.read_examples(path)
+    message = str(caught.value)
+    assert "23 bad line(s)" in message and "\n  3 more" in message
+    shown = [f"line {n}:" in message for n in (1, 3, 39, 41)]
+    assert shown == [True, True, True, False]
+
+
+def test_ids_must_differ(write):
+    path = write(*({"input": x, "label": "x", "id": "same"} for x in "ab"))
+    with pytest.raises(UserError, match="line 2: id 'same' is also that of line 1"):
+        tables.read_examples(path)
+
+
+def test_file_that_is_not_utf8_or_empty_or_missing(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    with pytest.raises(UserError, match="mine.jsonl: No such file"):
+        tables.read_examples(path)
+    path.write_bytes(b"\n\n")
+    with pytest.raises(UserError, match="mine.jsonl: holds no rows"):
+        tables.read_examples(path)
+    path.write_bytes(b'{"input": "\xff"}')
+    with pytest.raises(UserError, match="line 1: not UTF-8 at byte 11"):
+        tables.read_examples(path)
+
+
+def test_inputs_pass_other_fields_through(write):
+    path = write({"input": "a", "note": [1]}, {"input": "b", "id": 5})
+    assert tables.read_inputs(path) == [
+        {"input": "a", "note": [1], "id": "mine-1"},
+        {"input": "b", "id": "5"},
+    ]
+    with pytest.raises(UserError, match="line 1: field 'input' is missing"):
+        tables.read_inputs(write({"text": "a"}))
+
+
+def test_list_of_objects(tmp_path):
+    path = tmp_path / "mine.json"
+    rows = [{"input": "a [", "label": "x"}, {"input": "b", "label": "y", "id": 5}]
+    for indent in (None, 2):
+        path.write_bytes(b"\xef\xbb\xbf " + json.dumps(rows, indent=indent).encode())
+        assert tables.read_examples(path) == [
+            Record("mine-1", "a [", "x"),
+            Record("5", "b", "y"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("[]", ": holds no rows"),
+        ("[", ": broken JSON at line 1, column 2"),
+        ('[{"input": "a", "label": "x"}\n{}]', ": broken JSON at line 2, column 1"),
+        ('[{"input": "a", "label": "x"}] 1', ": broken JSON at line 1, column 32"),
+        ("[{}, ", ": broken JSON at line 1, column 6"),
+        ("[" + "[" * 200_000, ": JSON nested too deeply"),
+        ("[{}, 3]", ": 2 bad row(s):\n  row 1: field 'input' is missing"),
+        ("[3]", ": 1 bad row(s): row 1: expected object, found integer"),
+        ('{\n  "rows": []\n}', ": expected a list of objects, or one object on each"),
+    ],
+)
+def test_list_with_a_fault(tmp_path, content, problem):
+    path = tmp_path / "mine.json"
+    path.write_text(content)
+    with pytest.raises(UserError) as caught:
+        tables.read_examples(path)
+    assert str(caught.value).startswith(f"{path}{problem}")
+
+
+def test_json_lines_in_a_file_of_suffix_json(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{"input": "a", "label": "x"}\n{"input": "b", "label": "y"}\n')
+    assert [r.input for r in tables.read_examples(path)] == ["a", "b"]
+
+
+def test_column_that_no_row_has(write):
+    rows = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
+    with pytest.raises(UserError) as caught:
+        tables.read_examples(write(*rows), tables.ColumnMap(input="texts"))
+    assert str(caught.value).endswith(
+        "1 bad line(s): line 1: field 'texts' is missing; did you mean 'text'? found "
+        "'text', 'label'"
+    )
+    with pytest.raises(UserError, match="'labels' is missing; did you mean 'label'"):
+        tables.read_examples(
+            write(*rows), tables.ColumnMap(input="text", label="labels")
+        )
+
+
+def test_generated_id_is_not_that_of_another_row(write):
+    path = write(
+        {"input": "a", "label": "x", "id": "mine-3"},
+        {"input": "b", "label": "x", "id": "mine-7"},
+        {"input": "c", "label": "x"},
+    )
+    expected = ["mine-3", "mine-7", "mine-3.2"]
+    assert [r.id for r in tables.read_examples(path)] == expected
+    assert [r["id"] for r in tables.read_inputs(path)] == expected
