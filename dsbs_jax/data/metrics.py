@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 
 from dsbs_jax.data import arithmetic
 
+# A right label, or several, any of which is right.
+Target = str | tuple[str, ...]
+
 
 def same_text(target: str, prediction: str) -> bool:
     """Returns whether both texts are equal; letter case counts."""
@@ -37,8 +40,13 @@ class Metric:
     name: str
     is_correct: Callable[[str, str], bool]
 
+    def accepts(self, target: Target, prediction: str) -> bool:
+        """Returns whether a prediction is right; ("4", "four") accepts "four"."""
+        targets = (target,) if isinstance(target, str) else target
+        return any(self.is_correct(one, prediction) for one in targets)
+
     def __call__(
-        self, targets: Sequence[str], predictions: Sequence[str]
+        self, targets: Sequence[Target], predictions: Sequence[str]
     ) -> dict[str, float]:
         """Computes the accuracy over rows.
 
@@ -59,7 +67,7 @@ class Metric:
             )
         if not targets:
             raise ValueError("there is nothing to score, expected at least one row")
-        correct = sum(map(self.is_correct, targets, predictions))
+        correct = sum(map(self.accepts, targets, predictions))
         return {"accuracy": 100.0 * correct / len(targets)}
 
 

@@ -49,7 +49,8 @@ def text_to_text(
         rationale: Name of the field of the rationale.
 
     Returns:
-        Examples `{"id", "inputs", "targets"}`, scalar strings.
+        Examples `{"id", "inputs", "targets"}`, scalar strings. If `label` is the human
+        label and the rows have several acceptable ones, also `answers`, strings [N].
     """
     fields = [field for field in (rationale, label) if field is not None]
 
@@ -58,11 +59,14 @@ def text_to_text(
 
     def convert(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         target = tf.strings.join([row[f] for f in fields], separator=ANSWER_MARKER)
-        return {
+        example = {
             "id": row["id"],
             "inputs": tf.strings.join([prefix, row["input"]]),
             "targets": target,
         }
+        if label == row_schema.LABEL and row_schema.ANSWERS in row:
+            example[row_schema.ANSWERS] = row[row_schema.ANSWERS]
+        return example
 
     complete = dataset.filter(is_complete)
     return complete.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
@@ -111,7 +115,7 @@ def tokenize(
     def convert(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         inputs, targets = example["inputs"], example["targets"]
         return {
-            "id": example["id"],
+            **example,
             "inputs": encode_segments(inputs, output_features["inputs"].vocabulary),
             "targets": output_features["targets"].vocabulary.encode_tf(targets),
             "inputs_pretokenized": inputs,

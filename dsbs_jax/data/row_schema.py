@@ -7,6 +7,9 @@ TensorFlow has no None, so a missing text is "" with its flag `has_<field>` Fals
      "label": "4", "has_label": True,
      "palm_label": "5", "has_palm_label": True,
      "palm_rationale": "", "has_palm_rationale": False}
+
+Only a user's rows can have several acceptable human labels. If one of them has, all
+have the field `answers`, padded with "" to the same length.
 """
 
 import dataclasses
@@ -18,6 +21,7 @@ import numpy as np
 from dsbs_jax.data.records import Record
 
 LABEL = "label"
+ANSWERS = "answers"
 
 
 def label_field(teacher: str) -> str:
@@ -76,6 +80,8 @@ def record_columns(
 ) -> dict[str, list[Any]]:
     """Turns the records of one teacher into columns, one for each field of a row.
 
+    The column `answers` is left out if no record has several acceptable labels.
+
     Args:
         records: One record for each row.
         teacher: Name of the teacher whose labels and rationales they hold.
@@ -87,4 +93,16 @@ def record_columns(
         if borrow_labels and record.label is None:
             record = dataclasses.replace(record, label=record.teacher_label)
         rows.append(make_row(index, record, {teacher: record}))
-    return {name: [row[name] for row in rows] for name in field_types([teacher])}
+    columns = {name: [row[name] for row in rows] for name in field_types([teacher])}
+    most = max((len(record.answers) for record in records), default=0)
+    if most:
+        columns[ANSWERS] = [
+            [*record.answers, *[""] * (most - len(record.answers))]
+            for record in records
+        ]
+    return columns
+
+
+def answers_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the acceptable labels of a row of bytes, () if it has not several."""
+    return tuple(text.decode() for text in row.get(ANSWERS, ()) if text)

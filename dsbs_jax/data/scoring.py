@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
-from dsbs_jax.data.metrics import Metric
+from dsbs_jax.data.metrics import Metric, Target
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class TeacherScore:
 
 
 def score_teacher(
-    pairs: Iterable[tuple[str, str | None]], metric: Metric
+    pairs: Iterable[tuple[Target, str | None]], metric: Metric
 ) -> TeacherScore:
     """Scores a teacher's labels against human labels.
 
@@ -42,5 +42,5 @@ def score_teacher(
         if teacher_label is None:
             without_label += 1
         else:
-            correct += metric.is_correct(label, teacher_label)
+            correct += metric.accepts(label, teacher_label)
     return TeacherScore(rows, correct, without_label)

@@ -1,11 +1,14 @@
 """The SeqIO tasks of a dataset, made from `methods.TaskInfo`."""
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import seqio
 
-from dsbs_jax.data import preprocessors
+from dsbs_jax.data import preprocessors, row_schema
 from dsbs_jax.data.methods import TaskInfo
+from dsbs_jax.data.metrics import Target
 from dsbs_jax.data.preprocessors import ANSWER_MARKER
 from dsbs_jax.data.sources import RecordSource
 
@@ -96,5 +99,14 @@ def split_answer(text: str) -> tuple[str, str]:
     return rationale.strip(), label.strip()
 
 
-def _keep_label(text: str, *, single_task: bool, **_: object) -> str:
-    return split_answer(text)[1] if single_task else text.strip()
+def _keep_label(
+    text: str,
+    *,
+    single_task: bool,
+    example: Mapping[str, Any] | None = None,
+    is_target: bool = False,
+    **_: object,
+) -> Target:
+    """Returns the label of an output, or all acceptable labels of a target."""
+    answers = row_schema.answers_of(example) if example and is_target else ()
+    return answers or (split_answer(text)[1] if single_task else text.strip())

@@ -162,13 +162,16 @@ class Scorer:
         examples = self._evaluator.cached_task_datasets[task.name].as_numpy_iterator()
         for text, example in zip(texts, examples, strict=True):
             target = example["targets_pretokenized"].decode()
-            labels = task.postprocess_fn(target), task.postprocess_fn(text)
+            label = task.postprocess_fn(target, example=example, is_target=True)
+            answers = {} if isinstance(label, str) else {row_schema.ANSWERS: label}
+            correct = task.info.metric.accepts(label, task.postprocess_fn(text))
             yield {
                 "id": example["id"].decode(),
                 "input": example["inputs_pretokenized"].decode(),
                 "target": target,
+                **answers,
                 "prediction": text,
-                "correct": task.info.metric.is_correct(*labels),
+                "correct": correct,
             }
 
 
@@ -204,7 +207,7 @@ def teacher_accuracy(task: StudentTask, split: str = "test") -> dict[str, Any]:
         score = scoring.score_teacher(
             (
                 (
-                    row[row_schema.LABEL].decode(),
+                    row_schema.answers_of(row) or row[row_schema.LABEL].decode(),
                     row[field].decode() if row[flag] else None,
                 )
                 for row in rows

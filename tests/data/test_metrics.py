@@ -36,5 +36,11 @@ def test_one_pair_is_compared_by_the_same_rule():
     assert not EXACT_MATCH.is_correct("( 1.0 + 1.0 )", "2")
 
 
+def test_any_acceptable_target_is_right():
+    targets = [("4", "four"), "5", ("6",)]
+    assert EXACT_MATCH(targets, ["four", "5", "six"]) == {"accuracy": 200 / 3}
+    assert EQUATION_ACCURACY.accepts(("x", "2 + 2"), "4")
+
+
 def test_seqio_recognizes_a_metric_by_its_arguments():
     assert list(inspect.signature(EXACT_MATCH).parameters) == ["targets", "predictions"]

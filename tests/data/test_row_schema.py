@@ -19,3 +19,20 @@ def test_borrowed_labels_replace_missing_human_labels_only():
 def test_columns_without_records_have_every_field():
     columns = row_schema.record_columns([], "sage")
     assert columns == dict.fromkeys(row_schema.field_types(["sage"]), [])
+
+
+def test_several_answers_are_padded_to_the_same_length():
+    records = [
+        Record("a", "x", "1", answers=("1", "one", "I")),
+        Record("b", "y", "2"),
+        Record("c", "z", "3", answers=("3", "three")),
+    ]
+    answers = row_schema.record_columns(records, "sage")["answers"]
+    assert answers == [["1", "one", "I"], ["", "", ""], ["3", "three", ""]]
+    rows = [{"answers": [text.encode() for text in row]} for row in answers]
+    assert [row_schema.answers_of(row) for row in rows] == [
+        ("1", "one", "I"),
+        (),
+        ("3", "three"),
+    ]
+    assert row_schema.answers_of({}) == ()

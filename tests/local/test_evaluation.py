@@ -25,9 +25,20 @@ LENGTHS = {"inputs": 48, "targets": 48, "task_ids": 48}
 
 
 @pytest.fixture(scope="module")
-def data(tiny_vocabulary, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scored")
-    for split, rows in ROWS.items():
+def data(build):
+    return build(ROWS)
+
+
+@pytest.fixture(scope="module")
+def build(tiny_vocabulary, tmp_path_factory):
+    def build(rows_of):
+        return _build(rows_of, tmp_path_factory.mktemp("scored"), tiny_vocabulary)
+
+    return build
+
+
+def _build(rows_of, folder, tiny_vocabulary):
+    for split, rows in rows_of.items():
         lines = []
         for name, text, label, teacher_label, rationale in rows:
             row = {"id": name, "input": text, "label": label}
@@ -45,7 +56,7 @@ def data(tiny_vocabulary, tmp_path_factory):
 
 @pytest.fixture
 def make_scorer(data):
-    def make(task, split="test", lengths=LENGTHS):
+    def make(task, split="test", lengths=LENGTHS, data=data):
         tasks = {t.name: t for t in data.mixture.tasks}
         provider = tasks.get(task, data.mixture)
         return evaluation.Scorer(provider, split, Oracle(data.vocabulary), lengths)
@@ -84,6 +95,20 @@ def test_scores_and_predictions_are_of_the_same_rows(make_scorer, tmp_path):
         "correct": False,
     }
     assert [row["id"] for row in rows if row["correct"]] == ["a", "c", "d"]
+
+
+def test_any_of_several_answers_is_right(build, make_scorer, tmp_path):
+    test = [(*row[:2], ["blue", "red"], *row[3:]) for row in ROWS["test"][:2]]
+    data = build({"train": ROWS["train"], "test": [*test, *ROWS["test"][2:]]})
+    scores = make_scorer("scored_predict", data=data)(None, tmp_path, "last")
+    assert scores == {"scored_predict": {"accuracy": 100.0}}
+    path = tmp_path / "test-last-scored_predict.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["target"] for row in rows] == ["blue", "blue", "red", "green"]
+    assert [row.get("answers") for row in rows] == [["blue", "red"]] * 2 + [None] * 2
+    # The teacher says "red", "red" and "green"; "c" has no answer.
+    accuracy = evaluation.teacher_accuracy(data.test_task)["teacher"]["accuracy"]
+    assert accuracy == 75.0
 
 
 def test_only_the_label_task_of_a_mixture_is_scored(make_scorer, tmp_path):
