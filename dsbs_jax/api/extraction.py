@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from dsbs_jax import files
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import extraction
 from dsbs_jax.teacher.budget import BudgetConfig
@@ -111,10 +110,7 @@ def extract(
             "max_total_tokens": max_total_tokens,
         }
     )
-    result = extraction.extract(config, dry_run)
-    if kept_file and result.rationales:
-        files.write(kept_file, result.rationales.read_bytes())
-    return result
+    return extraction.extract(config, dry_run, kept_file)
 
 
 def _output_paths(

@@ -32,7 +32,11 @@ from dsbs_jax.teacher.runner import Runner, RunSummary
 from dsbs_jax.teacher.store import DAMAGED, Store
 
 
-def extract(config: ExtractionSettings, dry_run: bool = False) -> ExtractionResult:
+def extract(
+    config: ExtractionSettings,
+    dry_run: bool = False,
+    kept_file: pathlib.Path | None = None,
+) -> ExtractionResult:
     """Asks the teacher for a rationale and a label of every input.
 
     A second run with the same output folder resumes: stored replies are never requested
@@ -41,6 +45,7 @@ def extract(config: ExtractionSettings, dry_run: bool = False) -> ExtractionResu
     Args:
         config: The settings.
         dry_run: Whether to only print the first request and the estimated cost.
+        kept_file: Another file for the kept rows, next to that of the output folder.
 
     Raises:
         UserError: A setting or the input file is wrong, or the server rejects all
@@ -69,7 +74,7 @@ def extract(config: ExtractionSettings, dry_run: bool = False) -> ExtractionResu
         summary = _send_requests(plan, store, config)
         if summary.missing:
             return dataclasses.replace(unfinished, status=_stopped_early(summary))
-        return _finish(plan, store, summary, config, unfinished)
+        return _finish(plan, store, summary, config, unfinished, kept_file)
     finally:
         store.close()
 
@@ -140,6 +145,7 @@ def _finish(
     summary: RunSummary,
     config: ExtractionSettings,
     unfinished: ExtractionResult,
+    kept_file: pathlib.Path | None,
 ) -> ExtractionResult:
     """Votes, filters, writes the files and prints the summary."""
     spec, labels = plan.prompt.spec, unfinished.labels
@@ -157,7 +163,7 @@ def _finish(
     result = dataclasses.replace(
         unfinished,
         status=SOME_FAILED if collected.failed else DONE,
-        rationales=output / output_files.KEPT,
+        rationales=kept_file or output / output_files.KEPT,
         filtered=output / output_files.FILTERED,
         failed=output / output_files.FAILED,
         report=output / output_files.REPORT,
@@ -190,7 +196,10 @@ def _write_files(
     spec, output = plan.prompt.spec, result.folder
     made_from = plan.provenance() | _label_facts(result)
     files.write_jsonl(output / output_files.FAILED, collected.failed)
-    filters.write(filtered, output / output_files.KEPT, output / output_files.FILTERED)
+    kept = output / output_files.KEPT
+    filters.write(filtered, kept, output / output_files.FILTERED)
+    if result.rationales and result.rationales != kept:
+        files.write(result.rationales, kept.read_bytes())
     report = {
         **output_files.report_fields(spec, config.filters, made_from),
         **result.report_fields(),

@@ -80,7 +80,8 @@ def test_a_file_as_output_gets_the_kept_rows(inputs, teacher, tmp_path):
     assert result.status == 3 and result.rationales is None and not file.exists()
     result = extract(inputs, teacher, file)
     assert result.folder == tmp_path / "rationales_extraction"
-    assert file.read_bytes() == result.rationales.read_bytes()
+    assert result.rationales == file
+    assert file.read_bytes() == (result.folder / "rationales.jsonl").read_bytes()
     assert len(tables.read_examples(file)) == 12
     # A further call resumes; here only the filters change.
     extract(inputs, teacher, file, labels=LABELS, drop_disagreement=True)

@@ -49,8 +49,7 @@ def test_the_end_of_the_output_has_accuracy_shares_and_the_card(
     assert done.out.splitlines()[-3:] == [
         "teacher accuracy: 100.00 % of the 12 rows with a human label (95 % interval "
         "75.75 to 100.00); always answering 'remote': 66.67 %",
-        "kept: 12 of 12 rows (100.0 %) in "
-        f"{tmp_path / 'rationales_extraction/rationales.jsonl'}",
+        f"kept: 12 of 12 rows (100.0 %) in {tmp_path / 'rationales.jsonl'}",
         f"card: {tmp_path / 'rationales_extraction/card.html'}",
     ]
     assert len((tmp_path / "rationales.jsonl").read_text().splitlines()) == 12
