@@ -55,7 +55,8 @@ def extract(
         )
 
     Args:
-        inputs: Rows with `input`, and optionally `id` and `label`.
+        inputs: Rows with an input, and optionally a label and an id, in a format that
+            `dsbs_jax.data.tables` reads.
         prompt: A prompt file, or the name of a built-in prompt such as "cqa".
         base_url: Address of an OpenAI-compatible server.
         model: The server's name of the model.
@@ -63,7 +64,8 @@ def extract(
             ends in ".jsonl", the kept rows are also written to that file, and the
             folder is next to it: "rationales.jsonl" -> "rationales_extraction".
         labels: The task's labels; other labels of the teacher do not count. None uses
-            those of the prompt file, and an empty list allows any label.
+            those of the prompt file, or the human labels of the data if they are a
+            small closed set. An empty list allows any label.
         samples: Replies per input, which vote.
         temperature: 0 gives the same reply each time; None is left to the server.
         max_tokens: Maximum tokens of a completion.
@@ -80,7 +82,8 @@ def extract(
         max_total_tokens: Cap on prompt and completion tokens together.
         dry_run: Whether to only print the first request and the estimated cost.
         **options: Other settings of an extraction by their names in lower case, such as
-            the filters (`drop_disagreement=True`) and `timeout=30.0`.
+            the columns (`input_column="text"`), the filters (`drop_disagreement=True`)
+            and `timeout=30.0`.
 
     Raises:
         UserError: An argument or a file is wrong, or the server rejects all requests.

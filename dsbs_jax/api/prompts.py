@@ -3,9 +3,12 @@
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
-from dsbs_jax import files
-from dsbs_jax.data import tables
+from dsbs_jax import files, settings
+from dsbs_jax.data import label_sets, tables
+from dsbs_jax.data.column_config import ColumnConfig
+from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import new_prompt
 
@@ -16,8 +19,9 @@ def init_prompt(
     data: _Path,
     output: _Path,
     *,
-    labels: Sequence[str],
+    labels: Sequence[str] | None = None,
     zero_shot: bool = False,
+    **columns: Any,
 ) -> pathlib.Path:
     """Writes a commented prompt file for a user's task.
 
@@ -25,24 +29,40 @@ def init_prompt(
     refuses the file until then.
 
     Args:
-        data: Rows with `input` and `label`, in a format that `dsbs_jax.data.tables`
+        data: Rows with an input and a label, in a format that `dsbs_jax.data.tables`
             reads.
         output: The new prompt file.
-        labels: The task's labels.
+        labels: The task's labels; by default those of the data, if they are a small
+            closed set.
         zero_shot: Whether to leave out exemplars; the file is then ready to use.
+        **columns: Settings of `ColumnConfig`, such as `input_column="text"`.
 
     Returns:
         The path of the file.
 
     Raises:
-        UserError: The file exists, the data cannot be read, or a label has no row.
+        UserError: The file exists, the data cannot be read, the labels are not a small
+            set, or a label has no row.
         OSError: The file cannot be written.
     """
     path = pathlib.Path(output)
     if path.exists():
         raise UserError(f"{path} exists, expected the name of a new file")
-    records = tables.read_split(data, unlabeled=True)
-    rows = [{"input": record.input, "label": record.label} for record in records]
-    text = new_prompt.text(rows, tuple(labels), pathlib.Path(data).name, zero_shot)
-    files.write(path, text)
+    config = settings.from_fields(ColumnConfig, columns)
+    records = tables.read_split(os.fspath(data), config.columns, unlabeled=True)
+    if labels is None:
+        labels = _detect(data, records)
+    name = pathlib.Path(data).name
+    files.write(path, new_prompt.text(records, tuple(labels), name, zero_shot))
     return path
+
+
+def _detect(data: _Path, records: Sequence[Record]) -> Sequence[str]:
+    found = label_sets.detect_label_set(records)
+    if found is None:
+        count = len({record.label for record in records} - {None})
+        raise UserError(
+            f"{data}: {count:,} different labels in {len(records):,} rows are not a "
+            "small closed set, expected the task's labels in the argument labels"
+        )
+    return found.labels

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from dsbs_jax.commands import options
+from dsbs_jax.data.column_config import ColumnConfig
 from dsbs_jax.rationales.filters import FilterConfig
 from dsbs_jax.teacher.budget import BudgetConfig
 from dsbs_jax.teacher.config import ExtractionConfig, RunnerConfig
@@ -18,6 +19,7 @@ _EXAMPLES = options.examples(
 )
 _GROUPS = {
     "Task": ExtractionConfig,
+    "Columns of DATA": ColumnConfig,
     "How the teacher answers": SamplingConfig,
     "Server": EndpointConfig,
     "Concurrency": RunnerConfig,
@@ -37,7 +39,7 @@ def extract(
         str,
         typer.Argument(
             metavar="DATA",
-            help="Rows with `input`, and optionally `id` and `label`.",
+            help="Rows with an input, and optionally a label and an id.",
         ),
     ],
     output: Annotated[

@@ -1,10 +1,11 @@
 """`dsbs-jax prompt init`: a prompt file for a user's task."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dsbs_jax.commands import options
+from dsbs_jax.data.column_config import ColumnConfig
 
 _HELP = "Writes a commented prompt file from a few rows of the data."
 _EXAMPLES = options.examples(
@@ -20,30 +21,34 @@ def add(app: typer.Typer) -> None:
     app.add_typer(group, name="prompt")
 
 
+@options.with_settings({"Columns of DATA": ColumnConfig}, without=("id_column",))
 def init(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="Rows with `input` and `label`.")
+        str, typer.Argument(metavar="DATA", help="Rows with an input and a label.")
     ],
     output: Annotated[str, typer.Option(metavar="<file>", help="The new prompt file.")],
     labels: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="<list of text>",
-            help="The task's labels, separated by commas.",
+            help="The task's labels, separated by commas; by default those of the "
+            "data, if they are a small closed set.",
         ),
-    ],
+    ] = None,
     zero_shot: Annotated[
         bool,
         typer.Option(
             "--zero_shot", help="Write no exemplars; the file is then ready to use."
         ),
     ] = False,
+    **columns: Any,
 ) -> None:
     """Writes the file and prints its path and what to do next."""
     from dsbs_jax.api import prompts
 
+    given = None if labels is None else options.list_of(labels)
     path = prompts.init_prompt(
-        data, output, labels=options.list_of(labels), zero_shot=zero_shot
+        data, output, labels=given, zero_shot=zero_shot, **columns
     )
     print(path)
     if not zero_shot:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from dsbs_jax import settings
+from dsbs_jax.data.column_config import ColumnConfig
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales.filters import FilterConfig
 from dsbs_jax.settings import PositiveInt, Settings, Text, setting
@@ -29,7 +30,8 @@ class ExtractionConfig(Settings):
     labels: tuple[Text, ...] | None = setting(
         None,
         help="The task's labels; other labels of the teacher do not count. By default "
-        "those of the prompt file; an empty list allows any label.",
+        "those of the prompt file, or the human labels of the data if they are a small "
+        "closed set. An empty list allows any label.",
     )
 
     def __post_init__(self) -> None:
@@ -58,6 +60,7 @@ class ExtractionSettings:
 
     Attributes:
         extraction: Files, prompt and label set.
+        columns: The columns of the input file.
         sampling: How the teacher answers.
         endpoint: The teacher's server.
         runner: Concurrency and circuit breaker.
@@ -66,6 +69,7 @@ class ExtractionSettings:
     """
 
     extraction: ExtractionConfig
+    columns: ColumnConfig
     sampling: SamplingConfig
     endpoint: EndpointConfig
     runner: RunnerConfig

@@ -83,7 +83,7 @@ def _plan(config: ExtractionSettings) -> tuple[RequestPlan, LabelSet | None]:
     """Reads the prompt and the inputs."""
     path = config.extraction.input_file
     prompt = prompts.load(config.extraction.prompt)
-    rows = tables.read_split(path, unlabeled=True)
+    rows = tables.read_split(path, config.columns.columns, unlabeled=True)
     labels = label_set.choose(config.extraction, prompt, rows)
     plan = RequestPlan(
         input_file=path,
@@ -91,9 +91,23 @@ def _plan(config: ExtractionSettings) -> tuple[RequestPlan, LabelSet | None]:
         prompt=prompt,
         sampling=config.sampling,
         budget=config.budget,
-        labels=labels.labels if labels and config.sampling.structured else (),
+        labels=_labels_in_requests(config, labels),
+        columns=config.columns,
     )
     return plan, labels
+
+
+def _labels_in_requests(
+    config: ExtractionSettings, labels: LabelSet | None
+) -> tuple[str, ...]:
+    """Returns the labels that structured output is limited to."""
+    if not labels or not config.sampling.structured:
+        return ()
+    stored = folder.stored_settings(config.extraction.output_dir)
+    if labels.detected and stored and "LABELS" not in stored:
+        # Version 0.2 detected no labels, and its requests are not sent again.
+        return ()
+    return labels.labels
 
 
 def _send_requests(

@@ -68,6 +68,15 @@ def _check_unused(folder: pathlib.Path) -> None:
         )
 
 
+def stored_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns the settings of a folder's replies; none for a new or corrupt folder."""
+    try:
+        stored = json_input.parse((pathlib.Path(path) / RUN).read_bytes(), dict)
+    except (OSError, JsonError):
+        return {}
+    return stored
+
+
 def _check_settings(run: pathlib.Path, settings: Mapping[str, Any]) -> None:
     """Raises UserError unless run.json holds these settings."""
     try:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from dsbs_jax.data import dataset_spec, label_sets
 from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher.config import ExtractionConfig
@@ -16,20 +17,28 @@ class LabelSet:
     Attributes:
         labels: The labels.
         source: Where they come from, for messages.
+        detected: Whether they were detected in the data, not given by the user.
+        odd_labels: Human labels outside the detected set, and their rows.
     """
 
     labels: tuple[str, ...]
     source: str
+    detected: bool = False
+    odd_labels: tuple[tuple[str, int], ...] = ()
 
     def describe(self) -> str:
         """Returns the line that an extraction prints."""
-        return f"labels (from {self.source}): {', '.join(self.labels)}"
+        line = f"labels (from {self.source}): {', '.join(self.labels)}"
+        if self.odd_labels:
+            odd = [f"{label!r:.40} ({count:,})" for label, count in self.odd_labels]
+            line += f"; human labels outside this set: {', '.join(odd)}"
+        return line
 
 
 def choose(
     config: ExtractionConfig, prompt: Prompt, rows: Sequence[Record]
 ) -> LabelSet | None:
-    """Chooses the label set: LABELS, or the labels of the prompt file.
+    """Chooses the label set: LABELS, those of the prompt file, or those of the data.
 
     Args:
         config: Has the setting LABELS.
@@ -45,11 +54,30 @@ def choose(
     labels, source = config.labels, "LABELS"
     if labels is None:
         labels, source = prompt.labels, prompt.name
+        if not labels:
+            return _detect(prompt, rows)
     if not labels:
         return None
     _check_exemplars(prompt, labels)
     _check_human_labels(config.input_file, rows, labels)
     return LabelSet(labels, source)
+
+
+def _detect(prompt: Prompt, rows: Sequence[Record]) -> LabelSet | None:
+    """Detects a label set in the human labels.
+
+    Exemplars may have a label that is too rare in the data to be detected. The paper's
+    datasets have their own rules for the labels that they read.
+    """
+    if prompt.spec != dataset_spec.DEFAULT:
+        return None
+    found = label_sets.detect_label_set(rows)
+    if found is None:
+        return None
+    exemplars = [e.label for e in prompt.exemplars]
+    labels = tuple(dict.fromkeys([*found.labels, *exemplars]))
+    odd = tuple(pair for pair in found.odd_labels if pair[0] not in labels)
+    return LabelSet(labels, "the human labels", detected=True, odd_labels=odd)
 
 
 def _check_exemplars(prompt: Prompt, labels: Sequence[str]) -> None:

@@ -6,9 +6,9 @@ Without exemplars (zero-shot), the file is ready to use.
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import prompts
 from dsbs_jax.teacher.prompts import PLACEHOLDER
@@ -61,7 +61,7 @@ _EXEMPLAR = """
 
 
 def text(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Record],
     labels: Sequence[str],
     source: str,
     zero_shot: bool = False,
@@ -69,7 +69,7 @@ def text(
     """Returns the text of a prompt file.
 
     Args:
-        rows: Rows with `input` and `label`, from which the exemplars are chosen.
+        rows: Labeled rows, from which the exemplars are chosen.
         labels: The task's labels.
         source: Name of the data, for the comments.
         zero_shot: Whether to leave out exemplars.
@@ -102,21 +102,19 @@ def text(
     return written
 
 
-def _exemplars(
-    rows: Sequence[Mapping[str, Any]], labels: Sequence[str]
-) -> list[dict[str, str]]:
+def _exemplars(rows: Sequence[Record], labels: Sequence[str]) -> list[dict[str, str]]:
     """Chooses one row for each label, whose input has the median length."""
     chosen = []
     for label in labels[:MAX_EXEMPLARS]:
         inputs = [
-            row["input"].strip()
+            row.input.strip()
             for row in rows
-            if row.get("label") == label and not prompts.has_heading(row["input"])
+            if row.label == label and not prompts.has_heading(row.input)
         ]
         if not inputs:
             raise UserError(
                 f"no row has the label {label!r:.40}, expected one to show for each "
-                "label; correct --labels, or use --zero_shot"
+                "label; correct the labels, or write a prompt with zero_shot"
             )
         median = statistics.median_low([len(one) for one in inputs])
         first = next(one for one in inputs if len(one) == median)

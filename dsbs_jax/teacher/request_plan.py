@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dsbs_jax import settings
+from dsbs_jax.data.column_config import ColumnConfig
 from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import folder, sampling
@@ -60,6 +61,7 @@ class RequestPlan:
         sampling: How the teacher answers.
         budget: Prices, caps and how tokens are counted.
         labels: The labels to which structured output is limited, if any.
+        columns: The columns that the rows were read from.
     """
 
     input_file: str
@@ -68,6 +70,7 @@ class RequestPlan:
     sampling: SamplingConfig
     budget: BudgetConfig
     labels: tuple[str, ...] = ()
+    columns: ColumnConfig = ColumnConfig()
 
     @functools.cached_property
     def estimate(self) -> CostEstimate:
@@ -130,8 +133,16 @@ class RequestPlan:
             if info.field != "samples"
         }
         values["PROMPT"] = self.prompt.fingerprint()
+        # Only if they are set, so that folders of earlier versions can be resumed.
         if self.labels:
             values["LABELS"] = self.labels
+        for info in settings.settings_of(ColumnConfig):
+            value = getattr(self.columns, info.field)
+            if value != info.default and info.field not in (
+                "label_column",
+                "id_column",
+            ):
+                values[info.macro] = value
         return values | {"INPUT_FILE": folder.fingerprint(self._content())}
 
     def _content(self) -> bytes:

@@ -82,7 +82,7 @@ def test_a_file_as_output_gets_the_kept_rows(inputs, teacher, tmp_path):
     assert result.folder == tmp_path / "rationales_extraction"
     assert result.rationales == file
     assert file.read_bytes() == (result.folder / "rationales.jsonl").read_bytes()
-    assert len(tables.read_examples(file)) == 12
+    assert len(tables.read_examples(file)) == 11
     # A further call resumes; here only the filters change.
     extract(inputs, teacher, file, labels=LABELS, drop_disagreement=True)
     assert len(tables.read_examples(file)) == 10
@@ -135,3 +135,16 @@ def test_defaults_are_those_of_the_settings():
     for parameter in optional:
         if parameter.name != "dry_run":
             assert parameter.default == infos[parameter.name].default, parameter.name
+
+
+def test_columns_and_formats_of_the_inputs(serve, tmp_path):
+    data = tmp_path / "pairs.csv"
+    data.write_text("premise,claim,gold\nIt rains.,It is wet.,yes\n")
+    teacher = serve(lambda *_: "Rain is wet. So the answer is yes.")
+    columns = {"template": "{premise} So: {claim}", "label_column": "gold"}
+    result = extract(data, teacher, tmp_path / "out", **columns)
+    (row,) = tables.read_examples(result.rationales)
+    assert (row.input, row.label) == ("It rains. So: It is wet.", "yes")
+    # Other columns give other requests.
+    with pytest.raises(dsbs_jax.UserError, match="created with TEMPLATE = '{premise}"):
+        extract(data, teacher, tmp_path / "out", **columns | {"template": "{claim}"})

@@ -149,3 +149,67 @@ def test_counts_add_up(serve, extract, report, rows):
     assert written["kept"] + sum(reasons.values()) == written["inputs"] == 30
     problems = {row["problem"] for row in rows("filtered.jsonl")}
     assert problems == {completions.NOT_IN_LABEL_SET, completions.SEVERAL_MARKERS}
+
+
+def write(path, labels):
+    rows = [{"input": f"line {n}", "label": x} for n, x in enumerate(labels)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_labels_are_detected_in_the_data(serve, extract, rows, tmp_path, capsys):
+    labels = [*["remote", "visit"] * 50, "vist"]
+    path = write(tmp_path / "inputs.jsonl", labels)
+    server = serve(lambda question, _: answer("Visit" if "0" in question else "wait"))
+    assert extract(server, INPUT_FILE=path) == extraction.DONE
+    assert {row["teacher_label"] for row in rows("rationales.jsonl")} == {"visit"}
+    assert {row["reason"] for row in rows("filtered.jsonl")} == {filters.OTHER_LABEL}
+    assert (
+        "labels (from the human labels): remote, visit; human labels outside this set: "
+        "'vist' (1)\n"
+    ) in capsys.readouterr().out
+    # An empty list allows any label.
+    assert extract(server, INPUT_FILE=path, LABELS=()) == extraction.DONE
+    assert rows("filtered.jsonl") == []
+
+
+def test_rare_labels_of_exemplars_belong_to_a_detected_set(serve, extract, tmp_path):
+    path = write(tmp_path / "inputs.jsonl", ["visit", "wait"] * 5)
+    server = serve(lambda *_: answer("remote"))
+    assert extract(server, INPUT_FILE=path) == extraction.DONE
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["labels"] == ["visit", "wait", "remote"]
+    assert report["kept"] == 10
+
+
+@pytest.mark.parametrize("prompt", ["template", "cqa"])
+def test_open_answers_are_not_limited(serve, extract, rows, tmp_path, prompt):
+    labels = ["visit", "wait"] * 3
+    if prompt == "template":
+        labels = [str(n) for n in range(6)]
+    path = write(tmp_path / "inputs.jsonl", labels)
+    server = serve(lambda *_: answer("(a) anything"))
+    assert extract(server, INPUT_FILE=path, PROMPT=prompt) == extraction.DONE
+    assert len(rows("rationales.jsonl")) == 6
+
+
+def test_structured_output_has_the_detected_labels(serve, extract, tmp_path):
+    path = write(tmp_path / "inputs.jsonl", LABELS * 2)
+    server = serve(lambda *_: '{"rationale": "It is dead.", "label": "visit"}')
+    options = {"STRUCTURED": True, "INPUT_FILE": path}
+    assert extract(server, **options) == extraction.DONE
+    schema = server.bodies[0]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["label"]["enum"] == list(LABELS)
+    assert extract(server, **options) == extraction.DONE
+    assert len(server.bodies) == 4
+
+
+def test_a_folder_without_labels_in_its_requests_is_resumed(serve, extract, tmp_path):
+    """As version 0.2 wrote it, which detected no labels."""
+    path = write(tmp_path / "inputs.jsonl", LABELS * 2)
+    server = serve(lambda *_: '{"rationale": "It is dead.", "label": "visit"}')
+    options = {"STRUCTURED": True, "INPUT_FILE": path}
+    assert extract(server, LABELS=(), **options) == extraction.DONE
+    assert "enum" not in json.dumps(server.bodies)
+    assert extract(server, **options) == extraction.DONE
+    assert len(server.bodies) == 4

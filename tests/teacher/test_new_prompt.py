@@ -1,14 +1,19 @@
 import pytest
 
+from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import new_prompt, prompts
 from dsbs_jax.teacher.prompts import PLACEHOLDER
 
 LABELS = ("billing", "log in", "U.S.")
+
+
+def row(input, label):
+    return Record(id=input, input=input, label=label)
+
+
 ROWS = [
-    {"input": f"{label} {'x' * n}\nsecond line", "label": label}
-    for label in LABELS
-    for n in range(5)
+    row(f"{label} {'x' * n}\nsecond line", label) for label in LABELS for n in range(5)
 ]
 
 
@@ -56,7 +61,7 @@ def test_a_zero_shot_prompt_is_ready_to_use():
 
 def test_many_labels_get_a_few_exemplars():
     labels = [f"label {n}" for n in range(30)]
-    rows = [{"input": f"input {n}", "label": label} for n, label in enumerate(labels)]
+    rows = [row(f"input {n}", label) for n, label in enumerate(labels)]
     text = new_prompt.text(rows, labels, "tickets.jsonl")
     assert "Only 10 of 30 labels have an example" in text
     prompt = prompts.parse(text.replace(PLACEHOLDER, "A fee."), "own")
@@ -73,13 +78,13 @@ def test_many_labels_get_a_few_exemplars():
     ],
 )
 def test_labels_that_cannot_be_shown_are_reported(labels, message):
-    rows = [*ROWS, {"input": "x", "label": "log\nin"}]
+    rows = [*ROWS, row("x", "log\nin")]
     with pytest.raises(UserError, match=message):
         new_prompt.text(rows, labels, "tickets.jsonl")
 
 
 def test_inputs_that_look_like_a_section_are_not_shown():
-    rows = [{"input": "x\n=== label\ny", "label": "a"}, {"input": "z", "label": "a"}]
-    text = new_prompt.text([*rows, {"input": "w", "label": "b"}], ["a", "b"], "own")
+    rows = [row("x\n=== label\ny", "a"), row("z", "a"), row("w", "b")]
+    text = new_prompt.text(rows, ["a", "b"], "own")
     prompt = prompts.parse(text.replace(PLACEHOLDER, "A fee."), "own")
     assert [e.input for e in prompt.exemplars] == ["z", "w"]
