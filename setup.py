@@ -100,6 +100,10 @@ setuptools.setup(
             "jaxtyping>=0.3.11",
             "ml-collections>=1.1.0",
         ],
+        # Trackers. mlflow-skinny is MLflow without its server; the other two packages
+        # write its database.
+        "wandb": ["wandb>=0.20.0"],
+        "mlflow": ["mlflow-skinny>=3.0.0", "sqlalchemy>=2.0.0", "alembic>=1.14.0"],
         "test": [
             "pytest>=8.0.0",
             "hypothesis>=6.100.0",

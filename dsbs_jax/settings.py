@@ -207,8 +207,8 @@ def check_names(given: Iterable[str], known: Iterable[str]) -> None:
             raise UserError(f"{name} is not a setting; {hint}")
 
 
-def as_gin(instances: Iterable[Settings]) -> str:
-    """Returns settings as a gin file that holds every value, one macro on each line.
+def values_of(instances: Iterable[Settings]) -> dict[str, Any]:
+    """Returns the value of every setting by its macro.
 
     Args:
         instances: Settings dataclasses. Of two with the same macro, the first counts.
@@ -217,6 +217,16 @@ def as_gin(instances: Iterable[Settings]) -> str:
     for instance in instances:
         for info in settings_of(type(instance)):
             values.setdefault(info.macro, getattr(instance, info.field))
+    return values
+
+
+def as_gin(instances: Iterable[Settings]) -> str:
+    """Returns settings as a gin file that holds every value, one macro on each line.
+
+    Args:
+        instances: Settings dataclasses, as for `values_of`.
+    """
+    values = values_of(instances)
     return "".join(f"{macro} = {values[macro]!r}\n" for macro in sorted(values))
 
 

@@ -52,8 +52,13 @@ class LoopConfig(Settings):
     )
     log_period: PositiveInt = setting(
         50,
-        help="Updates between two lines of progress, and between two TensorBoard "
-        "entries.",
+        help="Updates between two lines of progress, and between two entries of the "
+        "trackers.",
+    )
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = setting(
+        ("tensorboard",),
+        help="Where loss curves, scores and settings are written. 'wandb' and 'mlflow' "
+        "need the extra of this name.",
     )
     patience: PositiveInt | None = setting(
         None,

@@ -27,11 +27,13 @@ from dsbs_jax.local import (
     state,
     step,
     stopping,
+    trackers,
 )
 from dsbs_jax.local.config import LoopConfig, TrainSettings
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.training_log import TrainingLog, one_line
 from dsbs_jax.progress import duration
+from dsbs_jax.settings import Settings
 from dsbs_jax.student.config import T5Config, check_vocabulary_size
 from dsbs_jax.student.network import Transformer
 from dsbs_jax.weights import load_params, open_checkpoint, student_config
@@ -62,8 +64,8 @@ class _Run:
 def train(config: TrainSettings) -> dict[str, Any]:
     """Trains a student, or resumes a run that was stopped, and scores it at the end.
 
-    The run folder then holds `config.gin`, `checkpoints/`, `predictions/`, TensorBoard
-    events and `results.json`.
+    The run folder then holds `config.gin`, `checkpoints/`, `predictions/`, the files of
+    the trackers and `results.json`.
 
     Args:
         config: The settings of the run.
@@ -74,16 +76,21 @@ def train(config: TrainSettings) -> dict[str, Any]:
 
     Raises:
         UserError: Settings, data or checkpoints do not fit together, the folder cannot
-            be written, or the loss is not finite.
+            be written, a tracker cannot start, or the loss is not finite.
         stopping.Terminated: SIGTERM arrived; the state is saved.
     """
     began = time.monotonic()
     run = _set_up(config)
-    steps = _update_until_done(run)
-    results = _score_checkpoints(run, steps)
-    results["seconds"] = round(time.monotonic() - began, 1)
-    files.write(run.folder / "results.json", json.dumps(results, indent=2) + "\n")
-    print(report.results_table(results))
+    with run.log:
+        every = _all_settings(config, run.model.config)
+        run.log.write_settings(settings.values_of(every))
+        steps = _update_until_done(run)
+        results = _score_checkpoints(run, steps)
+        results["seconds"] = round(time.monotonic() - began, 1)
+        files.write(run.folder / "results.json", json.dumps(results, indent=2) + "\n")
+        table = report.results_table(results)
+        run.log.write_results(steps, table)
+    print(table)
     print(f"Finished after {duration(results['seconds'])}; the run is in {run.folder}")
     return results
 
@@ -94,6 +101,7 @@ def _set_up(config: TrainSettings) -> _Run:
     Nothing is written before all settings and data are checked.
     """
     loop = config.loop
+    trackers.check_installed(loop.trackers)
     partitioner = Partitioner(config.partitioning.num_partitions)
     _check_batch_size(loop, partitioner)
     schedule = optimizers.make_schedule(config.optimizer, loop.train_steps)
@@ -115,7 +123,8 @@ def _set_up(config: TrainSettings) -> _Run:
         print(f"Resuming from step {newest} in {folder}")
     else:
         start = state.init_state(model, optimizer, abstract, key, initial)
-    _write_config(folder, config, model.config)
+    every = _all_settings(config, model.config)
+    files.write(folder / "config.gin", settings.as_gin(every))
 
     predictor = evaluation.Predictor(model, config.decoding, partitioner)
     return _Run(
@@ -160,11 +169,9 @@ def _check_batch_size(config: LoopConfig, partitioner: Partitioner) -> None:
         )
 
 
-def _write_config(
-    folder: pathlib.Path, config: TrainSettings, student: T5Config
-) -> None:
-    """Writes config.gin, which alone repeats the run."""
-    parts = [
+def _all_settings(config: TrainSettings, student: T5Config) -> list[Settings]:
+    """Returns every setting of the run, which alone repeat it."""
+    return [
         config.data,
         student,
         config.loop,
@@ -172,7 +179,6 @@ def _write_config(
         config.decoding,
         config.partitioning,
     ]
-    files.write(folder / "config.gin", settings.as_gin(parts))
 
 
 def _update_until_done(run: _Run) -> int:
@@ -307,6 +313,5 @@ def _score_checkpoints(run: _Run, steps: int) -> dict[str, Any]:
         }
         run.log.write_scores(number, f"test_{name}", results[name]["test"])
     results["teacher_test"] = evaluation.teacher_accuracy(task)
-    run.log.close()
     run.checkpoints.close()
     return results

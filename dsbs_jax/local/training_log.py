@@ -1,19 +1,19 @@
-"""Records of a training run: progress lines, TensorBoard events, non-finite losses."""
+"""Records of a training run: progress lines, trackers, non-finite losses."""
 
 import math
 import pathlib
+import textwrap
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
 import optax
 import seqio
-from clu import metric_writers
 
 from dsbs_jax import files
 from dsbs_jax.errors import UserError
-from dsbs_jax.local import datasets, step
+from dsbs_jax.local import datasets, step, trackers
 from dsbs_jax.local.config import LoopConfig
 from dsbs_jax.local.evaluation import Scores
 from dsbs_jax.local.row_merging import Batch
@@ -29,7 +29,10 @@ class _Update(NamedTuple):
 
 
 class TrainingLog:
-    """Collects the metrics of updates and writes them every LOG_PERIOD updates."""
+    """Collects the metrics of updates and writes them every LOG_PERIOD updates.
+
+    A `with` block closes the trackers, and tells them whether training failed.
+    """
 
     def __init__(
         self,
@@ -47,12 +50,32 @@ class TrainingLog:
             schedule: The learning rate.
             vocabulary: The student's vocabulary, to describe a bad batch.
             start: Updates that are already done.
+
+        Raises:
+            UserError: A tracker cannot start.
         """
         self._folder, self._config = folder, config
         self._schedule, self._vocabulary = schedule, vocabulary
-        self._writer = metric_writers.SummaryWriter(str(folder))
+        self._writer = trackers.open_writer(config.trackers, folder)
         self._progress = Progress("step", config.train_steps, start)
         self._updates: list[_Update] = []
+
+    def __enter__(self) -> Self:
+        """Returns the log."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Ends the progress bar and closes the trackers."""
+        self._progress.close()
+        self._writer.close(failed=kind is not None)
+
+    def write_settings(self, values: Mapping[str, Any]) -> None:
+        """Writes the settings of the run, by macro name, to the trackers."""
+        # TensorBoard takes no other types.
+        plain = (bool, int, float, str)
+        self._writer.write_hparams(
+            {k: v if isinstance(v, plain) else repr(v) for k, v in values.items()}
+        )
 
     def add(self, number: int, batch: Batch, metrics: step.Metrics) -> None:
         """Records an update.
@@ -108,7 +131,7 @@ class TrainingLog:
                 )
 
     def write_scores(self, number: int, split: str, scores: Scores) -> None:
-        """Writes the scores after `number` updates to TensorBoard."""
+        """Writes the scores after `number` updates to the trackers."""
         scalars = {
             f"{split}/{task}/{metric}": value
             for task, metrics in scores.items()
@@ -126,9 +149,12 @@ class TrainingLog:
         """Ends the progress bar."""
         self._progress.close()
 
-    def close(self) -> None:
-        """Closes the TensorBoard file."""
-        self._writer.close()
+    def write_results(self, number: int, table: str) -> None:
+        """Writes the table of the final scores, after `number` updates."""
+        # Four spaces keep the columns in TensorBoard, which renders Markdown.
+        self._writer.write_texts(
+            number, {"results.txt": textwrap.indent(table, " " * 4)}
+        )
 
 
 def one_line(scores: Mapping[str, Mapping[str, float]]) -> str:

@@ -30,8 +30,15 @@ DERIVED = {"VOCAB_SIZE"}
 # Settings that T5X's own run files read.
 READ_BY_T5X = {"BATCH_SIZE", "EVAL_OUTPUT_DIR"}
 # Settings of the local engine that T5X has no counterpart for. T5X decodes greedily,
-# and its scalable network has its own scan and remat.
-ONLY_LOCAL = {"PATIENCE", "NUM_BEAMS", "LENGTH_PENALTY", "REMAT", "SCAN_LAYERS"}
+# writes TensorBoard files, and its scalable network has its own scan and remat.
+ONLY_LOCAL = {
+    "PATIENCE",
+    "TRACKERS",
+    "NUM_BEAMS",
+    "LENGTH_PENALTY",
+    "REMAT",
+    "SCAN_LAYERS",
+}
 # Macros of T5X, and macros that connect the files.
 ONLY_T5X = {
     "INFER_TASK_NAME",
