@@ -1,7 +1,6 @@
 """Settings of the training data."""
 
 import dataclasses
-import math
 from typing import Annotated
 
 from msgspec import Meta
@@ -25,7 +24,8 @@ class DataConfig(Settings):
     """Which examples a student is trained and scored on.
 
     Raises:
-        UserError: A value is wrong, or TASK_FEATURE_LENGTHS does not fit together.
+        UserError: A value is wrong, both rates are 0, or TASK_FEATURE_LENGTHS does not
+            fit together.
     """
 
     dataset: Text = setting(
@@ -81,7 +81,11 @@ class DataConfig(Settings):
     def __post_init__(self) -> None:
         """Checks every value, and those that depend on each other."""
         super().__post_init__()
-        check_rates(self.label_rate, self.rationale_rate)
+        if not self.label_rate and not self.rationale_rate:
+            raise UserError(
+                f"LABEL_RATE is {self.label_rate} and RATIONALE_RATE is "
+                f"{self.rationale_rate}, expected numbers >= 0, one of them > 0"
+            )
         if self.task_feature_lengths is not None:
             check_lengths(self.task_feature_lengths)
 
@@ -89,17 +93,3 @@ class DataConfig(Settings):
     def subsample(self) -> Subsample:
         """The part of the training rows to use."""
         return Subsample(self.subsample_fraction, self.subsample_seed)
-
-
-def check_rates(label_rate: float, rationale_rate: float) -> None:
-    """Checks mixing rates.
-
-    Raises:
-        UserError: A rate is negative or not finite, or both are 0.
-    """
-    rates = label_rate, rationale_rate
-    if min(rates) < 0 or max(rates) == 0 or not all(map(math.isfinite, rates)):
-        raise UserError(
-            f"LABEL_RATE is {label_rate} and RATIONALE_RATE is {rationale_rate}, "
-            "expected numbers >= 0, one of them > 0"
-        )

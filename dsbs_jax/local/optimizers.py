@@ -16,7 +16,11 @@ def make_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
     Raises:
         UserError: The warmup is longer than the run.
     """
-    _check_warmup(config.warmup_steps, total_steps)
+    if config.warmup_steps > total_steps:
+        raise UserError(
+            f"WARMUP_STEPS is {config.warmup_steps}, expected 0 to TRAIN_STEPS, "
+            f"{total_steps}"
+        )
     if config.schedule == "linear":
         return linear_decay(config.learning_rate, total_steps, config.warmup_steps)
     if config.schedule == "cosine":
@@ -43,21 +47,10 @@ def linear_decay(
     Args:
         learning_rate: The peak.
         total_steps: Updates of the run.
-        warmup_steps: Updates until the peak.
-
-    Raises:
-        UserError: The warmup is longer than the run.
+        warmup_steps: Updates until the peak, at most `total_steps`.
     """
-    _check_warmup(warmup_steps, total_steps)
     decay = optax.linear_schedule(learning_rate, 0.0, total_steps - warmup_steps)
     return _after_warmup(decay, learning_rate, warmup_steps)
-
-
-def _check_warmup(warmup_steps: int, total_steps: int) -> None:
-    if not 0 <= warmup_steps <= total_steps:
-        raise UserError(
-            f"WARMUP_STEPS is {warmup_steps}, expected 0 to TRAIN_STEPS, {total_steps}"
-        )
 
 
 def _after_warmup(

@@ -67,7 +67,9 @@ def extract(
         inputs = [row.input for row in plan.inputs] * plan.sampling.samples
         print(plan.first_request(), plan.estimate.describe(inputs), sep="\n\n")
         return unfinished
-    config.endpoint.key()  # raises for an invalid key, before any file is written
+    # These raise for an invalid key or tokenizer, before any file is written.
+    config.endpoint.key()
+    _ = plan.estimate
     store = folder.open_store(output, plan.shared_settings())
     try:
         files.write(output / "config.gin", config.as_gin())

@@ -1,6 +1,6 @@
 """Strict decoding of a server's replies. No field of a reply is trusted."""
 
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -11,7 +11,6 @@ from dsbs_jax.teacher.sampling import CHAT, COMPLETION
 
 # A larger number of tokens cannot be right.
 _TokenCount = Annotated[int, Meta(ge=0, le=10**9)]
-_ChoiceT = TypeVar("_ChoiceT")
 
 
 class MalformedReply(Exception):
@@ -54,15 +53,14 @@ class _CompletionChoice(msgspec.Struct):
     finish_reason: Any = None
 
 
-class _Response(msgspec.Struct, Generic[_ChoiceT]):
-    choices: Annotated[list[_ChoiceT], Meta(min_length=1)]
+_CHOICES: dict[str, Any] = {CHAT: _ChatChoice, COMPLETION: _CompletionChoice}
+
+
+class _Response(msgspec.Struct):
+    # Only the first choice is read, so that the others are not checked: they cannot
+    # make a usable reply a paid retry.
+    choices: Annotated[list[Any], Meta(min_length=1)]
     usage: Any = None
-
-
-_RESPONSES: dict[str, Any] = {
-    CHAT: _Response[_ChatChoice],
-    COMPLETION: _Response[_CompletionChoice],
-}
 
 
 def decode(body: bytes, style: str) -> Reply:
@@ -72,10 +70,10 @@ def decode(body: bytes, style: str) -> Reply:
         MalformedReply: The body is not a completion in the API's format.
     """
     try:
-        response = json_input.parse(body, _RESPONSES[style])
+        response = json_input.parse(body, _Response)
+        choice = json_input.convert(response.choices[0], _CHOICES[style])
     except JsonError as error:
         raise MalformedReply(f"the reply is not a completion: {error}") from error
-    choice = response.choices[0]
     text = choice.message.content if style == CHAT else choice.text
     reason = choice.finish_reason if isinstance(choice.finish_reason, str) else None
     try:

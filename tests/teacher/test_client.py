@@ -1,5 +1,6 @@
 import asyncio
 import email.utils
+import json
 import os
 import subprocess
 import sys
@@ -319,8 +320,6 @@ BODIES = st.recursive(
 
 @given(body=BODIES, style=st.sampled_from(["chat", "completion"]))
 def test_any_json_is_a_reply_or_malformed(body, style):
-    import json
-
     try:
         result = replies.decode(json.dumps(body).encode(), style)
     except replies.MalformedReply:
@@ -340,7 +339,16 @@ def test_any_bytes_are_a_reply_or_malformed(content):
 )
 def test_invalid_usage_is_ignored(act, usage):
     content = act["message"]("x", usage=None)[:-1]
-    import json
-
     content += b', "usage": ' + json.dumps(usage).encode() + b"}"
     assert replies.decode(content, "chat") == Reply("x", "stop", None)
+
+
+@pytest.mark.parametrize("second", [{}, None, {"message": {"content": None}}])
+def test_only_the_first_choice_is_checked(second):
+    first = {"message": {"content": "x"}, "text": "x", "finish_reason": "stop"}
+    body = json.dumps({"choices": [first, second]}).encode()
+    for style in ("chat", "completion"):
+        assert replies.decode(body, style) == Reply("x", "stop", None)
+    body = json.dumps({"choices": [second, first]}).encode()
+    with pytest.raises(replies.MalformedReply, match="the reply is not a completion"):
+        replies.decode(body, "chat")

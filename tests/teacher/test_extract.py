@@ -191,13 +191,23 @@ def test_folder_rejects_other_inputs_and_prompts(serve, extract, tmp_path):
     text = (prompts.FOLDER / "template.txt").read_text()
     own.write_text(text)
     assert extract(server, PROMPT=str(own)) == extraction.DONE
-    own.write_text(text.replace("fixed remotely. So", "fixed by phone. So"))
+    own.write_text(text.replace("calls sound clear", "calls are loud"))
     with pytest.raises(UserError, match="was created with PROMPT = 'sha256:"):
         extract(server, PROMPT=str(own))
     with (tmp_path / "inputs.jsonl").open("a") as file:
         file.write('{"input": "one more"}\n')
     with pytest.raises(UserError, match="was created with INPUT_FILE = 'sha256:"):
         extract(server)
+
+
+def test_wrong_tokenizer_is_reported_before_any_file_is_written(
+    serve, extract, tmp_path
+):
+    server = serve(lambda question, _: answer(question))
+    missing = str(tmp_path / "missing.model")
+    with pytest.raises(UserError, match=r"missing\.model"):
+        extract(server, TOKENIZER_PATH=missing)
+    assert not (tmp_path / "out").exists() and server.bodies == []
 
 
 def test_settings_may_change_until_the_first_reply_is_stored(serve, act, extract, rows):

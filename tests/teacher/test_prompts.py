@@ -185,3 +185,19 @@ def test_windows_line_ends_and_byte_order_mark_are_accepted(tmp_path):
     assert prompts.load(str(path)).completion_prompt("x") == prompts.parse(
         SMALL, "small"
     ).completion_prompt("x")
+
+
+# Of version 0.1, whose folders hold the fingerprint of their prompt.
+FINGERPRINTS = {
+    "cqa": "b079980746df6c219cedf526ff5ea39513306efef43b8d1fd9248495f2c4dbc7",
+    "svamp": "7b221928076684a6d2bce798e214cdca09ffb2b99ff7889190d4a5ae5863c343",
+    "asdiv": "c9e3892bba6a4fd1b1f02e0981011a8e088730381e344460a3e13d6ba6ad1da5",
+    "anli1": "1ae0f99e7079a05d5cb3196bb673bbe52c7c8b22690ded72113c5965eda8860c",
+    "esnli": "b353fb0de67829c0a72963c062dc3abe3fe234c9b8392c563f9ec255574efaa6",
+    "template": "006971e3fe6ab9b00c767a16b82d61b7b720446942956a2b52a3c163f0f95aeb",
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_built_in_prompts_do_not_change(name):
+    assert prompts.load(name).fingerprint() == f"sha256:{FINGERPRINTS[name]}"
