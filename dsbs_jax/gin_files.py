@@ -56,14 +56,21 @@ _OLD_ARGUMENTS = {
 }
 # The schedule of version 0.1 that this argument belongs to always started from 0.
 _OLD_CONSTANTS = {"warmup_cosine_decay_schedule.init_value": 0.0}
-# Functions that version 0.1 referred to, and the values that replace them.
+# Functions that version 0.1 referred to, and the values that replace them, by setting.
+_CONSTANT = "constant_schedule"
 _OLD_REFERENCES = {
-    "adamw": "adamw",
-    "adafactor": "adafactor",
-    "linear_decay": "linear",
-    "constant_schedule": "constant",
-    "warmup_cosine_decay_schedule": "cosine",
+    "OPTIMIZER": {"adamw": "adamw", "adafactor": "adafactor"},
+    "SCHEDULE": {
+        "linear_decay": "linear",
+        _CONSTANT: "constant",
+        "warmup_cosine_decay_schedule": "cosine",
+    },
 }
+_OLD_VALUES = {k: v for values in _OLD_REFERENCES.values() for k, v in values.items()}
+# Functions that version 0.1 referred to, and that need no setting.
+_OLD_FUNCTIONS = {"Transformer", "mixture_name", "test_task_name"}
+# Settings that no longer exist, and what replaces them.
+_REMOVED = {"TEST_TASK_NAME": "set TEST_DATASET to the dataset whose test split counts"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +85,11 @@ class _Reference:
     """The value `@name` or `@name()`: a function that gin would look up."""
 
     name: str
+
+    @property
+    def function(self) -> str:
+        """The last part of the function's name."""
+        return self.name.strip("@()").rpartition(".")[2]
 
 
 _REQUIRED = _Macro("gin.REQUIRED")
@@ -125,20 +137,38 @@ def read(
             macro refers to one that is not set.
     """
     macros: dict[str, Any] = {}
+    bound: set[str] = set()
     old_names: set[str] = set()
     for file in files:
         _read_file(file, search_paths, macros, old_names)
     for binding in bindings:
         name, _, value = binding.partition("=")
         place = f"--gin.{name.strip()}={value.strip()}"
+        bound.add(name.strip())
         for statement in _statements(binding, place):
             _apply(statement, place, macros, old=False)
     given = {name: value for name, value in macros.items() if value != _REQUIRED}
+    _replace_references(given, bound)
     return Macros(
         {name: _resolve(value, name, given) for name, value in given.items()},
         frozenset(name for value in given.values() for name in _macros_in(value)),
         frozenset(old_names),
     )
+
+
+def _replace_references(macros: dict[str, Any], bound: set[str]) -> None:
+    """Replaces the functions that files of version 0.1 refer to by settings.
+
+    Args:
+        macros: All macros; changed in place.
+        bound: Names of the macros that bindings set.
+    """
+    for name, value in list(macros.items()):
+        if isinstance(value, _Reference):
+            macros[name] = _OLD_VALUES[value.function]
+            # A constant learning rate did not use WARMUP_STEPS.
+            if value.function == _CONSTANT and "WARMUP_STEPS" not in bound:
+                macros["WARMUP_STEPS"] = 0
 
 
 def parses(binding: str) -> bool:
@@ -217,26 +247,49 @@ def _apply(statement: Any, place: str, macros: dict[str, Any], old: bool) -> Non
         name, value = statement.selector, statement.value
         if statement.arg_name or statement.scope or not _NAME.fullmatch(name):
             _apply_old_binding(statement, place, macros)
-        elif old and isinstance(value, _Reference):
-            function = value.name.strip("@()").rpartition(".")[2]
-            if function in _OLD_REFERENCES:
-                macros[name] = _OLD_REFERENCES[function]
+        elif isinstance(value, _Reference):
+            _apply_reference(name, value, place, macros, old)
+        elif name in _REMOVED:
+            raise UserError(f"{place}: {name} is not a setting; {_REMOVED[name]}")
         elif name in RENAMED and not old:
             raise UserError(f"{place}: {name} is now {RENAMED[name]}")
-        elif isinstance(value, _Reference):
-            raise UserError(f"{place}: {name} is {value.name}, expected a value")
         else:
             macros[RENAMED.get(name, name)] = value
+
+
+def _apply_reference(
+    name: str, value: _Reference, place: str, macros: dict[str, Any], old: bool
+) -> None:
+    """Adds the macro `NAME = @function()` of a file of version 0.1.
+
+    Raises:
+        UserError: The file is not of version 0.1, or no setting replaces the function.
+    """
+    if old and value.function in _OLD_VALUES:
+        macros[name] = value  # `_replace_references` replaces it
+    elif old and value.function in _OLD_FUNCTIONS:
+        macros.pop(name, None)  # the default
+    else:
+        expected = "a value"
+        if value.function in _OLD_VALUES:
+            expected = repr(_OLD_VALUES[value.function])
+        elif name in _OLD_REFERENCES:
+            expected = " or ".join(map(repr, _OLD_REFERENCES[name].values()))
+        raise UserError(f"{place}: {name} is {value.name}, expected {expected}")
 
 
 def _apply_old_binding(statement: Any, place: str, macros: dict[str, Any]) -> None:
     """Adds the setting that version 0.1 bound as `function.argument = value`."""
     value = statement.value
-    if isinstance(value, _Macro | _Reference):
-        return  # passes the value of a macro to a function
     name = f"{statement.selector.rpartition('.')[2]}.{statement.arg_name}"
     if name in _OLD_ARGUMENTS:
-        macros[_OLD_ARGUMENTS[name]] = value
+        setting = _OLD_ARGUMENTS[name]
+        if isinstance(value, _Reference):
+            raise UserError(f"{place}: {setting} is {value.name}, expected a value")
+        if value != _Macro(setting):  # `student_config.emb_dim = %EMB_DIM`
+            macros[setting] = value
+    elif isinstance(value, _Macro | _Reference) and name not in _OLD_CONSTANTS:
+        return  # passes the value of a macro to a function
     elif name not in _OLD_CONSTANTS or _OLD_CONSTANTS[name] != value:
         raise UserError(
             f"{place}: {statement.selector}.{statement.arg_name} is not a setting; "

@@ -133,6 +133,72 @@ def test_binding_of_version_0_1_without_a_setting_is_reported(tmp_path):
         read(text, tmp_path)
 
 
+FIRST_LINE = "from __gin__ import dynamic_registration\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "OPTIMIZER = @optax.lion()\n",
+            "line 2: OPTIMIZER is @optax.lion.*, expected 'adamw' or 'adafactor'",
+        ),
+        (
+            "SCHEDULE = @optax.cosine_decay_schedule()\n",
+            "expected 'linear' or 'constant' or 'cosine'",
+        ),
+        ("LEARNING_RATE = @own.rate()\n", "LEARNING_RATE is @own.rate.*a value"),
+        ("adamw.b1 = @own.b1()\n", "ADAM_B1 is @own.b1.*, expected a value"),
+        ("TEST_TASK_NAME = 'cqa_label'\n", "TEST_TASK_NAME is .*; set TEST_DATASET"),
+        (
+            "optax.warmup_cosine_decay_schedule.init_value = %LOW\nLOW = 0.1\n",
+            "init_value is not a setting",
+        ),
+    ],
+)
+def test_setting_of_version_0_1_that_would_be_lost_is_reported(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        read(FIRST_LINE + text, tmp_path)
+
+
+def test_argument_of_version_0_1_keeps_the_value_of_a_macro(tmp_path):
+    text = FIRST_LINE + "optimizers.adamw.weight_decay = %WD\nWD = 0.01\n"
+    text += "weights.student_config.emb_dim = %EMB_DIM\nEMB_DIM = 16\n"
+    assert read(text, tmp_path).values == {
+        "WEIGHT_DECAY": 0.01,
+        "WD": 0.01,
+        "EMB_DIM": 16,
+    }
+    assert read(text, tmp_path, "WD = 0.5").values["WEIGHT_DECAY"] == 0.5
+
+
+def test_function_that_names_the_mixture_means_the_default(tmp_path):
+    text = FIRST_LINE + "MIXTURE_OR_TASK_NAME = 'x'\n"
+    text += "MIXTURE_OR_TASK_NAME = @registration.mixture_name()\n"
+    assert read(text, tmp_path).values == {}
+
+
+def test_constant_schedule_of_version_0_1_has_no_warmup(tmp_path):
+    text = FIRST_LINE + "SCHEDULE = @optax.constant_schedule()\nWARMUP_STEPS = 9\n"
+    constant = {"SCHEDULE": "constant", "WARMUP_STEPS": 0}
+    assert read(text, tmp_path).values == constant
+    assert read(text, tmp_path, "WARMUP_STEPS = 3").values["WARMUP_STEPS"] == 3
+    linear = {"SCHEDULE": "linear", "WARMUP_STEPS": 9}
+    assert read(text, tmp_path, "SCHEDULE = 'linear'").values == linear
+    assert read("SCHEDULE = 'constant'\nWARMUP_STEPS = 9\n", tmp_path).values == {
+        "SCHEDULE": "constant",
+        "WARMUP_STEPS": 9,
+    }
+
+
+def test_function_on_the_command_line_is_reported_with_its_new_name(tmp_path):
+    binding = "OPTIMIZER = @optimizers.adafactor()"
+    with pytest.raises(UserError, match=r"@optimizers.adafactor\(\), expected 'adaf"):
+        read("A = 1\n", tmp_path, binding)
+    with pytest.raises(UserError, match="TEST_TASK_NAME is not a .*TEST_DATASET"):
+        read("A = 1\n", tmp_path, "TEST_TASK_NAME = 'cqa_label'")
+
+
 def test_config_that_version_0_1_wrote_for_an_extraction_is_read():
     values = gin_files.read([str(VERSION_0_1 / "extraction/config.gin")]).values
     assert values["TEACHER_MODEL"] and values["SAMPLES"] == 2
