@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from dsbs_jax.data.tables import streams
 from dsbs_jax.data.tables.table import BadRow, FileTable, TableError, Types
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
     import pyarrow.csv
     import pyarrow.parquet
 
-# Bytes that the CSV reader parses at a time: the longest row.
-_CSV_BLOCK = 1 << 24
+# Bytes that the CSV reader parses at a time. Larger blocks need more memory, and are
+# tried only for a file that has a longer row.
+_BLOCKS = (1 << 20, 1 << 26)
 _BATCH_ROWS = 2_000
 _DELIMITERS = (",", ";", "\t")
 
@@ -33,16 +36,50 @@ class CsvTable(FileTable):
 
     def columns(self) -> Sequence[str]:
         """Reads the names in the header."""
-        with self._open([], lambda _: "skip") as reader:
-            names: list[str] = reader.schema.names
+        names, _ = self._header()
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise TableError(f"the header has column {twice[0]!r} twice")
         return names
 
+    def _header(self) -> tuple[list[str], str]:
+        """Returns the names of the columns, and the most frequent delimiter of them."""
+        is_tsv = streams.uncompressed(self.path).suffix.lower() == ".tsv"
+        with streams.open_bytes(self.path) as stream:
+            lines = (line for line in _decoded_lines(stream) if line.strip())
+            first = next(lines, "")
+            delimiter = "\t" if is_tsv else max(_DELIMITERS, key=first.count)
+            # A name in quotes may contain line breaks.
+            texts = itertools.chain([first], lines)
+            try:
+                names = next(csv.reader(texts, delimiter=delimiter), [])
+            except csv.Error as error:
+                raise TableError(f"the header cannot be read: {error}") from error
+        if not names:
+            raise TableError("holds no rows")
+        return names, delimiter
+
     def rows(self, wanted: Sequence[str] | None) -> Rows:
         """Yields the cells of each row as text."""
-        names = list(self.columns() if wanted is None else wanted)
+        done = 0
+        for block in _BLOCKS:
+            try:
+                for number, row in self._parsed(wanted, block):
+                    if number > done:
+                        done = number
+                        yield number, row
+                return
+            except _RowTooLongError:
+                continue
+        raise TableError(
+            f"row {done + 1} or a later one has more than {_BLOCKS[-1] >> 20} MiB; a "
+            "quote may not be closed"
+        )
+
+    def _parsed(self, wanted: Sequence[str] | None, block: int) -> Rows:
+        """Parses blocks of this many bytes, which the longest row must fit."""
+        names, delimiter = self._header()
+        names = names if wanted is None else list(wanted)
         skipped: list[tuple[int, str]] = []
 
         def skip(row: Any) -> str:
@@ -54,7 +91,7 @@ class CsvTable(FileTable):
             return "skip"
 
         number = 0
-        with self._open(names, skip) as reader:
+        with self._open(names, delimiter, skip, block) as reader:
             for batch in reader:
                 columns = [column.to_pylist() for column in batch.columns]
                 for cells in zip(*columns, strict=True):
@@ -67,41 +104,52 @@ class CsvTable(FileTable):
 
     @contextlib.contextmanager
     def _open(
-        self, names: Sequence[str], invalid_row_handler: Callable[[Any], str]
+        self,
+        names: Sequence[str],
+        delimiter: str,
+        invalid_row_handler: Callable[[Any], str],
+        block: int,
     ) -> Iterator[pyarrow.csv.CSVStreamingReader]:
         import pyarrow
-        from pyarrow import csv
+        import pyarrow.csv
 
-        delimiter = self._delimiter()
         with streams.open_bytes(self.path) as stream, _arrow_errors():
             try:
-                yield csv.open_csv(
+                yield pyarrow.csv.open_csv(
                     stream,
                     # One thread, because the row numbers of faults need it.
-                    csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK),
-                    csv.ParseOptions(
+                    pyarrow.csv.ReadOptions(use_threads=False, block_size=block),
+                    pyarrow.csv.ParseOptions(
                         delimiter=delimiter,
                         newlines_in_values=True,
                         invalid_row_handler=invalid_row_handler,
                     ),
                     # As bytes, because pyarrow does not say where bad UTF-8 is.
-                    csv.ConvertOptions(
+                    pyarrow.csv.ConvertOptions(
                         column_types=dict.fromkeys(names, pyarrow.binary()),
                         include_columns=list(names),
                     ),
                 )
             except pyarrow.ArrowInvalid as error:
-                if "Empty CSV" in str(error):
-                    raise TableError("holds no rows") from error
+                if "straddling object" in str(error):
+                    raise _RowTooLongError from error
                 raise
 
-    def _delimiter(self) -> str:
-        """Returns the delimiter: the most frequent one of the header."""
-        if streams.uncompressed(self.path).suffix.lower() == ".tsv":
-            return "\t"
-        with streams.open_bytes(self.path) as stream:
-            header = stream.readline(_CSV_BLOCK).decode("utf-8", "replace")
-        return max(_DELIMITERS, key=header.count)
+
+class _RowTooLongError(Exception):
+    """A row is longer than a block."""
+
+
+def _decoded_lines(stream: IO[bytes]) -> Iterator[str]:
+    for number, line in enumerate(stream):
+        if number == 0:
+            line = line.removeprefix(streams.BYTE_ORDER_MARK)
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise TableError(
+                "the header is not UTF-8; save the file as UTF-8"
+            ) from error
 
 
 def _decoded(names: Iterable[str], cells: Iterable[bytes]) -> dict[str, Any] | BadRow:

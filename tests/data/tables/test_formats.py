@@ -3,6 +3,10 @@
 import gzip
 import io
 import json
+import pathlib
+import re
+import subprocess
+import sys
 
 import pyarrow
 import pytest
@@ -12,6 +16,7 @@ from pyarrow import csv, parquet
 
 from dsbs_jax.data import tables
 from dsbs_jax.data.records import Record
+from dsbs_jax.data.tables import arrow_tables
 from dsbs_jax.errors import UserError
 
 ROWS = [
@@ -238,7 +243,7 @@ def test_values_of_two_types_in_a_column(tmp_path):
             b"input,label\na,\xe9\n",
             ": 1 bad row(s): row 1: column 'label' is n",
         ),
-        ("a.csv", b"in\xe9,label\na,b\n", ": cannot be read: "),
+        ("a.csv", b"in\xe9,label\na,b\n", ": the header is not UTF-8; save the file"),
         (
             "a.csv",
             b'input,label\n"a,b\n',
@@ -323,3 +328,39 @@ def test_values_that_json_does_not_have_become_text(tmp_path):
     parquet.write_table(table, path)
     (row,) = tables.read_inputs(path)
     assert row["day"] == "1970-01-01" and row["n"] is None
+
+
+def test_long_row_of_csv(tmp_path, monkeypatch):
+    path = tmp_path / "mine.csv"
+    rows = ["a,x\n" * 60_000, f"b,{'y' * 300_000}\n", "c,z\n"]
+    path.write_text("input,label\n" + "".join(rows))
+    monkeypatch.setattr(arrow_tables, "_BLOCKS", (1 << 17, 1 << 20))
+    records = tables.read_examples(path)
+    assert len(records) == 60_002
+    assert records[-1] == Record("mine-60002", "c", "z")
+    path.write_text('input,label\na,x\nb,"' + "y\n" * (1 << 20))
+    with pytest.raises(
+        UserError, match="row 2 or a later one has more than 1 MiB; a q"
+    ):
+        tables.read_examples(path)
+
+
+def test_header_with_a_line_break(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text('\n"the\ninput",label\na,x\n')
+    columns = tables.ColumnMap(input="the\ninput")
+    assert tables.read_examples(path, columns) == [Record("mine-1", "a", "x")]
+
+
+@pytest.mark.slow
+def test_memory_of_a_large_file_is_that_of_its_mapped_columns(tmp_path):
+    script = pathlib.Path(__file__).parents[3] / "benchmarks/reading_memory.py"
+    command = [sys.executable, str(script), f"--folder={tmp_path}", "--kept=0.1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    megabytes = [
+        int(x.replace(",", "")) for x in re.findall(r"([0-9,]+) MB", done.stdout)
+    ]
+    file, kept, peak, _ = megabytes
+    assert file >= 200 and kept >= 15
+    # The text, 200,000 records, and 100 MB for pyarrow and its blocks.
+    assert peak < 230
