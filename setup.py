@@ -58,7 +58,7 @@ setuptools.setup(
         "protobuf>=6.31.1",
         "etils[epath]>=1.13.0",
         # CSV, Parquet and compressed files.
-        "pyarrow>=18.0.0",
+        "pyarrow>=21.0.0",
         # The teacher's client, the HTTP library whose errors it raises, and retries.
         "openai>=3.15.0",
         "httpx2>=2.12.0",
@@ -81,14 +81,14 @@ setuptools.setup(
         "clu>=0.0.12",
         "tensorboard>=2.20.0",
         "matplotlib>=3.8.4",
-        "tqdm>=4.66.0",
+        "tqdm>=4.66.3",
         "tabulate>=0.9.0",
     ],
     extras_require={
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
         # To read folders and hub repositories of the library datasets.
-        "datasets": ["datasets>=4.4.0"],
+        "datasets": ["datasets>=4.2.0"],
         # To read pytorch_model.bin; for the tests of parity and with a real server.
         "hf": ["torch>=2.6.0", "transformers[serving]>=5.8.0"],
         # What T5X imports. launch/t5x.txt installs T5X, airio and jestimator.
@@ -107,7 +107,7 @@ setuptools.setup(
         "test": [
             "pytest>=8.0.0",
             "hypothesis>=6.100.0",
-            "datasets>=4.4.0",
+            "datasets>=4.2.0",
             "pytest-cov>=6.0.0",
             # The metrics of reports are compared with it.
             "scikit-learn>=1.5.0",
