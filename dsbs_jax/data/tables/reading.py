@@ -118,7 +118,7 @@ def read_inputs(
     for table in locations.tables_of(source, faults):
         for place, row in rows.input_rows(table, columns, faults):
             try:
-                text = _input_text(row, columns)
+                text = _input_text(row, columns, table)
                 id = ids.add(_id_text(row, columns.id), place, table.stem)
             except ValueError as error:
                 faults.add(place, str(error))
@@ -200,7 +200,7 @@ class _RecordReader:
                 f"field {columns.rationale!r} must be text or null, found "
                 f"{type_name(rationale)}"
             )
-        text = _input_text(row, columns)
+        text = _input_text(row, columns, table)
         if rationale is not None:
             check_text(columns.rationale, rationale)
         record = Record(
@@ -233,7 +233,7 @@ class _RecordReader:
         return records
 
 
-def _input_text(row: Mapping[str, Any], columns: ColumnMap) -> str:
+def _input_text(row: Mapping[str, Any], columns: ColumnMap, table: Table) -> str:
     """Returns the input of a row.
 
     Raises:
@@ -247,9 +247,9 @@ def _input_text(row: Mapping[str, Any], columns: ColumnMap) -> str:
     else:
         text = row[columns.input]
         if not isinstance(text, str):
-            raise ValueError(
-                f"field {columns.input!r} must be text, found {type_name(text)}"
-            )
+            empty = text is None and table.types == "none"
+            found = "an empty cell" if empty else type_name(text)
+            raise ValueError(f"field {columns.input!r} must be text, found {found}")
     check_text(columns.input if columns.template is None else "input", text)
     return text
 

@@ -205,7 +205,7 @@ def test_all_faults_of_all_files_are_in_one_error(tmp_path):
     assert str(caught.value) == (
         f"5 faults in 4 files:\n"
         f"  {missing}: No such file or directory\n"
-        f"  {one}: row 2: field 'input' must be text, found null\n"
+        f"  {one}: row 2: field 'input' must be text, found an empty cell\n"
         f"  {one}: row 3: found 1 cells, expected 2\n"
         f"  {two}: line 2: field 'input' must be text, found integer\n"
         f"  {three}: column 'input' is missing; did you mean 'inputs'? found 'inputs', "
