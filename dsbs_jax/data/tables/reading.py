@@ -240,10 +240,11 @@ def _input_text(row: Mapping[str, Any], columns: ColumnMap, table: Table) -> str
         ValueError: A value is missing or wrong.
     """
     if columns.template is not None:
-        parts = []
-        for text, name in columns.template_parts:
-            parts += [text] if name is None else [text, scalar_text(name, row[name])]
-        text = "".join(parts)
+        typed = table.types != "none"
+        text = "".join(
+            text + ("" if name is None else scalar_text(name, row[name], typed))
+            for text, name in columns.template_parts
+        )
     else:
         text = row[columns.input]
         if not isinstance(text, str):

@@ -16,6 +16,7 @@ import functools
 import math
 import re
 import sys
+from collections.abc import Set
 from typing import Any, Literal
 
 from dsbs_jax.data.tables.faults import Faults, Place
@@ -89,14 +90,21 @@ def number_text(value: float) -> str:
     return repr(value)
 
 
-def scalar_text(name: str, value: Any) -> str:
+def scalar_text(name: str, value: Any, typed: bool) -> str:
     """Returns the text of a column that a template names.
+
+    Args:
+        name: Name of the column, for messages.
+        value: The value of the column.
+        typed: Whether the file format has types. In a format without types, a cell that
+            looks like a number or a boolean is one.
 
     Raises:
         ValueError: The value is missing or is not a text, number or boolean.
     """
     if isinstance(value, str):
-        return value
+        kinds = frozenset[Kind]() if typed else _possible_kinds(value)
+        return _canonical(value, kinds)
     label = None if isinstance(value, list) else label_text(name, value)
     if label is None:
         raise ValueError(
@@ -166,16 +174,19 @@ class LabelColumn:
         of which every cell is a number as Python writes it has numbers. Any other
         column is text: "01", "1.10" and "True" next to "unknown" stay unchanged.
         """
-        if text is None or _is_integer(text) or not self._untyped_kinds:
-            return text
-        if "true or false" in self._untyped_kinds:
-            return sys.intern(text.lower())
-        return number_text(float(text))
+        return text and sys.intern(_canonical(text, self._untyped_kinds))
 
     @property
     def changes_untyped(self) -> bool:
         """Whether `untyped_text` changes a text of the column."""
         return self._untyped_differ and bool(self._untyped_kinds)
+
+
+def _canonical(text: str, kinds: Set[Kind]) -> str:
+    """Returns the canonical text of a cell that has one of these kinds, or is text."""
+    if not kinds or _is_integer(text):
+        return text
+    return text.lower() if "true or false" in kinds else number_text(float(text))
 
 
 def _is_integer(text: str) -> bool:

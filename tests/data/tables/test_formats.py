@@ -140,11 +140,11 @@ def test_numbers_are_labels_and_ids(tmp_path):
 
 
 def test_template_joins_columns(tmp_path):
-    rows = [{"premise": "It rains.", "n": 2, "label": "wet {0}"}]
-    columns = tables.ColumnMap(template="{{p}}: {premise} n: {n}!")
+    rows = [{"premise": "It rains.", "n": 2, "x": 2.0, "b": True, "label": "wet {0}"}]
+    columns = tables.ColumnMap(template="{{p}}: {premise} n: {n} {x} {b}!")
     for path in write_all(rows, tmp_path):
         (record,) = tables.read_examples(path, columns)
-        assert record == Record("mine-1", "{p}: It rains. n: 2!", "wet {0}")
+        assert record == Record("mine-1", "{p}: It rains. n: 2 2 true!", "wet {0}")
         (row,) = tables.read_inputs(path, columns)
         assert row["input"] == record.input and row["premise"] == "It rains."
 
