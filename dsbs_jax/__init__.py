@@ -6,6 +6,8 @@ import typing
 if typing.TYPE_CHECKING:
     from dsbs_jax.api.extraction import extract as extract
     from dsbs_jax.api.prompts import init_prompt as init_prompt
+    from dsbs_jax.api.student import Prediction as Prediction
+    from dsbs_jax.api.student import Student as Student
     from dsbs_jax.errors import UserError as UserError
     from dsbs_jax.teacher.extraction_result import ExtractionResult as ExtractionResult
 
@@ -16,6 +18,8 @@ _MODULES = {
     "ExtractionResult": "dsbs_jax.teacher.extraction_result",
     "extract": "dsbs_jax.api.extraction",
     "init_prompt": "dsbs_jax.api.prompts",
+    "Prediction": "dsbs_jax.api.student",
+    "Student": "dsbs_jax.api.student",
     "UserError": "dsbs_jax.errors",
 }
 

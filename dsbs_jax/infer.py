@@ -18,7 +18,7 @@ def main() -> None:
     """Labels the inputs of INPUT_FILE and writes OUTPUT_FILE."""
     config, shared = cli.read(InferConfig), PredictionSettings.from_macros(cli.values())
     # JAX takes seconds to import; bad settings are reported before.
-    from dsbs_jax.local import inference
+    from dsbs_jax.api import inference
 
     inference.infer(config, shared)
 

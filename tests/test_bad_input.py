@@ -165,10 +165,6 @@ def test_checkpoint_of_another_size_is_refused(train, run, tmp_path, way):
             "/no/such/run: expected a run folder, .* found nothing",
         ),
         ({"INPUT_FILE": "/no/such.jsonl"}, "/no/such.jsonl: No such file"),
-        (
-            {"METHOD": "finetune", "RATIONALE": True},
-            "RATIONALE is True, but 'tiny_finetune' does not train rationales",
-        ),
     ],
 )
 def test_inference_names_what_is_wrong(run, tmp_path, macros, message):

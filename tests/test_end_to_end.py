@@ -148,12 +148,17 @@ def test_student_labels_new_inputs_and_gives_rationales(trained, tmp_path):
         RATIONALE_LENGTH=12,
     )
     first, second = read_rows(tmp_path / "answers.jsonl")
-    assert set(first) == {"input", "id", "note", "label", "score", "rationale"}
+    assert set(first) == {
+        *("input", "id", "note", "predicted_label", "log_probability"),
+        *("probabilities", "predicted_rationale"),
+    }
     assert (first["id"], first["note"]) == ("q", 5)
     assert second["id"] == "questions-2"
     for row in (first, second):
-        assert row["score"] < 0
-        assert isinstance(row["rationale"], str) and isinstance(row["label"], str)
+        assert row["log_probability"] < 0
+        assert isinstance(row["predicted_rationale"], str)
+        assert sum(row["probabilities"].values()) == pytest.approx(1)
+        assert row["predicted_label"] in row["probabilities"]
 
 
 def test_checkpoint_is_scored_as_the_run_scored_it(trained, tmp_path):
@@ -197,8 +202,8 @@ def test_single_task_score_is_that_of_rationale_and_label(train_tiny, tmp_path):
         rows += read_rows(tmp_path / "answers.jsonl")
     without, with_rationale = rows
     # Both parts come from one output, so asking for the rationale changes nothing else.
-    assert {k: v for k, v in with_rationale.items() if k != "rationale"} == without
-    assert isinstance(with_rationale["rationale"], str)
+    assert isinstance(with_rationale.pop("predicted_rationale"), str)
+    assert with_rationale == without
 
 
 def test_packing_with_microbatches_and_adafactor(train_tiny, tmp_path):
@@ -293,9 +298,11 @@ def test_run_of_version_0_1_labels_inputs(version_0_1):
         CHECKPOINT_PATH="run",
         INPUT_FILE="questions.jsonl",
         OUTPUT_FILE="answers.jsonl",
+        FREE_ANSWERS=True,
     )
     answers = read_rows(pathlib.Path("answers.jsonl"))
-    assert [row["label"] for row in answers] == [row["prediction"] for row in stored]
+    labels = [row["predicted_label"] for row in answers]
+    assert labels == [row["prediction"] for row in stored]
 
 
 def test_run_of_version_0_1_is_resumed(version_0_1, capsys):

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 import dsbs_jax
-from dsbs_jax.commands import card, extract, prompt
+from dsbs_jax.commands import card, evaluate, extract, predict, prompt
 
-_SUBCOMMANDS = (prompt, extract, card)
+_SUBCOMMANDS = (prompt, extract, card, evaluate, predict)
 
 
 def build() -> typer.Typer:

@@ -114,6 +114,10 @@ class RecordSource(seqio.DataSource):
             dataset = dataset.shard(shard_info.num_shards, shard_info.index)
         return dataset
 
+    def records(self, split: str) -> Sequence[Record]:
+        """Returns the records of a split; of the training rows, those that are used."""
+        return self._records[split]
+
     def num_input_examples(self, split: str) -> int:
         """Returns the number of rows of a split."""
         return len(self._records[split])

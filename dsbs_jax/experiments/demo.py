@@ -23,10 +23,10 @@ if __name__ == "__main__":
     # Before another module imports TensorFlow.
     cli.quiet_tensorflow()
 
-from dsbs_jax.data import vocabulary
+from dsbs_jax.api import student
+from dsbs_jax.data import tables, vocabulary
 from dsbs_jax.experiments import demo_data, grid, plots
-from dsbs_jax.local import inference
-from dsbs_jax.local.config import InferConfig, PredictionSettings, TrainSettings
+from dsbs_jax.local.config import TrainSettings
 
 # Rows of a batch, so that both methods have the same number of label rows.
 BATCH_SIZES = {"finetune": 16, "step_by_step": 32}
@@ -73,7 +73,7 @@ def run(config: DemoConfig) -> None:
         key=lambda pair: pair[1].accuracy,
     )
     print(f"\nPredictions and rationales of the student {best.name}:")
-    _print_predictions(best, folder / best.name, folder / f"data-{best.size}")
+    _print_predictions(folder / best.name, folder / f"data-{best.size}")
     print(f"\n{text}")
     print("\n".join(plots.verdict(scores)))
     print(f"Figure: {folder / 'figure.png'}   ({time.monotonic() - began:.0f} s)")
@@ -114,31 +114,15 @@ def _settings(method: str, data: dict[str, Any]) -> TrainSettings:
     return TrainSettings.from_macros(cli.values())
 
 
-def _print_predictions(
-    run: grid.Run, run_folder: pathlib.Path, data_folder: pathlib.Path
-) -> None:
+def _print_predictions(run_folder: pathlib.Path, data_folder: pathlib.Path) -> None:
     """Prints the student's labels and rationales for examples of the test split."""
-    lines = (data_folder / "test.jsonl").read_text().splitlines()[:PRINTED_EXAMPLES]
-    questions, answers = run_folder / "questions.jsonl", run_folder / "answers.jsonl"
-    files.write(questions, "\n".join(lines) + "\n")
-    settings = run.settings
-    inference.infer(
-        InferConfig(
-            checkpoint_path=str(run_folder),
-            input_file=str(questions),
-            output_file=str(answers),
-            rationale=True,
-            rationale_length=32,
-        ),
-        PredictionSettings(
-            data=settings.data, student=settings.student, decoding=settings.decoding
-        ),
-    )
-    labels = [json.loads(line)["label"] for line in lines]
-    for line, label in zip(answers.read_text().splitlines(), labels, strict=True):
-        row = json.loads(line)
-        print(f"\n  {row['input']}\n    because: {row['rationale']}")
-        print(f"    student: {row['label']}   right answer: {label}")
+    rows = tables.read_split(str(data_folder / "test.jsonl"))[:PRINTED_EXAMPLES]
+    trained = student.Student.load(str(run_folder))
+    predictions = trained.predict([row.input for row in rows], rationales=True)
+    for row, prediction in zip(rows, predictions, strict=True):
+        print(f"\n  {row.input}\n    because: {prediction.predicted_rationale}")
+        label = prediction.predicted_label
+        print(f"    student: {label}   right answer: {row.label}")
 
 
 if __name__ == "__main__":

@@ -181,11 +181,17 @@ class InferConfig(CheckpointConfig):
         "fields are copied."
     )
     output_file: Text = setting(
-        help="JSON lines to write: each row of INPUT_FILE with `label`, `score` and, "
-        "with RATIONALE, `rationale`."
+        help="JSON lines to write: each row of INPUT_FILE with `predicted_label`, "
+        "`log_probability`, for a closed label set `probabilities`, and with RATIONALE "
+        "`predicted_rationale`."
     )
     rationale: bool = setting(
         False, help="Whether the student also generates a rationale for each input."
+    )
+    free_answers: bool = setting(
+        False,
+        help="Whether the student may answer with any text although the labels are a "
+        "closed set, as in evaluation.",
     )
     rationale_length: PositiveInt = setting(
         255, help="Longest rationale of the explain task, in tokens."

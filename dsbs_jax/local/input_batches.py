@@ -1,4 +1,4 @@
-"""Runs a student on many inputs, in batches of inputs of about the same length."""
+"""Encodes inputs, and runs a student on them in batches of about the same length."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,9 +6,48 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+import seqio
+import tensorflow as tf
+from absl import logging
 
+from dsbs_jax.data.preprocessors import encode_segments
 from dsbs_jax.local.partitioning import LOGICAL_AXIS_RULES, Partitioner
 from dsbs_jax.local.row_merging import round_up_length
+
+
+def encode_inputs(
+    texts: Sequence[str], vocabulary: seqio.Vocabulary, limit: int
+) -> list[np.ndarray]:
+    """Encodes inputs as a student reads them.
+
+    Args:
+        texts: The inputs with their prefix.
+        vocabulary: Encodes the segments.
+        limit: Tokens to which an input is truncated, with the end token. A note on
+            standard error gives the number of inputs of this length or more.
+
+    Returns:
+        int32 [S] for each input, with its own S and the end token.
+    """
+    if not texts:
+        return []
+    dataset = tf.data.Dataset.from_tensor_slices(list(texts)).map(
+        lambda text: encode_segments(text, vocabulary),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    end = np.asarray([vocabulary.eos_id], np.int32)
+    encoded = [
+        np.concatenate([ids[: limit - 1], end]) for ids in dataset.as_numpy_iterator()
+    ]
+    full = sum(len(ids) == limit for ids in encoded)
+    if full:
+        logging.warning(
+            "%d of %d inputs have %d tokens or more; longer ones are truncated",
+            full,
+            len(encoded),
+            limit,
+        )
+    return encoded
 
 
 def padded_batch_size(batch_size: int, partitioner: Partitioner) -> int:

@@ -27,6 +27,7 @@ from dsbs_jax.local import (
     state,
     step,
     stopping,
+    student_folder,
     trackers,
 )
 from dsbs_jax.local.config import LoopConfig, TrainSettings
@@ -64,8 +65,8 @@ class _Run:
 def train(config: TrainSettings) -> dict[str, Any]:
     """Trains a student, or resumes a run that was stopped, and scores it at the end.
 
-    The run folder then holds `config.gin`, `checkpoints/`, `predictions/`, the files of
-    the trackers and `results.json`.
+    The run folder then holds `config.gin`, `student.json`, `vocabulary/`,
+    `checkpoints/`, `predictions/`, the files of the trackers and `results.json`.
 
     Args:
         config: The settings of the run.
@@ -107,8 +108,12 @@ def _set_up(config: TrainSettings) -> _Run:
     schedule = optimizers.make_schedule(config.optimizer, loop.train_steps)
     optimizer = optimizers.make_optimizer(config.optimizer, schedule)
     model, data = _load_data(config)
+    student = student_folder.spec_of_run(
+        config.data, data, model.config, config.decoding
+    )
 
     folder = pathlib.Path(loop.model_dir)
+    student_folder.check_same_student(folder, student)
     abstract = state.abstract_state(model, optimizer, partitioner)
     newest = checkpoints.newest_complete(folder / "checkpoints")
     initial = None
@@ -125,6 +130,7 @@ def _set_up(config: TrainSettings) -> _Run:
         start = state.init_state(model, optimizer, abstract, key, initial)
     every = _all_settings(config, model.config)
     files.write(folder / "config.gin", settings.as_gin(every))
+    student_folder.write(folder, student, data.vocabulary)
 
     predictor = evaluation.Predictor(model, config.decoding, partitioner)
     return _Run(

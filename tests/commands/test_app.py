@@ -12,7 +12,7 @@ import dsbs_jax
 from dsbs_jax.commands import app, subcommands
 
 PYTHON = pathlib.Path(sys.executable)
-SUBCOMMANDS = ["prompt init", "extract", "card"]
+SUBCOMMANDS = ["prompt init", "extract", "card", "eval", "predict"]
 
 
 def commands():

@@ -1,0 +1,54 @@
+"""Arguments and options of the subcommands that use a trained student."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dsbs_jax.commands import options
+
+if TYPE_CHECKING:  # imports JAX
+    from dsbs_jax.api.student import Student
+
+Path = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDENT",
+        help="Run folder, Hugging Face folder, hub:<id> or T5X checkpoint.",
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="<text,text>",
+        help="The closed label set; by default that of the run.",
+    ),
+]
+AbstainBelow = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        metavar="<0 to 1>",
+        help="Answer 'unknown' if the best label is less probable.",
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="<int>", help="Inputs computed at a time."),
+]
+
+
+def load(path: str, labels: str | None, batch_size: int | None) -> Student:
+    """Loads a student, without TensorFlow's messages."""
+    from dsbs_jax import cli
+
+    cli.quiet_tensorflow()
+    from dsbs_jax.api.student import Student
+
+    return Student.load(
+        path,
+        labels=options.list_of(labels) if labels is not None else None,
+        batch_size=batch_size,
+    )

@@ -1,0 +1,216 @@
+"""The files that make a run folder a complete student.
+
+`student.json` holds what is needed to use the student, and
+`vocabulary/sentencepiece.model` its vocabulary. With the checkpoints they are enough:
+the folder works on another machine, without the training data. Reading them executes no
+gin file and no pickle.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+from typing import Any
+
+import msgspec
+import seqio
+from etils import epath
+
+from dsbs_jax import files, json_input
+from dsbs_jax.data import label_sets, mixtures, vocabulary
+from dsbs_jax.data.data_config import DataConfig
+from dsbs_jax.data.methods import TaskInfo
+from dsbs_jax.data.sources import RecordSource
+from dsbs_jax.data.tasks import infos_of
+from dsbs_jax.errors import UserError
+from dsbs_jax.local.config import DecodingConfig
+from dsbs_jax.student.config import T5Config
+
+STUDENT_FILE = "student.json"
+VOCABULARY_FILE = "vocabulary/sentencepiece.model"
+SCHEMA_VERSION = 1
+# Fields that decide what the examples of a run are. A run folder never mixes values.
+_IDENTITY = (
+    "dataset",
+    "method",
+    "teacher",
+    "label_prefix",
+    "explain_prefix",
+    "vocabulary_sha256",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudentSpec:
+    """What `student.json` holds.
+
+    Attributes:
+        network: Size and computation of the student.
+        decoding: How answers are decoded.
+        input_length: Tokens to which inputs are truncated, with the end token.
+        target_length: Longest target of the training, with the end token.
+        label_prefix: Text before the input of the label task.
+        explain_prefix: Text before the input of the rationale task; None for a student
+            that was not trained on one.
+        single_task: Whether the label follows the rationale in one output.
+        labels: The closed label set; None where answers are free text.
+        metric: Name of the metric that compares labels.
+        dataset: Name of the dataset.
+        method: The training method.
+        teacher: Name of the teacher whose labels and rationales were used.
+        vocabulary_sha256: Hash of the vocabulary's file.
+        sentinels: Ids above the pieces of the vocabulary.
+        schema_version: Version of this layout.
+        written_by: The version of dsbs_jax.
+    """
+
+    network: T5Config
+    decoding: DecodingConfig
+    input_length: int
+    target_length: int
+    label_prefix: str = ""
+    explain_prefix: str | None = None
+    single_task: bool = False
+    labels: tuple[str, ...] | None = None
+    metric: str = "exact_match"
+    dataset: str | None = None
+    method: str | None = None
+    teacher: str | None = None
+    vocabulary_sha256: str = ""
+    sentinels: int = vocabulary.SENTINELS
+    schema_version: int = SCHEMA_VERSION
+    written_by: str = importlib.metadata.version("dsbs-jax")
+
+
+def spec_of_run(
+    config: DataConfig,
+    data: mixtures.MethodData,
+    network: T5Config,
+    decoding: DecodingConfig,
+) -> StudentSpec:
+    """Describes the student of a run.
+
+    Raises:
+        UserError: The mixture has no label task.
+    """
+    label_task, explain_task = answer_tasks(data)
+    lengths = data.task_feature_lengths
+    return StudentSpec(
+        network=network,
+        decoding=decoding,
+        input_length=lengths["inputs"],
+        target_length=lengths["targets"],
+        label_prefix=label_task.prefix,
+        explain_prefix=explain_task.prefix if explain_task else None,
+        single_task=label_task.single_task,
+        labels=_label_set(data),
+        metric=data.spec.metric.name,
+        dataset=config.dataset,
+        method=config.method,
+        teacher=config.teacher or data.spec.teachers[0],
+        vocabulary_sha256=_sha256(data.vocabulary),
+        sentinels=data.vocabulary.extra_ids,
+    )
+
+
+def answer_tasks(data: mixtures.MethodData) -> tuple[TaskInfo, TaskInfo | None]:
+    """Returns the mixture's label task and, in two-task methods, its rationale task.
+
+    Raises:
+        UserError: The mixture has no label task.
+    """
+    infos = infos_of(data.mixture)
+    label_task = next((info for info in infos if info.label), None)
+    explain_task = next((info for info in infos if not info.label), None)
+    if label_task is None:
+        raise UserError(f"{data.mixture.name!r} has no task with labels")
+    return label_task, explain_task
+
+
+def _label_set(data: mixtures.MethodData) -> tuple[str, ...] | None:
+    """Returns the labels of the dataset's spec, or those of a user's training rows."""
+    source = data.test_task.source
+    if data.spec.labels is not None or not isinstance(source, RecordSource):
+        return data.spec.labels
+    detected = label_sets.detect_label_set(source.records("train"))
+    return detected.labels if detected else None
+
+
+def check_same_student(folder: pathlib.Path, spec: StudentSpec) -> None:
+    """Checks that a run folder does not hold a student of other examples.
+
+    Raises:
+        UserError: The folder's student has another dataset, method or vocabulary.
+    """
+    if not (folder / STUDENT_FILE).exists():
+        return
+    stored = read_spec(folder)
+    for name in _IDENTITY:
+        found, expected = getattr(spec, name), getattr(stored, name)
+        if found != expected:
+            raise UserError(
+                f"{folder} holds a student with {name} {expected!r}, found {found!r}: "
+                "use a new MODEL_DIR, or the settings of the run"
+            )
+
+
+def write(
+    folder: pathlib.Path, spec: StudentSpec, words: seqio.SentencePieceVocabulary
+) -> None:
+    """Writes the student's files, except for its weights."""
+    files.write(folder / VOCABULARY_FILE, _model_file(words))
+    content = json.dumps(msgspec.to_builtins(spec), indent=2, ensure_ascii=False)
+    files.write(folder / STUDENT_FILE, content + "\n")
+
+
+def read_spec(folder: pathlib.Path) -> StudentSpec:
+    """Reads `student.json`.
+
+    Raises:
+        UserError: The file cannot be read, has another schema version, or has a wrong
+            value.
+    """
+    path = folder / STUDENT_FILE
+    try:
+        values = json_input.parse(path.read_bytes(), dict[str, Any])
+        version = values.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise UserError(
+                f"{path}: schema_version is {version!r}, expected {SCHEMA_VERSION}; "
+                "use the version of dsbs_jax that wrote the file, which is "
+                f"{values.get('written_by')!r}"
+            )
+        return json_input.convert(values, StudentSpec)
+    except json_input.JsonError as error:
+        raise UserError(f"{path}: {error}") from error
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+
+
+def read_vocabulary(
+    folder: pathlib.Path, spec: StudentSpec
+) -> seqio.SentencePieceVocabulary:
+    """Loads the student's vocabulary.
+
+    Raises:
+        UserError: The file cannot be read, or is not the one that the student was
+            trained with.
+    """
+    path = folder / VOCABULARY_FILE
+    words = vocabulary.load(str(path), spec.sentinels)
+    if _sha256(words) != spec.vocabulary_sha256:
+        raise UserError(
+            f"{path}: is not the vocabulary that the student was trained with; restore "
+            f"the file with the SHA-256 {spec.vocabulary_sha256}"
+        )
+    return words
+
+
+def _sha256(words: seqio.SentencePieceVocabulary) -> str:
+    return hashlib.sha256(_model_file(words)).hexdigest()
+
+
+def _model_file(words: seqio.SentencePieceVocabulary) -> bytes:
+    # `sp_model` also has the sentinels that SeqIO adds.
+    return epath.Path(words.sentencepiece_model_file).read_bytes()

@@ -1,0 +1,184 @@
+"""The Python API of a trained student."""
+
+import concurrent.futures
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import dsbs_jax
+from dsbs_jax.errors import UserError
+
+INPUTS = ["Jar 99: 8 red, 2 blue marbles.", "Jar 7: 1 white, 2 amber marbles."]
+
+
+@pytest.fixture(scope="module")
+def run(train_tiny, tmp_path_factory):
+    """A run folder that was moved, and whose training data and vocabulary are gone."""
+    folder = tmp_path_factory.mktemp("runs")
+    train_tiny(folder / "made", TRAIN_STEPS=20, EVAL_PERIOD=20)
+    (folder / "made/config.gin").unlink()
+    return shutil.move(folder / "made", folder / "moved")
+
+
+@pytest.fixture(scope="module")
+def student(run):
+    return dsbs_jax.Student.load(str(run))
+
+
+def test_label_is_the_most_probable_one_of_the_set(student):
+    predictions = student.predict(INPUTS)
+    assert len(predictions) == 2
+    for prediction in predictions:
+        shares = prediction.probabilities
+        assert set(shares) == {"amber", "blue", "green", "red", "white"}
+        assert sum(shares.values()) == pytest.approx(1)
+        assert prediction.predicted_label == max(shares, key=shares.get)
+        assert prediction.log_probability < 0
+        assert prediction.predicted_rationale is None
+
+
+def test_order_and_number_of_inputs_do_not_change_an_answer(student):
+    both, second = student.predict(INPUTS), student.predict(INPUTS[1:])
+    assert both[1].predicted_label == second[0].predicted_label
+    assert both[1].log_probability == pytest.approx(second[0].log_probability, abs=1e-5)
+    assert student.predict([]) == []
+
+
+def test_rationales_are_those_of_explain(student):
+    predictions = student.predict(INPUTS, rationales=True)
+    assert [p.predicted_rationale for p in predictions] == student.explain(INPUTS)
+
+
+def test_student_abstains_below_a_probability(student):
+    never = student.predict(INPUTS, abstain_below=0.0)
+    always = student.predict(INPUTS, abstain_below=1.0)
+    assert all(p.predicted_label != "unknown" for p in never)
+    assert all(p.predicted_label == "unknown" for p in always)
+
+
+def test_free_answers_have_no_probabilities(run):
+    student = dsbs_jax.Student.load(str(run), free_answers=True)
+    prediction = student.predict(INPUTS)[0]
+    assert prediction.probabilities is None
+    with pytest.raises(UserError, match="abstain_below needs a closed label set"):
+        student.predict(INPUTS, abstain_below=0.5)
+
+
+def test_declared_labels_replace_those_of_the_run(run):
+    student = dsbs_jax.Student.load(str(run), labels=["red", "blue"])
+    assert set(student.predict(INPUTS)[0].probabilities) == {"red", "blue"}
+
+
+def test_evaluation_writes_a_report_and_every_prediction(student, tiny_jsonl, tmp_path):
+    report = student.evaluate(str(tiny_jsonl), output=str(tmp_path))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"report.json", "report.txt", "report.html", "predictions.jsonl"}
+    lines = (tmp_path / "predictions.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    correct = sum(row["label"] == row["predicted_label"] for row in rows)
+    assert (report.accuracy.count, report.accuracy.total) == (correct, 60)
+
+
+def test_student_without_rationales_refuses_to_explain(train_tiny, tmp_path):
+    train_tiny(tmp_path / "run", "finetune")
+    student = dsbs_jax.Student.load(str(tmp_path / "run"))
+    with pytest.raises(UserError, match="not trained to give rationales"):
+        student.predict(INPUTS, rationales=True)
+
+
+def test_two_students_in_two_threads_answer_as_each_alone(
+    student, train_tiny, tmp_path
+):
+    from dsbs_jax.data import vocabulary
+
+    model = tmp_path / "other.model"
+    vocabulary.train(["Jar: red blue marbles amber green white"], model, vocab_size=101)
+    train_tiny(tmp_path / "run", VOCABULARY_PATH=str(model))
+    other = dsbs_jax.Student.load(str(tmp_path / "run"))
+    alone = student.predict(INPUTS), other.predict(INPUTS)
+    assert alone[0] != alone[1]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        futures = [
+            (pool.submit(student.predict, INPUTS), pool.submit(other.predict, INPUTS))
+            for _ in range(5)
+        ]
+        for first, second in futures:
+            assert (first.result(), second.result()) == alone
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ("one text", "inputs is a text, expected a list of texts"),
+        (["good", " "], r"inputs\[1\]: input is blank"),
+        ([3], r"inputs\[0\]: input must be text, found int"),
+    ],
+)
+def test_wrong_inputs_are_named(student, inputs, message):
+    with pytest.raises(UserError, match=message):
+        student.predict(inputs)
+
+
+def test_method_and_vocabulary_of_a_run_folder_cannot_change(
+    train_tiny, tiny_vocabulary, tmp_path
+):
+    run = tmp_path / "run"
+    train_tiny(run)
+    saved = sorted(path.name for path in (run / "checkpoints").iterdir())
+    with pytest.raises(UserError, match="holds a student with method 'step_by_step'"):
+        train_tiny(run, "finetune")
+    other = tmp_path / "other.model"
+    shutil.copy(tiny_vocabulary, other)
+    train_tiny(run, VOCABULARY_PATH=str(other))  # the same content
+    from dsbs_jax.data import vocabulary
+
+    vocabulary.train(["Jar: red blue marbles amber green"], other, vocab_size=101)
+    changed = shutil.copy(other, tmp_path / "changed.model")
+    with pytest.raises(UserError, match="with vocabulary_sha256"):
+        train_tiny(run, VOCABULARY_PATH=str(changed))
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == saved
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("}", "", "broken JSON"),
+        ('"schema_version": 1', '"schema_version": 9', "expected 1"),
+        ('"num_heads": 4', '"num_heads": "four"', "must be integer, found text"),
+        ('"num_heads": 4', '"num_heads": -4', "must be integer >= 1"),
+    ],
+)
+def test_damaged_student_file_is_reported(run, tmp_path, old, new, message):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    path = copy / "student.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=message) as error:
+        dsbs_jax.Student.load(str(copy))
+    assert "student.json" in str(error.value)
+
+
+def test_run_of_an_earlier_version_names_the_command_that_converts_it(tmp_path):
+    (tmp_path / "config.gin").write_text("")
+    with pytest.raises(UserError, match="python -m dsbs_jax.train --gin_file="):
+        dsbs_jax.Student.load(str(tmp_path))
+
+
+def test_exported_weights_answer_as_the_run(student, run, tmp_path):
+    from dsbs_jax.weights import convert
+
+    folder = tmp_path / "hf"
+    convert.convert(
+        convert.ConvertConfig(
+            checkpoint_path=str(run),
+            output_dir=str(folder),
+            vocabulary_path=str(run / "vocabulary/sentencepiece.model"),
+        )
+    )
+    exported = dsbs_jax.Student.load(str(folder), labels=student.spec.labels)
+    expected = [p.log_probability for p in student.predict(INPUTS)]
+    actual = [p.log_probability for p in exported.predict(INPUTS)]
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
