@@ -140,11 +140,16 @@ def from_files(dataset: str, files: DataFiles, teacher: str) -> SourceFactory:
     """
     records = data_files.read_dataset(files)
     train = records["train"]
-    without = sum(record.label is None for record in train)
-    if without:
-        print(
-            f"note: {dataset}: {without:,} of {len(train):,} training rows have no "
-            "human label and use the teacher's",
-            file=sys.stderr,
-        )
+    without = [record for record in train if record.label is None]
+    neither = sum(record.teacher_label is None for record in without)
+    of_all = f"of {len(train):,} training rows have"
+    if len(without) > neither:
+        borrowed = len(without) - neither
+        _note(f"{dataset}: {borrowed:,} {of_all} no human label and use the teacher's")
+    if neither:
+        _note(f"{dataset}: {neither:,} {of_all} no label and no teacher_label")
     return functools.partial(RecordSource, records, teacher)
+
+
+def _note(message: str) -> None:
+    print(f"note: {message}", file=sys.stderr)

@@ -67,10 +67,10 @@ def comparable(examples: Iterable[VotedExample]) -> list[VotedExample]:
 
 def is_correct(example: VotedExample, metric: Metric) -> bool:
     """Returns whether the teacher label is right; without a label it is wrong."""
-    label, teacher_label = example.label, example.teacher_label
-    if label is None or teacher_label is None:
+    target, teacher_label = example.target, example.teacher_label
+    if target is None or teacher_label is None:
         return False
-    return metric.is_correct(label, teacher_label)
+    return metric.accepts(target, teacher_label)
 
 
 def accuracy(examples: Iterable[VotedExample], metric: Metric) -> Proportion:
@@ -78,8 +78,8 @@ def accuracy(examples: Iterable[VotedExample], metric: Metric) -> Proportion:
 
     A row without a teacher label counts as wrong.
     """
-    # Comparable rows have a human label; `str` only tells the type checker.
-    pairs = ((str(e.label), e.teacher_label) for e in comparable(examples))
+    # Comparable rows have a human label; `or` only tells the type checker.
+    pairs = ((e.target or "", e.teacher_label) for e in comparable(examples))
     score = scoring.score_teacher(pairs, metric)
     return Proportion(score.correct, score.rows)
 

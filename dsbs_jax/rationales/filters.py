@@ -165,14 +165,14 @@ def apply(
 def _label_reason(
     example: VotedExample, config: FilterConfig, metric: Metric
 ) -> str | None:
-    label, teacher_label = example.label, example.teacher_label
-    is_empty = label is teacher_label is example.rationale is None
+    target, teacher_label = example.target, example.teacher_label
+    is_empty = target is teacher_label is example.rationale is None
     if is_empty or (config.drop_unparsable and example.problem):
         if example.problem == completions.NOT_IN_LABEL_SET:
             return OTHER_LABEL
         return f"{UNPARSABLE}: {example.problem}"
-    both = None if label is None or teacher_label is None else (label, teacher_label)
-    if config.drop_disagreement and both and not metric.is_correct(*both):
+    both = None if target is None or teacher_label is None else (target, teacher_label)
+    if config.drop_disagreement and both and not metric.accepts(*both):
         return DISAGREES
     if example.samples and example.margin < config.min_margin:
         return NARROW

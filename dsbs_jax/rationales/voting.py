@@ -20,7 +20,7 @@ from dsbs_jax import json_input
 from dsbs_jax.data import completions, dataset_spec, tables
 from dsbs_jax.data.completions import ParsedCompletion
 from dsbs_jax.data.dataset_spec import DatasetSpec
-from dsbs_jax.data.metrics import Metric
+from dsbs_jax.data.metrics import Metric, Target
 from dsbs_jax.data.records import Record, check_text
 from dsbs_jax.errors import UserError
 from dsbs_jax.settings import Fraction, NonNegativeInt
@@ -53,6 +53,7 @@ class VotedExample:
         problem: None when there are both a label and a rationale to train on, otherwise
             the reason: a problem of `dsbs_jax.data.completions`, `MISSING_RATIONALE` or
             `MISSING_LABEL`.
+        answers: All acceptable human labels, `label` first, where there are several.
     """
 
     id: str
@@ -66,6 +67,12 @@ class VotedExample:
     samples: int
     margin: float
     problem: str | None
+    answers: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> Target | None:
+        """The human label, or all acceptable ones."""
+        return self.answers or self.label
 
     @classmethod
     def from_record(
@@ -100,6 +107,7 @@ class VotedExample:
             samples=int(has_sample),
             margin=float(votes),
             problem=problem,
+            answers=record.answers,
         )
 
     @classmethod
@@ -115,8 +123,13 @@ class VotedExample:
             ValueError: A field has a wrong type or value; the message names the field.
         """
         fields: dict[str, Any] = {name: row.get(name) for name in tables.FIELDS}
-        for name in ("label", "teacher_label"):
-            fields[name] = tables.canonical_label(name, fields[name])
+        answers = tables.canonical_labels("label", row.get("label"))
+        fields["label"] = answers[0] if answers else None
+        fields["answers"] = answers if len(answers) > 1 else ()
+        teacher_label = tables.canonical_label(
+            "teacher_label", row.get("teacher_label")
+        )
+        fields["teacher_label"] = teacher_label
         given = json_input.convert(dict(row), _VoteFields)
         if given.problem is not None:
             check_text("problem", given.problem)
@@ -144,7 +157,7 @@ class VotedExample:
         row = {
             "id": self.id,
             "input": self.input,
-            "label": self.label,
+            "label": list(self.answers) or self.label,
             "teacher_label": self.teacher_label,
             "rationale": self.rationale,
             "parser_version": completions.PARSER_VERSION,

@@ -28,12 +28,14 @@ class ExtractionInput:
         input: The text that the student will read.
         label: The human label, or None.
         keys: The key of each sample's request.
+        answers: All acceptable human labels, where there are several.
     """
 
     id: str
     input: str
     label: str | None
     keys: tuple[str, ...]
+    answers: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class RequestPlan:
         for sample in range(self.sampling.samples):
             body = self.request_body(row.input, sample)
             keys.append(sampling.request_key(self.sampling.style, body, sample))
-        return ExtractionInput(row.id, row.input, row.label, tuple(keys))
+        return ExtractionInput(row.id, row.input, row.label, tuple(keys), row.answers)
 
     def request_body(self, input: str, sample: int) -> dict[str, Any]:
         """Builds the body of a request, as `sampling.request_body`."""

@@ -81,7 +81,8 @@ def collect(
                 )
                 parsed = limited
             texts = [sample.text for sample in samples]
-            examples.append(voting.vote_parsed(*fields, parsed, spec.metric, texts))
+            voted = voting.vote_parsed(*fields, parsed, spec.metric, texts)
+            examples.append(dataclasses.replace(voted, answers=row.answers))
         else:
             values = zip(("id", "input", "label"), fields, strict=True)
             failed.append(

@@ -1,9 +1,11 @@
 """Tests of the sources: a user's records and the prepared datasets."""
 
+import json
+
 import pytest
 import seqio
 
-from dsbs_jax.data import splits
+from dsbs_jax.data import sources, splits
 from dsbs_jax.data.records import Record
 from dsbs_jax.data.row_schema import record_columns
 from dsbs_jax.data.sources import RecordSource
@@ -58,6 +60,22 @@ def test_training_rows_without_a_human_label_use_the_teachers_label():
     unlabelled = RecordSource({"train": records[1:], "test": records[1:]}, "sage")
     assert labels(unlabelled, "test") == [("2", True)]
     assert mixed.has_human_labels and not unlabelled.has_human_labels
+
+
+def test_rows_without_a_human_label_are_counted(tmp_path, capsys):
+    path = tmp_path / "own.jsonl"
+    rows = [
+        {"input": "a", "label": "1"},
+        {"input": "b", "teacher_label": "1", "rationale": "r"},
+        {"input": "c", "rationale": "r"},
+        {"input": "d", "rationale": "r"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sources.from_files("own", {"train": str(path)}, "sage")
+    assert capsys.readouterr().err.splitlines() == [
+        "note: own: 1 of 4 training rows have no human label and use the teacher's",
+        "note: own: 2 of 4 training rows have no label and no teacher_label",
+    ]
 
 
 def test_records_keep_their_order():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dsbs_jax.data import completions, dataset_spec, metrics, tables
 from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
-from dsbs_jax.rationales import voting
+from dsbs_jax.rationales import accuracy, voting
 from dsbs_jax.rationales.voting import VotedExample
 
 
@@ -150,6 +150,15 @@ def test_rows_are_a_dataset_to_train_on(tmp_path):
     examples = voting.read_rows(path, VotedExample.from_row)
     assert [example.to_row() for example in examples] == rows
     assert [example.problem for example in examples] == [None, None]
+
+
+def test_several_answers_of_a_row_are_kept():
+    row = {"input": "x", "label": ["four", 4], "teacher_label": 4, "rationale": "R."}
+    example = VotedExample.from_row({"id": "1", **row})
+    assert example.target == ("four", "4") and example.teacher_label == "4"
+    assert accuracy.is_correct(example, metrics.EXACT_MATCH)
+    assert example.to_row()["label"] == ["four", "4"]
+    assert VotedExample.from_row(example.to_row()) == example
 
 
 def test_a_users_row_counts_as_one_sample(tmp_path):

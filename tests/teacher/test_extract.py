@@ -39,6 +39,18 @@ def test_output_can_be_read_as_a_dataset(serve, extract, tmp_path):
     assert report["made_from"]["teacher"] == "scripted"
 
 
+def test_any_of_several_human_labels_is_right(serve, extract, tmp_path):
+    path = tmp_path / "own.jsonl"
+    row = {"input": "line is dead", "label": ["repair", "visit"]}
+    path.write_text(json.dumps(row) + "\n")
+    server = serve(lambda question, _: answer(question))
+    assert (
+        extract(server, INPUT_FILE=str(path), DROP_DISAGREEMENT=True) == extraction.DONE
+    )
+    (record,) = tables.read_examples(tmp_path / "out/rationales.jsonl")
+    assert record.answers == ("repair", "visit") and record.teacher_label == "visit"
+
+
 def test_the_card_of_a_folder_uses_the_settings_of_its_report(serve, extract, tmp_path):
     server = serve(lambda question, _: answer(question))
     assert extract(server, labels=True, MIN_WORDS=3, PROMPT="svamp") == extraction.DONE

@@ -8,7 +8,7 @@ from dsbs_jax.data.tables.columns import DEFAULT, ColumnMap
 from dsbs_jax.data.tables.locations import Source
 from dsbs_jax.data.tables.reading import read_examples, read_inputs, read_split
 from dsbs_jax.data.tables.rows import note
-from dsbs_jax.data.tables.values import canonical_label
+from dsbs_jax.data.tables.values import canonical_label, canonical_labels
 
 # The default names of the columns of a record.
 FIELDS = DEFAULT.all
@@ -18,6 +18,7 @@ __all__ = [
     "ColumnMap",
     "Source",
     "canonical_label",
+    "canonical_labels",
     "note",
     "read_examples",
     "read_inputs",

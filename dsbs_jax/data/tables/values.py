@@ -83,6 +83,13 @@ def canonical_label(name: str, value: Any) -> str | None:
     return label and label[1]
 
 
+def canonical_labels(name: str, value: Any) -> tuple[str, ...]:
+    """Returns the canonical texts of a label or of a list of acceptable labels."""
+    items = value if isinstance(value, list) else [value]
+    texts = (canonical_label(name, item) for item in items)
+    return tuple(dict.fromkeys(text for text in texts if text is not None))
+
+
 def number_text(value: float) -> str:
     """Returns the shortest text of a finite number: 1.0 -> "1", 2.5 -> "2.5"."""
     if value.is_integer() and abs(value) < _FIRST_EXPONENT:
