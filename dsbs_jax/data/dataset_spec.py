@@ -179,9 +179,8 @@ ESNLI = DatasetSpec(
     feature_lengths=_RELEASED_LENGTHS,
 )
 
-_SPECS: dict[str, DatasetSpec] = {
-    spec.name: spec for spec in (CQA, SVAMP, ASDIV, SVAMP_ASDIV, ANLI1, ESNLI, DEFAULT)
-}
+_BUILT_IN = (CQA, SVAMP, ASDIV, SVAMP_ASDIV, ANLI1, ESNLI, DEFAULT)
+_SPECS: dict[str, DatasetSpec] = {spec.name: spec for spec in _BUILT_IN}
 
 
 def register(spec: DatasetSpec) -> None:
@@ -226,3 +225,13 @@ def get(name: str) -> DatasetSpec:
             "that dataset_spec.register added"
         )
     return _SPECS[name]
+
+
+def of_files(name: str) -> DatasetSpec:
+    """Returns the spec of a user's files: that of `register`, or the default.
+
+    A built-in dataset of the same name has other rows, so that its spec does not apply.
+    """
+    spec = find(name)
+    built_in = any(spec is other for other in _BUILT_IN)
+    return user_dataset(name) if spec is None or built_in else spec

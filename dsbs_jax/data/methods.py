@@ -27,6 +27,7 @@ so evaluation does not decode them.
 """
 
 import dataclasses
+import itertools
 from typing import Literal
 
 from dsbs_jax.data import row_schema
@@ -133,6 +134,13 @@ def mixture_name(dataset: str, method: Method, teacher: str) -> str:
     """Returns a mixture's name: ("cqa", "distill", "palm") -> "cqa_palm_distill"."""
     uses_teacher = any("{t}" in target for target in METHODS[method])
     return "_".join([dataset, *([teacher] if uses_teacher else []), method])
+
+
+def names_of(spec: DatasetSpec) -> set[str]:
+    """Returns all tasks and mixtures; a dataset with parts has no tasks of its own."""
+    pairs = itertools.product(METHODS, spec.teachers)
+    names = {mixture_name(spec.name, *pair) for pair in pairs}
+    return names if spec.parts else names | {info.name for info in task_infos(spec)}
 
 
 def test_task_name(dataset: str, method: Method) -> str:

@@ -1,7 +1,7 @@
 """A method's training data as SeqIO objects, made from values.
 
 Nothing here reads or changes SeqIO's registries, except for `MIXTURE_OR_TASK_NAME` with
-a name that the dataset does not have. So one process can hold several versions of a
+a name that no registered dataset has. So one process can hold several versions of a
 dataset, for example with different vocabularies. `registration` puts tasks and mixtures
 into the registries, for T5X.
 
@@ -102,7 +102,7 @@ def find(config: DataConfig) -> tuple[DatasetSpec, list[Part]]:
     name = config.dataset
     if config.data_files is not None:
         teacher = config.teacher or USER_TEACHER
-        known = dataset_spec.find(name) or dataset_spec.user_dataset(name)
+        known = dataset_spec.of_files(name)
         spec = dataclasses.replace(known, teachers=(teacher,), parts=())
         return spec, [(spec, sources.from_files(name, config.data_files, teacher))]
     sources.import_dataset(name, config.dataset_module)
@@ -124,7 +124,7 @@ def assemble(
         parts = [*parts, *others]
     tasks = make_tasks(parts, config.subsample, vocabulary)
     rates = Rates(config.label_rate, config.rationale_rate)
-    mixture = _mixture(config, spec, tasks, rates)
+    mixture = _mixture(config, spec, tasks, rates, vocabulary)
     test_task = tasks[methods.test_task_name(tested, config.method)]
     try:
         infos = infos_of(mixture)
@@ -151,9 +151,10 @@ def task_feature_lengths(config: DataConfig) -> dict[str, int]:
     """Returns the lengths that the settings give, or else those of the dataset."""
     if config.task_feature_lengths is not None:
         return dict(config.task_feature_lengths)
+    spec = dataset_spec.of_files(config.dataset)
     if config.data_files is None:
         sources.import_dataset(config.dataset, config.dataset_module)
-    spec = dataset_spec.find(config.dataset) or dataset_spec.DEFAULT
+        spec = dataset_spec.get(config.dataset)
     return spec.feature_lengths.task_feature_lengths
 
 
@@ -226,24 +227,59 @@ def _mixture(
     spec: DatasetSpec,
     tasks: Mapping[str, StudentTask],
     rates: Rates,
+    vocabulary: seqio.Vocabulary,
 ) -> Provider:
     """Returns what `MIXTURE_OR_TASK_NAME` names, or the mixture of the method."""
     name = config.mixture_or_task_name
     if name is None:
         teacher = config.teacher or spec.teachers[0]
         return make_mixture(spec, config.method, teacher, tasks, rates)
+    if named := _find_named(name, spec, tasks, rates):
+        return named
+    for dataset in dataset_spec.all_names():
+        other = dataset_spec.get(dataset)
+        if dataset == config.dataset or name not in methods.names_of(other):
+            continue
+        _, parts = find(dataclasses.replace(config, dataset=dataset, data_files=None))
+        tasks = make_tasks(parts, config.subsample, vocabulary)
+        if named := _find_named(name, other, tasks, rates):
+            return named
+    return _find_in_registry(name, vocabulary)
+
+
+def _find_named(
+    name: str, spec: DatasetSpec, tasks: Mapping[str, StudentTask], rates: Rates
+) -> Provider | None:
+    """Returns a task or mixture of a dataset, or None for another name."""
     if name in tasks:
         return tasks[name]
     for method, teacher in itertools.product(METHODS, spec.teachers):
         if name == methods.mixture_name(spec.name, method, teacher):
             return make_mixture(spec, method, teacher, tasks, rates)
+    return None
+
+
+def _find_in_registry(name: str, vocabulary: seqio.Vocabulary) -> Provider:
+    """Returns a task or mixture that only SeqIO's registry has.
+
+    Raises:
+        UserError: The name is unknown, or a task has another vocabulary.
+    """
     try:
-        return seqio.get_mixture_or_task(name)
+        provider = seqio.get_mixture_or_task(name)
     except ValueError as error:
         raise UserError(
-            f"MIXTURE_OR_TASK_NAME is {name!r}, expected a task or mixture of the "
-            f"dataset {spec.name!r} or of SeqIO's registry"
+            f"MIXTURE_OR_TASK_NAME is {name!r}, expected a task or mixture of a "
+            "registered dataset or of SeqIO's registry"
         ) from error
+    for task in seqio.get_subtasks(provider):
+        feature = task.output_features.get("targets")
+        if feature and feature.vocabulary != vocabulary:
+            raise UserError(
+                f"MIXTURE_OR_TASK_NAME is {name!r}, but its task {task.name!r} has "
+                "another vocabulary than VOCABULARY_PATH"
+            )
+    return provider
 
 
 _temporary_names = itertools.count()

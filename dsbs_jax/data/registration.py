@@ -81,7 +81,11 @@ def registered_mixture(config: DataConfig, vocabulary: seqio.Vocabulary) -> str:
     data = mixtures.assemble(config, spec, parts, vocabulary)
     rates = Rates(config.label_rate, config.rationale_rate)
     _add(spec, parts, vocabulary, config.subsample, rates)
-    _replace(seqio.TaskRegistry, data.test_task)
+    # MIXTURE_OR_TASK_NAME may belong to another dataset.
+    for task in [data.test_task, *seqio.get_subtasks(data.mixture)]:
+        _replace(seqio.TaskRegistry, task)
+    if isinstance(data.mixture, seqio.Mixture):
+        _replace(seqio.MixtureRegistry, data.mixture)
     _registered[config.dataset] = config, vocabulary, data.mixture.name
     return data.mixture.name
 

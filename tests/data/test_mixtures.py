@@ -14,9 +14,10 @@ from dsbs_jax.data import (
     sources,
     vocabulary,
 )
-from dsbs_jax.data.data_config import DataConfig
+from dsbs_jax.data.data_config import T5_VOCABULARY, DataConfig
 from dsbs_jax.data.records import Record
 from dsbs_jax.data.sources import RecordSource
+from dsbs_jax.data.tasks import StudentTask
 from dsbs_jax.errors import UserError
 from dsbs_jax.task_ids import RATIONALE
 
@@ -179,6 +180,16 @@ def test_the_spec_of_a_registered_name_is_used_for_files(build):
     assert data.test_task.metric_fns == [metrics.EQUATION_ACCURACY]
 
 
+@pytest.mark.parametrize("name", ["cqa", "svamp", "svamp_asdiv"])
+def test_the_spec_of_a_built_in_dataset_is_not_used_for_files(build, name):
+    data = build("finetune", dataset=name)
+    assert data.spec == dataset_spec.user_dataset(name)
+    assert data.task_feature_lengths == {"inputs": 512, "targets": 128, "task_ids": 128}
+    assert data.test_task.name == f"{name}_label"
+    assert data.test_task.metric_fns == [metrics.EXACT_MATCH]
+    assert data.test_task.shuffle_buffer_size == 48
+
+
 @pytest.fixture
 def joined():
     """Two small datasets and a third that mixes them."""
@@ -203,6 +214,50 @@ def test_parts_are_mixed_by_their_sizes(joined, loaded_vocabulary):
     assert data.test_task.name == "few_label"
     tested = dataclasses.replace(config, test_dataset="many")
     assert mixtures.build(tested, loaded_vocabulary).test_task.name == "many_label"
+
+
+def test_a_mixture_of_another_dataset_is_chosen_by_name(joined, loaded_vocabulary):
+    config = DataConfig(
+        dataset="few",
+        method="distill",
+        mixture_or_task_name="both_sage_step_by_step_unlabeled",
+        subsample_fraction=0.5,
+        rationale_rate=3.0,
+    )
+    data = mixtures.build(config, loaded_vocabulary)
+    assert data.mixture.name == "both_sage_step_by_step_unlabeled"
+    assert data.test_task.name == "few_label"
+    assert [len(rows_of(task)) for task in data.mixture.tasks] == [2, 2, 6, 6]
+    rates = {task.name: data.mixture.get_rate(task) for task in data.mixture.tasks}
+    assert rates["few_sage_rationale"] == 3 * rates["few_sage_predict"]
+    for task in data.mixture.tasks:
+        assert task.output_features["inputs"].vocabulary is loaded_vocabulary
+    one = dataclasses.replace(config, mixture_or_task_name="many_sage_label")
+    assert mixtures.build(one, loaded_vocabulary).mixture.name == "many_sage_label"
+
+
+def test_a_registered_task_with_another_vocabulary_is_refused(
+    build, loaded_vocabulary, tiny_vocabulary
+):
+    same = seqio.SentencePieceVocabulary(str(tiny_vocabulary), extra_ids=100)
+    source = RecordSource({"train": [Record("r", "1", "1", None, None)]}, "sage")
+    for words, fits in [
+        (loaded_vocabulary, True),
+        (same, True),
+        (seqio.SentencePieceVocabulary(T5_VOCABULARY, extra_ids=100), False),
+        (vocabulary.load(str(tiny_vocabulary), extra_ids=0), False),
+    ]:
+        info = dataclasses.replace(build().test_task.info, name="outside")
+        task = StudentTask(info, source, words)
+        seqio.TaskRegistry.add_provider("outside", task)
+        try:
+            if fits:
+                assert build(mixture_or_task_name="outside").mixture is task
+            else:
+                with pytest.raises(UserError, match="'outside' has another voc"):
+                    build(mixture_or_task_name="outside")
+        finally:
+            seqio.TaskRegistry.remove("outside")
 
 
 def test_parts_have_no_common_human_labels(joined, loaded_vocabulary):

@@ -6,7 +6,7 @@ import itertools
 import pytest
 import seqio
 
-from dsbs_jax.data import dataset_spec, metrics, registration
+from dsbs_jax.data import dataset_spec, metrics, registration, vocabulary
 from dsbs_jax.data.data_config import DataConfig
 
 MIXTURES = {
@@ -111,3 +111,16 @@ def test_a_named_task_of_the_settings_is_registered(config, loaded_vocabulary):
     name = registration.registered_mixture(config, loaded_vocabulary)
     assert name == "pots_teacher_rationale"
     assert len(rows_of(name)) == 48
+
+
+def test_a_mixture_of_another_dataset_is_registered_with_the_settings(
+    config, tiny_jsonl, loaded_vocabulary
+):
+    other = vocabulary.load(loaded_vocabulary.sentencepiece_model_file, extra_ids=0)
+    spec = dataset_spec.user_dataset("mugs")
+    registration.register(spec, str(tiny_jsonl), vocabulary=other)
+    config = dataclasses.replace(config, mixture_or_task_name="mugs_teacher_distill")
+    name = registration.registered_mixture(config, loaded_vocabulary)
+    (task,) = seqio.MixtureRegistry.get(name).tasks
+    assert task is seqio.TaskRegistry.get("mugs_teacher_label")
+    assert task.output_features["inputs"].vocabulary is loaded_vocabulary
