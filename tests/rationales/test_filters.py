@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dsbs_jax import cli
 from dsbs_jax.data import completions, dataset_spec, metrics, tables
+from dsbs_jax.data.tables import rows as table_rows
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import filters, voting
 from dsbs_jax.rationales.filters import FilterConfig
@@ -197,12 +198,16 @@ def test_the_bounds_on_words_must_not_cross():
         FilterConfig(min_words=5, max_words=3)
 
 
-def test_dropped_rows_are_written_with_their_reason(tmp_path):
+def test_dropped_rows_are_written_with_their_reason(tmp_path, capsys):
     garbled = voting.vote("4", "w", None, ["\ud800 So the answer is a."])
     result = filters.apply([voted(samples=3), UNPARSABLE, garbled], FilterConfig())
     kept, dropped = tmp_path / "rationales.jsonl", tmp_path / "filtered.jsonl"
     filters.write(result, kept, dropped)
     (record,) = tables.read_examples(kept)
+    # The fields of the project's own files cause no note.
+    assert capsys.readouterr().err == ""
+    fields = filters.dropped_row(UNPARSABLE, "reason").keys()
+    assert fields <= {*tables.FIELDS, *table_rows.OUTPUT_FIELDS}
     assert (record.teacher_label, record.rationale) == ("a", "It is so.")
     rows = [json.loads(line) for line in dropped.read_text().splitlines()]
     assert [row["reason"] for row in rows] == [
