@@ -203,6 +203,7 @@ def problems(words):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=identify)
+@pytest.mark.slow
 def test_commands_of_a_page_exist(path):
     listed = [p for words in commands_of_page(path) for p in problems(words)]
     assert listed == []

@@ -63,6 +63,7 @@ def send_sigterm():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_sigterm_between_steps(train, uninterrupted, tmp_path, monkeypatch):
     make = datasets.training_batches
 
@@ -82,6 +83,7 @@ def test_sigterm_between_steps(train, uninterrupted, tmp_path, monkeypatch):
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
+@pytest.mark.slow
 def test_sigterm_in_an_evaluation(train, uninterrupted, tmp_path, monkeypatch):
     score = evaluation.Scorer.__call__
 
@@ -99,6 +101,7 @@ def test_sigterm_in_an_evaluation(train, uninterrupted, tmp_path, monkeypatch):
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
+@pytest.mark.slow
 def test_run_resumes_from_the_checkpoint_before_a_damaged_one(
     train, uninterrupted, tmp_path, capsys, caplog
 ):
@@ -114,6 +117,7 @@ def test_run_resumes_from_the_checkpoint_before_a_damaged_one(
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
+@pytest.mark.slow
 def test_run_without_a_complete_checkpoint_starts_again(train, uninterrupted, tmp_path):
     macros = {"INITIAL_CHECKPOINT_PATH": str(uninterrupted[0]), "TRAIN_STEPS": 4}
     first = train(tmp_path / "run", **macros)
@@ -130,6 +134,7 @@ def test_run_without_a_complete_checkpoint_starts_again(train, uninterrupted, tm
     assert 0 < np.abs(end - start).max() < 0.05
 
 
+@pytest.mark.slow
 def test_infinite_loss_names_the_step_and_saves_its_batch(train, tmp_path):
     with pytest.raises(UserError, match=r"loss of step \d+ is (nan|inf); its batch is"):
         train(tmp_path / "run", LEARNING_RATE=1e30)
@@ -144,6 +149,7 @@ def test_infinite_loss_names_the_step_and_saves_its_batch(train, tmp_path):
     assert not (tmp_path / "run/results.json").exists()
 
 
+@pytest.mark.slow
 def test_run_stops_early_after_patience_evaluations(train, tmp_path, capsys):
     results = train(tmp_path / "run", LEARNING_RATE=0.0, PATIENCE=2, TRAIN_STEPS=90)
     assert results["steps"] == 30 and results["last"]["step"] == 30

@@ -141,6 +141,7 @@ def test_one_source_of_text_is_required():
         )
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_same_bytes_in_another_process(
     release_dir, model, tmp_path
 ):

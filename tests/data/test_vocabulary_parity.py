@@ -147,6 +147,7 @@ def test_a_task_gives_the_same_ids(ours, theirs, texts):
         assert row["inputs"].tolist() == row["targets"].tolist() == ids
 
 
+@pytest.mark.slow
 def test_every_character_has_the_same_ids(ours, theirs):
     """Covers the first two planes: known and unknown characters, and all spaces."""
     points = [p for p in range(0x20000) if not 0xD800 <= p < 0xE000 and p != 0x85]

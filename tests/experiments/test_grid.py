@@ -1,8 +1,11 @@
+import pytest
+
 from dsbs_jax import cli
 from dsbs_jax.experiments import grid
 from dsbs_jax.local.config import TrainSettings
 
 
+@pytest.mark.slow
 def test_grid_trains_each_run_once_and_collects_its_scores(tiny_settings, tmp_path):
     cli.configure(*tiny_settings("step_by_step", MODEL_DIR="elsewhere"))
     settings = TrainSettings.from_macros(cli.values())

@@ -113,7 +113,9 @@ def test_damaged_checkpoint_is_reported_and_renamed(tmp_path, caplog, harm, mess
     assert checkpoints.newest_complete(tmp_path) == 2
     saved = checkpoints.Checkpoints(tmp_path)
     assert saved.last == 2
-    (record,) = [r for r in caplog.records if r.name == "absl"]
+    (record,) = [
+        r for r in caplog.records if r.name == "absl" and r.levelname == "WARNING"
+    ]
     assert "checkpoint_3 is damaged (" in record.getMessage()
     assert message in record.getMessage()
     assert (tmp_path / "damaged_checkpoint_3").is_dir()

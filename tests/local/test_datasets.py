@@ -36,6 +36,7 @@ def assert_same(left, right):
 
 
 @pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.slow
 def test_later_start_skips_batches(make_data, pack):
     # With 48 training rows in each task, more than twelve batches are a second epoch.
     data = make_data()

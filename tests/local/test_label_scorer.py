@@ -61,6 +61,7 @@ def make_scorer(student, pieces):
     return make
 
 
+@pytest.mark.slow
 def test_batches_and_padding_do_not_change_scores(make_scorer, student, pieces, inputs):
     model, params = student
     scores = make_scorer()(params, inputs)

@@ -108,6 +108,7 @@ def assert_close(a, b):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+@pytest.mark.slow
 def test_loss_and_gradients_equal_those_of_single_rows(make_model, alpha):
     model = make_model()
     rng = np.random.default_rng(1)

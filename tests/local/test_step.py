@@ -33,6 +33,7 @@ def rows(batch, chosen):
 
 
 @pytest.mark.parametrize(("alpha", "parts"), [(0.3, 2), (1.0, 2), (0.0, 2), (0.3, 4)])
+@pytest.mark.slow
 def test_microbatches_add_up_to_the_batch(model, params, make_batch, alpha, parts):
     batch = make_batch()
     # The microbatches have different numbers of tokens of each task.
@@ -115,6 +116,7 @@ def test_state_has_the_shapes_and_shardings_of_the_abstract_state(trained):
     jax.tree.map(same, now, abstract)
 
 
+@pytest.mark.slow
 def test_first_step_applies_the_optimizer_to_the_gradients(model, make_batch):
     partitioner = Partitioner(1, jax.local_devices()[:1])
     optimizer, batch = optax.sgd(0.5), make_batch()

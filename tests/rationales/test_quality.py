@@ -56,6 +56,7 @@ def test_the_card_and_the_reader_give_the_same_score(dataset):
         ("esnli", "test", 7171, 9824, 0),
     ],
 )
+@pytest.mark.slow
 def test_official_numbers(dataset, split, right, rows, unparsable, official_dir):
     released = inputs.read_release(
         official_dir, FilterConfig(), dataset, raw_split=split

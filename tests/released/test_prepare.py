@@ -143,6 +143,7 @@ def test_download(served, tmp_path, monkeypatch):
         preparation.download(f"{address}/some.zip", tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command(served, release_dir, tmp_path):
     folder, address = served
     shutil.make_archive(folder / "datasets", "zip", release_dir)

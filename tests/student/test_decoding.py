@@ -31,6 +31,7 @@ def decode_without_cache(model, params, inputs, length):
     return tokens[:, 1:], total
 
 
+@pytest.mark.slow
 def test_cached_and_uncached_decoding_are_equal(student, inputs):
     model, params = student
     tokens, total = decode_without_cache(model, params, inputs, LENGTH)
@@ -39,6 +40,7 @@ def test_cached_and_uncached_decoding_are_equal(student, inputs):
     np.testing.assert_allclose(decoded.log_probability, total, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_answers_equal_those_of_t5x(t5x):
     expected = t5x.numbers["padded/greedy_or_beam1_decodes"]
     inputs, length = t5x.numbers["padded/encoder_input_tokens"], expected.shape[1]
@@ -129,6 +131,7 @@ def test_decoding_without_the_end_token_runs_all_steps(inputs):
 
 
 @pytest.mark.parametrize("decode", [decoding.greedy, decoding.beam_search])
+@pytest.mark.slow
 def test_rows_of_padding_end_without_tokens(student, inputs, decode):
     model, params = student
     with_padding = np.concatenate([inputs, np.zeros_like(inputs[:2])])

@@ -51,6 +51,7 @@ def small(request):
 @given(label_sets, st.lists(sources, min_size=3, max_size=3), st.integers(1, 12))
 @example([()], [[2], [3], [4, 5]], 1)
 @example([(2,), (2, 3), (2, 3, 4), (5,)], [[2], [3, 3], [11] * 7], 3)
+@pytest.mark.slow
 def test_scores_equal_teacher_forcing_of_each_label(small, bodies, inputs, nodes):
     model, params = small
     labels = with_end(bodies)
@@ -64,6 +65,7 @@ def test_scores_equal_teacher_forcing_of_each_label(small, bodies, inputs, nodes
 
 
 @pytest.mark.parametrize("changes", [{"scan": True}, {"remat": True}])
+@pytest.mark.slow
 def test_scores_do_not_depend_on_how_layers_are_computed(changes):
     labels = with_end([(2, 3, 4), (2, 3), (7,), (9, 9, 9, 9)])
     inputs = [[5, 6, 7, 1], [8, 1]]
@@ -90,6 +92,7 @@ def test_positions_beyond_the_exact_buckets_keep_their_distances():
     np.testing.assert_allclose(scores[0], expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_scores_are_close():
     labels = with_end([(2, 3, 4), (2, 3), (7,)])
     inputs = [[5, 6, 7, 1], [8, 1]]

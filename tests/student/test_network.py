@@ -85,6 +85,7 @@ def test_logits_do_not_depend_on_later_targets(student):
         assert np.abs(difference).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_logits_do_not_depend_on_padding_or_other_rows(student):
     model, params = student
     examples = make_examples(4)
@@ -161,6 +162,7 @@ def assert_same_student(model, other, params, **options):
 
 
 @pytest.mark.parametrize("version", sorted(VERSIONS))
+@pytest.mark.slow
 def test_remat_does_not_change_loss_and_gradients(version):
     model, params = make_student(version, dropout_rate=0.2)
     other, same = make_student(version, dropout_rate=0.2, remat=True)
@@ -170,6 +172,7 @@ def test_remat_does_not_change_loss_and_gradients(version):
 
 @pytest.mark.parametrize("version", sorted(VERSIONS))
 @pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.slow
 def test_scanned_layers_do_not_change_loss_and_gradients(version, remat):
     model, params = make_student(version)
     other, same = make_student(version, scan=True, remat=remat)
@@ -177,6 +180,7 @@ def test_scanned_layers_do_not_change_loss_and_gradients(version, remat):
     assert_same_student(model, other, params)
 
 
+@pytest.mark.slow
 def test_dropout_of_scanned_layers_depends_on_its_key():
     model, params = make_student("t5_1_1", dropout_rate=0.5, scan=True)
     batch = make_batch(make_examples())

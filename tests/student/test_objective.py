@@ -66,6 +66,7 @@ def test_packed_batch_has_the_losses_and_gradients_of_the_unpacked(student):
     assert_same_gradients(packed[0], unpacked[0], tolerance=1e-5)
 
 
+@pytest.mark.slow
 def test_task_without_tokens_contributes_nothing(student):
     model, params = student
     labels = [example for example in make_examples() if example[2] == 1]
@@ -81,6 +82,7 @@ def test_task_without_tokens_contributes_nothing(student):
 
 
 @pytest.mark.parametrize("parts", [2, 4])
+@pytest.mark.slow
 def test_microbatches_add_up_to_the_batch(student, parts):
     model, params = student
     # The parts have different numbers of tokens, so the mean of their means is wrong.
@@ -93,6 +95,7 @@ def test_microbatches_add_up_to_the_batch(student, parts):
     assert_same_gradients(split[0], complete[0], tolerance=1e-5)
 
 
+@pytest.mark.slow
 def test_worked_example():
     """Equal logits: each of the two label tokens and the rationale token has log(V)."""
     targets = jnp.asarray([[3, 1, 0], [2, 0, 0]])

@@ -33,6 +33,7 @@ def run(tiny_jsonl, tiny_vocabulary):
     return run
 
 
+@pytest.mark.slow
 def test_a_mixture_shows_its_tasks(run):
     done = run("own_teacher_step_by_step", "--split=validation")
     assert done.returncode == 0, done.stderr
@@ -50,6 +51,7 @@ def test_a_mixture_shows_its_tasks(run):
         (["own_label", "--split=dev"], "--split is 'dev', expected one of train"),
     ],
 )
+@pytest.mark.slow
 def test_wrong_arguments_end_in_one_line(run, arguments, message):
     done = run(*arguments)
     assert done.returncode == 2

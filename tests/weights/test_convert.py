@@ -69,6 +69,7 @@ def test_every_round_trip_is_bitwise(exported, tmp_path):
             np.testing.assert_array_equal(params[name], expected[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_transformers_loads_the_folder_and_gives_the_same_logits(exported):
     torch = pytest.importorskip("torch", reason=NEEDS)
     transformers = pytest.importorskip("transformers", reason=NEEDS)
@@ -96,6 +97,7 @@ def test_transformers_loads_the_folder_and_gives_the_same_logits(exported):
     assert theirs.generation_config.eos_token_id == 1
 
 
+@pytest.mark.slow
 def test_label_scores_equal_those_of_transformers(exported, model_file):
     """Texts in both libraries: each has its own tokenizer, weights and loss."""
     torch = pytest.importorskip("torch", reason=NEEDS)
@@ -159,6 +161,7 @@ def test_tokenizer_of_a_hugging_face_folder_is_copied(exported, tmp_path):
         ({"checkpoint": "native", "vocabulary_path": "no"}, "no: no such file"),
     ],
 )
+@pytest.mark.slow
 def test_failed_conversion_leaves_no_files(exported, tmp_path, changes, message):
     before = sorted(tmp_path.rglob("*"))
     arguments = {"checkpoint": "hf", "output": "new", **changes}
@@ -178,6 +181,7 @@ def test_damaged_checkpoint_leaves_no_files(exported, tmp_path):
 
 
 @pytest.mark.parametrize("format", ["hf", "t5x", "t5x_orbax"])
+@pytest.mark.slow
 def test_full_disk_gives_one_error_and_leaves_no_files(exported, tmp_path, format):
     before = sorted(tmp_path.rglob("*"))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -201,6 +205,7 @@ def test_vocabulary_with_more_ids_than_rows_is_an_error(exported, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_help_lists_the_settings_and_succeeds():
     command = [sys.executable, "-m", "dsbs_jax.weights.convert", "--help"]
     result = subprocess.run(command, capture_output=True, text=True)

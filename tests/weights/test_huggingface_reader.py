@@ -117,6 +117,7 @@ def test_round_trip_is_bitwise(written):
         ("pytorch_model.bin", save_torch),
     ],
 )
+@pytest.mark.slow
 def test_every_file_format_gives_the_same_parameters(written, name, save, sharded):
     config, params, folder = written
     if sharded:

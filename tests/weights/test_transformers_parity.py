@@ -215,6 +215,7 @@ def after_start(tokens, length):
     return np.where((ends == 0) | ((ends == 1) & (tokens == decoding.EOS)), tokens, 0)
 
 
+@pytest.mark.slow
 def test_logits_are_equal(pair):
     model, params, theirs = pair
     # Longer than 128, the distance from which all positions share a bucket.
@@ -268,6 +269,7 @@ def test_logits_of_the_published_small_size_are_equal(version):
     np.testing.assert_allclose(ours, expected.numpy(), rtol=0, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_loss_and_every_gradient_are_equal(pair):
     model, params, theirs = pair
     batch = make_batch(random_examples(12), source=20, target=14)
@@ -293,6 +295,7 @@ def test_loss_and_every_gradient_are_equal(pair):
 
 
 @pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.slow
 def test_greedy_and_beam_answers_are_equal(lively_pair, beams):
     model, params, theirs = lively_pair
     length, inputs = 14, random_inputs(200, 18)

@@ -45,6 +45,7 @@ def test_the_same_figures_give_the_same_picture():
 @pytest.mark.parametrize(
     "label", ["$x$ and $", "\\$a$", "\\frac{", "漢字", "\x1b[31m", "y" * 3000, "_^"]
 )
+@pytest.mark.slow
 def test_any_label_can_be_drawn(label):
     draw([voted(n, label, label) for n in range(3)])
 
