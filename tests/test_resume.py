@@ -118,6 +118,21 @@ def test_run_resumes_from_the_checkpoint_before_a_damaged_one(
 
 
 @pytest.mark.slow
+def test_run_takes_missing_sizes_from_its_own_checkpoint(train_tiny, tmp_path, capsys):
+    """Settings of version 0.1 may have had more rows than the vocabulary needs."""
+    train_tiny(tmp_path / "run", VOCAB_SIZE=384, TRAIN_STEPS=2)
+    results = train_tiny(
+        tmp_path / "run",
+        drop=["VOCAB_SIZE"],
+        INITIAL_CHECKPOINT_PATH=str(tmp_path / "no_longer_there"),
+        TRAIN_STEPS=4,
+    )
+    assert results["steps"] == 4
+    assert "Resuming from step 2" in capsys.readouterr().out
+    assert weights.open_checkpoint(str(tmp_path / "run")).shapes()[EMBEDDING][0] == 384
+
+
+@pytest.mark.slow
 def test_run_without_a_complete_checkpoint_starts_again(train, uninterrupted, tmp_path):
     macros = {"INITIAL_CHECKPOINT_PATH": str(uninterrupted[0]), "TRAIN_STEPS": 4}
     first = train(tmp_path / "run", **macros)

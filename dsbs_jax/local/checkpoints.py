@@ -65,6 +65,11 @@ def _check_free_space(folder: pathlib.Path, count: int, state: TrainState) -> No
         )
 
 
+def checkpoint_path(folder: pathlib.Path, step: int) -> pathlib.Path:
+    """Returns the folder of a checkpoint in the folder of the run's checkpoints."""
+    return folder / f"{PREFIX}{step}"
+
+
 def newest_complete(folder: pathlib.Path) -> int | None:
     """Returns the newest step whose files are unchanged, or None.
 
@@ -76,7 +81,7 @@ def newest_complete(folder: pathlib.Path) -> int | None:
     """
     matches = [re.fullmatch(rf"{PREFIX}(\d+)", p.name) for p in folder.glob("*")]
     for step in sorted((int(match[1]) for match in matches if match), reverse=True):
-        checkpoint = folder / f"{PREFIX}{step}"
+        checkpoint = checkpoint_path(folder, step)
         problem = _find_damage(checkpoint)
         if problem is None:
             return step
@@ -223,7 +228,7 @@ class Checkpoints:
                 old.unlink()
 
     def _path(self, step: int) -> pathlib.Path:
-        return pathlib.Path(self._manager.directory, f"{PREFIX}{step}")
+        return checkpoint_path(pathlib.Path(self._manager.directory), step)
 
     def restore(self, step: int, abstract: TrainState) -> TrainState:
         """Reads a complete state; each device reads its own part.

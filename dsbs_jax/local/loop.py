@@ -99,7 +99,8 @@ def train(config: TrainSettings) -> dict[str, Any]:
 def _set_up(config: TrainSettings) -> _Run:
     """Checks the settings, reads the data, and restores or creates the state.
 
-    Nothing is written before all settings and data are checked.
+    Nothing is written before all settings and data are checked; only damaged
+    checkpoints are renamed.
     """
     loop = config.loop
     trackers.check_installed(loop.trackers)
@@ -107,15 +108,15 @@ def _set_up(config: TrainSettings) -> _Run:
     _check_batch_size(loop, partitioner)
     schedule = optimizers.make_schedule(config.optimizer, loop.train_steps)
     optimizer = optimizers.make_optimizer(config.optimizer, schedule)
-    model, data = _load_data(config)
+    folder = pathlib.Path(loop.model_dir)
+    newest = checkpoints.newest_complete(folder / "checkpoints")
+    model, data = _load_data(config, newest)
     student = student_folder.spec_of_run(
         config.data, data, model.config, config.decoding
     )
 
-    folder = pathlib.Path(loop.model_dir)
     student_folder.check_same_student(folder, student)
     abstract = state.abstract_state(model, optimizer, partitioner)
-    newest = checkpoints.newest_complete(folder / "checkpoints")
     initial = None
     if newest is None and loop.initial_checkpoint_path:
         reader = open_checkpoint(loop.initial_checkpoint_path)
@@ -150,14 +151,23 @@ def _set_up(config: TrainSettings) -> _Run:
     )
 
 
-def _load_data(config: TrainSettings) -> tuple[Transformer, mixtures.MethodData]:
-    """Builds the student and its data, and prints the size of each task."""
+def _load_data(
+    config: TrainSettings, newest: int | None
+) -> tuple[Transformer, mixtures.MethodData]:
+    """Builds the student and its data, and prints the size of each task.
+
+    Args:
+        config: The settings of the run.
+        newest: Step of the checkpoint from which the run resumes. It has the sizes that
+            are not set; the initial checkpoint may no longer exist.
+    """
     words = vocabulary.load(config.data.vocabulary_path)
-    student = student_config(
-        config.student,
-        config.loop.initial_checkpoint_path,
-        vocabulary.padded_size(words),
-    )
+    checkpoint = config.loop.initial_checkpoint_path
+    if newest is not None:
+        saved = pathlib.Path(config.loop.model_dir) / "checkpoints"
+        checkpoint = str(checkpoints.checkpoint_path(saved, newest))
+    rows = vocabulary.padded_size(words)
+    student = student_config(config.student, checkpoint, rows)
     check_vocabulary_size(student.vocab_size, words.vocab_size)
     data = mixtures.build(config.data, words)
     # Reads all training data once.
