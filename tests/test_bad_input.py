@@ -240,6 +240,7 @@ def test_binary_ends_in_one_line_and_status_two(tiny_settings, tmp_path):
         (["dsbs_jax.infer", "--gin_file=nowhere.gin"], "nowhere.gin"),
     ],
 )
+@pytest.mark.slow
 def test_bad_command_line_ends_in_one_line(arguments, message):
     status, errors = shell(*arguments)
     (line,) = errors.splitlines()

@@ -256,6 +256,7 @@ def test_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 180
 
 
+@pytest.mark.slow
 def test_settings_page_is_current():
     script = ROOT / "docs/generate_settings.py"
     printed = subprocess.run(

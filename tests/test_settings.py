@@ -111,6 +111,7 @@ def test_values_by_macro_name():
     st.dictionaries(st.text(), st.integers()),
     st.lists(st.text()),
 )
+@pytest.mark.slow
 def test_gin_file_holds_every_value(
     tmp_path_factory, name, steps, rate, lengths, words
 ):

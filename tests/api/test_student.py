@@ -10,6 +10,9 @@ import pytest
 import dsbs_jax
 from dsbs_jax.errors import UserError
 
+# Every test needs a trained student.
+pytestmark = pytest.mark.slow
+
 INPUTS = ["Jar 99: 8 red, 2 blue marbles.", "Jar 7: 1 white, 2 amber marbles."]
 
 

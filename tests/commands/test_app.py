@@ -46,6 +46,7 @@ def test_help_shows_one_line_options_and_examples(dsbs, arguments):
     assert "-" not in done.out.replace("--", "").replace("dsbs-jax", "").split("─")[0]
 
 
+@pytest.mark.slow
 def test_help_takes_less_than_a_second():
     for arguments in ([], *commands()):
         seconds = []

@@ -57,6 +57,7 @@ def test_unpacked_rows_have_one_example_each():
     sizes=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), max_size=6),
     pack=st.booleans(),
 )
+@pytest.mark.slow
 def test_each_token_keeps_its_task(sizes, pack):
     """The target tokens are chosen so that they tell which task they belong to."""
     examples = [

@@ -103,6 +103,7 @@ def test_tasks_that_others_registered_are_refused(build):
     seqio.TaskRegistry.remove("foreign")
 
 
+@pytest.mark.slow
 def test_datasets_of_one_name_with_different_vocabularies(build, tiny_jsonl, tmp_path):
     path = tmp_path / "other.model"
     vocabulary.train(["predict: Jar marbles 0123456789 " * 3], path, vocab_size=99)
@@ -136,6 +137,7 @@ def test_rates_that_mix_nothing_are_refused(build, label, rationale):
         build(label_rate=label, rationale_rate=rationale)
 
 
+@pytest.mark.slow
 def test_a_subsample_of_the_training_rows(build):
     full = build("finetune").test_task
     part = build("finetune", subsample_fraction=0.25, subsample_seed=7).test_task

@@ -75,6 +75,7 @@ def targets(task, split="train"):
         ),
     ],
 )
+@pytest.mark.slow
 def test_examples_of_each_task(jars, target, prefix, expected):
     task = jars[f"jars_{target}"]
     assert targets(task) == expected

@@ -115,6 +115,7 @@ def test_sizes_and_special_ids(ours, theirs):
     assert theirs.convert_tokens_to_ids("<extra_id_99>") == PIECES
 
 
+@pytest.mark.slow
 def test_a_thousand_texts_have_the_same_ids(ours, theirs, texts):
     expected = theirs(texts).input_ids
     for text, ids in zip(texts, expected, strict=True):
@@ -158,6 +159,7 @@ def test_every_character_has_the_same_ids(ours, theirs):
     assert [f"U+{point:04X}" for point in different] == []
 
 
+@pytest.mark.slow
 def test_encoded_texts_are_decoded_to_the_same_text(ours, theirs, texts):
     for text in texts:
         ids = encode(ours, text)

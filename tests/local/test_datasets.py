@@ -72,6 +72,7 @@ def test_batches_hold_both_tasks_and_the_features_of_the_student(make_data):
     assert all(len(set(row[row > 0])) == 1 for row in tasks)
 
 
+@pytest.mark.slow
 def test_packed_rows_hold_several_examples(make_data):
     lengths = {"inputs": 200, "targets": 200, "task_ids": 200}
     (batch,) = take(make_data(lengths), 1, pack=True)

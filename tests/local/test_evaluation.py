@@ -153,6 +153,7 @@ def student(make_model):
     )
 
 
+@pytest.mark.slow
 def test_batches_and_padding_do_not_change_predictions(student):
     model, params = student
     rng = np.random.default_rng(0)

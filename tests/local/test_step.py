@@ -65,6 +65,7 @@ def test_alpha_of_0_or_1_trains_one_task(model, params, make_batch, alpha, task)
     assert metrics[f"{other}_loss"] == 0 and metrics[f"{other}_tokens"] == 0
 
 
+@pytest.mark.slow
 def test_dropout_depends_on_the_key_and_the_microbatch(make_model, params, make_batch):
     model, batch = make_model(dropout_rate=0.5), make_batch(rows=2)
     batch = rows(batch, [0, 0])
@@ -97,6 +98,7 @@ def trained(model, make_batch):
     return losses, now, start, abstract
 
 
+@pytest.mark.slow
 def test_loss_decreases(trained):
     losses, now, start, _ = trained
     assert losses[-1] < 0.8 * losses[0]

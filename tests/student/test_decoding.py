@@ -57,6 +57,7 @@ def _one_beam(model, params, inputs, length):
     )
 
 
+@pytest.mark.slow
 def test_one_beam_equals_greedy_decoding(student, inputs):
     model, params = student
     greedy = decoding.greedy(model, params, inputs, LENGTH)

@@ -76,6 +76,7 @@ def test_scores_do_not_depend_on_how_layers_are_computed(changes):
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_positions_beyond_the_exact_buckets_keep_their_distances():
     """Labels of 40 tokens reach the buckets that several distances share."""
     model, params = make_student(**SMALL)

@@ -99,6 +99,7 @@ def test_logits_do_not_depend_on_padding_or_other_rows(student):
     np.testing.assert_allclose(alone[0][row], logits[2][row], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_packed_examples_have_the_logits_of_separate_rows(student):
     model, params = student
     examples = make_examples(4)
@@ -132,6 +133,7 @@ def test_bfloat16_activations_keep_float32_parameters_and_logits():
     assert 0 < np.abs(bfloat16 - float32).max() < 0.2
 
 
+@pytest.mark.slow
 def test_dropout_depends_on_its_key_only():
     model, params = make_student(dropout_rate=0.5)
     batch = make_batch(make_examples(2))
@@ -197,6 +199,7 @@ def test_dropout_of_scanned_layers_depends_on_its_key():
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.slow
 def test_relative_buckets_equal_their_definition(bidirectional):
     """Half of a direction's buckets are exact, the others grow logarithmically."""
 

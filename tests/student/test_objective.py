@@ -55,6 +55,7 @@ def test_gradient_is_the_weighted_sum_of_both_tasks(student):
     assert_same_gradients(mixed, expected)
 
 
+@pytest.mark.slow
 def test_packed_batch_has_the_losses_and_gradients_of_the_unpacked(student):
     model, params = student
     examples = make_examples()

@@ -61,6 +61,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.slow
 def test_failed_attempt_is_retried(serve, act, extract, rows, fault):
     server = serve(lambda _, earlier: GOOD if earlier else FAULTS[fault](act))
     assert extract(server) == extraction.DONE
@@ -239,6 +240,7 @@ def start(command, log):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_signal_stops_the_run_and_the_next_run_resumes(
     serve, command, extract, rows, tmp_path, number
 ):

@@ -122,6 +122,7 @@ def test_label_scores_equal_those_of_transformers(exported, model_file):
             np.testing.assert_allclose(value, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_folder_saved_by_transformers_has_the_same_parameters(exported, tmp_path):
     transformers = pytest.importorskip("transformers", reason=NEEDS)
     _, params, folder = exported
@@ -132,6 +133,7 @@ def test_folder_saved_by_transformers_has_the_same_parameters(exported, tmp_path
         np.testing.assert_array_equal(saved[name], array, err_msg=name)
 
 
+@pytest.mark.slow
 def test_tokenizer_of_the_folder_equals_the_vocabulary(exported, model_file):
     transformers = pytest.importorskip("transformers", reason=NEEDS)
     _, _, folder = exported
@@ -143,6 +145,7 @@ def test_tokenizer_of_the_folder_equals_the_vocabulary(exported, model_file):
     assert len(theirs) == ours.vocab_size
 
 
+@pytest.mark.slow
 def test_tokenizer_of_a_hugging_face_folder_is_copied(exported, tmp_path):
     _, _, folder = exported
     convert_to(tmp_path / "copy", folder)
@@ -172,6 +175,7 @@ def test_failed_conversion_leaves_no_files(exported, tmp_path, changes, message)
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_damaged_checkpoint_leaves_no_files(exported, tmp_path):
     (tmp_path / "native/target.encoder.encoder_norm.scale/0").unlink()
     with pytest.raises(UserError, match="encoder/encoder_norm/scale cannot be read"):
@@ -194,6 +198,7 @@ def test_full_disk_gives_one_error_and_leaves_no_files(exported, tmp_path, forma
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_vocabulary_with_more_ids_than_rows_is_an_error(exported, tmp_path):
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 200)))
     vocabulary.train([text], tmp_path / "large.model", 298)

@@ -165,6 +165,7 @@ def test_each_device_reads_its_own_part(v1_1):
     assert_same(flat(loaded), read_all(reader))
 
 
+@pytest.mark.slow
 def test_tensors_decide_tied_and_the_config_decides_scaled(written):
     config, params, folder = written
     if not config.logits_via_embedding:
@@ -237,6 +238,7 @@ QUERY = "encoder.block.1.layer.0.SelfAttention.q.weight"
         ),
     ],
 )
+@pytest.mark.slow
 def test_error_names_the_wrong_tensor(v1_1, edit, message):
     change(v1_1, edit)
     with pytest.raises(UserError, match=message):
@@ -278,6 +280,7 @@ def test_config_that_does_not_fit_the_tensors_is_an_error(v1_1, values, message)
         ),
     ],
 )
+@pytest.mark.slow
 def test_error_names_the_incomplete_file(v1_1, name, save, message, kept):
     tensors = load_file(v1_1 / "model.safetensors")
     (v1_1 / "model.safetensors").unlink()

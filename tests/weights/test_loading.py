@@ -39,6 +39,7 @@ def stored(student, tmp_path):
 @pytest.mark.parametrize(
     "path", ["hf", "native", "native/checkpoint_0", "orbax", "orbax/checkpoint_0"]
 )
+@pytest.mark.slow
 def test_every_format_gives_the_same_student(stored, path):
     model, params, folder = stored
     reader = weights.open_checkpoint(str(folder / path))

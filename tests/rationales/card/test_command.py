@@ -88,6 +88,7 @@ def test_help_lists_the_settings_and_the_filters():
         (["--data_files=y", "--targets_length=0"], "TARGETS_LENGTH is 0"),
     ],
 )
+@pytest.mark.slow
 def test_bad_commands_end_with_one_line(tmp_path, arguments, message):
     done = run(*arguments, f"--output_dir={tmp_path / 'card'}")
     assert done.returncode == 2

@@ -30,12 +30,14 @@ def height(png):
     # confusion, several samples add margins.
     [(None, 1, 2), ("a", 1, 3), ("a", 3, 3)],
 )
+@pytest.mark.slow
 def test_there_is_a_panel_for_each_kind_of_figure(human, samples, rows_of_panels):
     examples = [voted(n, "ab"[n % 2], human, samples) for n in range(9)]
     one_row = height(draw([voting.vote("1", "x", None, ["nothing"])]))
     assert height(draw(examples)) == rows_of_panels * one_row
 
 
+@pytest.mark.slow
 def test_the_same_figures_give_the_same_picture():
     examples = [voted(n, "ab"[n % 3 % 2], "ab"[n % 2], 3) for n in range(9)]
     assert draw(examples) == draw(examples)
