@@ -29,18 +29,19 @@ def write(path: str | os.PathLike[str], content: str | bytes) -> None:
             file.write(content)
             file.flush()
             # Temporary files are readable by their owner only; use the default mode.
-            os.chmod(file.name, 0o666 & ~_umask())
+            os.chmod(file.name, default_mode())
             os.replace(file.name, path)
         except BaseException:
             os.unlink(file.name)
             raise
 
 
-def _umask() -> int:
+def default_mode() -> int:
+    """Returns the permissions that a new file gets by default."""
     # The process's mask can only be read by setting it.
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    return 0o666 & ~mask
 
 
 def write_jsonl(

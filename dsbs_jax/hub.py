@@ -8,12 +8,14 @@ import contextlib
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import huggingface_hub
 
 from dsbs_jax.errors import UserError
 
 PREFIX = "hub:"
+_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 def is_address(path: str) -> bool:
@@ -23,7 +25,7 @@ def is_address(path: str) -> bool:
 
 def hint(path: str) -> str:
     """Returns advice for a missing path that looks like a repository id, else ''."""
-    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", path):
+    if _REPOSITORY.fullmatch(path):
         return f" (for a repository of the Hugging Face hub, write {PREFIX}{path})"
     return ""
 
@@ -76,3 +78,104 @@ def _download_errors(address: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"{address}: cannot be downloaded: {reason}") from error
+
+
+def upload_folder(
+    folder: pathlib.Path,
+    repository: str,
+    *,
+    private: bool,
+    token: str | None = None,
+    allow_other_files: bool = False,
+) -> str:
+    """Uploads the files of a folder to a model repository of the hub.
+
+    Args:
+        folder: The folder; hidden files are not uploaded.
+        repository: `<owner>/<name>`. It is created if it does not exist, and files of
+            the same names are replaced.
+        private: Whether a new repository is private; an existing one keeps its state.
+        token: A token with the right to write. None reads HF_TOKEN, or the token that
+            `hf auth login` has stored.
+        allow_other_files: Whether the repository may have files that the folder does
+            not have; they remain.
+
+    Returns:
+        The address of the repository's page.
+
+    Raises:
+        UserError: There is no token, the hub refuses the upload or cannot be reached,
+            or the repository has other files.
+    """
+    if not _REPOSITORY.fullmatch(repository):
+        raise UserError(f"repository {repository!r}: expected <owner>/<name>")
+    token = token or huggingface_hub.get_token()
+    if not token:
+        raise UserError(
+            f"{PREFIX}{repository}: there is no token of the Hugging Face hub; run "
+            "`hf auth login`, or set HF_TOKEN"
+        )
+    api = huggingface_hub.HfApi(token=token)
+    with _upload_errors(repository, api.endpoint):
+        url = api.create_repo(repository, private=private, exist_ok=True)
+        if not allow_other_files:
+            _check_other_files(api.list_repo_files(repository), folder, repository)
+        api.upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            commit_message="Upload a student",
+            ignore_patterns=[".*"],
+        )
+    return str(url)
+
+
+def _check_other_files(
+    existing: Sequence[str], folder: pathlib.Path, repository: str
+) -> None:
+    """Checks that an upload replaces or keeps no other model of the repository."""
+    # The hub writes .gitattributes itself.
+    others = [
+        name
+        for name in existing
+        if name != ".gitattributes" and not (folder / name).exists()
+    ]
+    if others:
+        names = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")
+        raise UserError(
+            f"{PREFIX}{repository}: the repository has files that {folder} does not "
+            f"have: {names}; delete them there, or use another repository"
+        )
+
+
+@contextlib.contextmanager
+def _upload_errors(repository: str, endpoint: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    # The client raises the errors of its HTTP library, which depends on its version,
+    # and wraps those of an upload in other errors.
+    except Exception as error:
+        refusal = _refusal(error)
+        status = refusal.response.status_code if refusal else None
+        if status == 401:
+            problem = (
+                "the hub does not accept the token (401); create one with the right to "
+                f"write at {endpoint}/settings/tokens"
+            )
+        elif status == 403:
+            problem = (
+                "the token has no right to write there (403); check the owner's name "
+                "and the token's rights"
+            )
+        else:
+            reason = getattr(refusal, "server_message", None) or str(refusal or error)
+            problem = f"cannot be uploaded to {endpoint}: {' '.join(reason.split())}"
+        raise UserError(f"{PREFIX}{repository}: {problem}") from error
+
+
+def _refusal(error: BaseException | None) -> Any:
+    """Returns the error that has the hub's response, if there was one, or None."""
+    while error is not None and getattr(error, "response", None) is None:
+        error = error.__cause__ or error.__context__
+    return error

@@ -53,6 +53,8 @@ METHODS: dict[Method, tuple[str, ...]] = {
     "single_task_unlabeled": ("{t}rationale_then_teacher_label",),
 }
 
+# Separates rationale and label in the target of the single-task methods.
+ANSWER_MARKER = " So the answer is "
 
 WITHOUT_HUMAN_LABELS: tuple[Method, ...] = (
     "distill",

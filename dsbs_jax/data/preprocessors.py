@@ -16,10 +16,8 @@ import seqio
 import tensorflow as tf
 
 from dsbs_jax.data import row_schema
+from dsbs_jax.data.methods import ANSWER_MARKER
 from dsbs_jax.data.records import SEGMENT_SEPARATOR
-
-# Separates rationale and label in the target of the single-task methods.
-ANSWER_MARKER = " So the answer is "
 
 
 def text_to_text(

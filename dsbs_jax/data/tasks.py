@@ -7,9 +7,8 @@ from typing import Any
 import seqio
 
 from dsbs_jax.data import preprocessors, row_schema
-from dsbs_jax.data.methods import TaskInfo
+from dsbs_jax.data.methods import ANSWER_MARKER, TaskInfo
 from dsbs_jax.data.metrics import Target
-from dsbs_jax.data.preprocessors import ANSWER_MARKER
 from dsbs_jax.data.sources import RecordSource
 
 

@@ -115,8 +115,15 @@ Block = Heading | Paragraph | Table | Picture | TextFields
 
 def as_markdown(title: str, blocks: Sequence[Block]) -> str:
     """Renders a page as Markdown."""
-    template = _environment(escape_markdown).get_template("page.md.jinja")
-    return template.render(title=title, blocks=blocks)
+    return markdown_template("page.md.jinja").render(title=title, blocks=blocks)
+
+
+def markdown_template(name: str) -> jinja2.Template:
+    """Returns a template of a Markdown page, which escapes every value.
+
+    In the template the filter `code` makes a code span of a value.
+    """
+    return _environment(escape_markdown).get_template(name)
 
 
 def as_html(title: str, blocks: Sequence[Block]) -> str:
@@ -169,7 +176,7 @@ def _environment(escape: Callable[[str], markupsafe.Markup]) -> jinja2.Environme
             return value
         return escape(f"{value:,}" if isinstance(value, int) else str(value))
 
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__),
         autoescape=True,
         finalize=finalize,
@@ -178,6 +185,8 @@ def _environment(escape: Callable[[str], markupsafe.Markup]) -> jinja2.Environme
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["code"] = code_span
+    return environment
 
 
 def escape_html(text: str) -> markupsafe.Markup:
@@ -191,6 +200,17 @@ def escape_markdown(text: str) -> markupsafe.Markup:
     "a *b*\nc | d" -> "a \*b\* ⏎ c \| d"
     """
     return markupsafe.Markup(_MARKUP.sub(r"\\\g<0>", _one_line(text)))
+
+
+def code_span(text: str) -> markupsafe.Markup:
+    """Makes a code span of Markdown, which keeps spaces and shows no markup.
+
+    "predict: " -> "`predict: `"; "a`b" -> "`` a`b ``"
+    """
+    text = visible(text).replace("\n", " ⏎ ")
+    ticks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    padding = " " if len(ticks) > 1 else ""
+    return markupsafe.Markup(f"{ticks}{padding}{text}{padding}{ticks}")
 
 
 def visible(text: str) -> str:

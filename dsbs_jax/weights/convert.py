@@ -36,17 +36,12 @@ from dsbs_jax.errors import UserError
 from dsbs_jax.settings import Settings, Text, setting
 from dsbs_jax.student.config import T5Config, check_vocabulary_size
 from dsbs_jax.weights import arrays, huggingface_reader, orbax_format, t5x_native
-from dsbs_jax.weights.huggingface_files import SENTENCEPIECE
+from dsbs_jax.weights.huggingface_files import SENTENCEPIECE, TOKENIZERS
 from dsbs_jax.weights.opening import open_checkpoint
 from dsbs_jax.weights.student_size import config_of
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
-_TOKENIZER_FILES = (
-    SENTENCEPIECE,
-    "tokenizer.json",
-    _TOKENIZER_CONFIG,
-    "special_tokens_map.json",
-)
+_TOKENIZER_FILES = (*TOKENIZERS, _TOKENIZER_CONFIG, "special_tokens_map.json")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from etils import epath
 from flax import serialization, traverse_util
 from safetensors.numpy import save_file
 
-from dsbs_jax import hub, json_input
+from dsbs_jax import files, hub, json_input
 from dsbs_jax.errors import UserError
 from dsbs_jax.json_input import JsonError
 from dsbs_jax.weights import huggingface_names
@@ -29,6 +29,8 @@ from dsbs_jax.weights.reader import Index, Shape
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 SENTENCEPIECE = "spiece.model"
+# The file of a tokenizer, in one of two formats.
+TOKENIZERS = (SENTENCEPIECE, "tokenizer.json")
 _INDEX = ".index.json"
 T = TypeVar("T")
 
@@ -296,6 +298,7 @@ def write(
     # save_file writes an array's memory: it would store a transposed view wrongly.
     contiguous = {key: np.ascontiguousarray(array) for key, array in tensors.items()}
     # Transformers expects this entry.
-    save_file(
-        contiguous, folder / SafetensorsFiles.file_name, metadata={"format": "pt"}
-    )
+    path = folder / SafetensorsFiles.file_name
+    save_file(contiguous, path, metadata={"format": "pt"})
+    # Newer versions of safetensors write files that only their owner can read.
+    path.chmod(files.default_mode())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from dsbs_jax import weights
+from dsbs_jax import files, weights
 from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.label_scorer import LabelScorer
@@ -120,6 +120,13 @@ def test_label_scores_equal_those_of_transformers(exported, model_file):
                 loss = theirs(input_ids=source, labels=target).loss.item()
             expected = -loss * target.shape[1]
             np.testing.assert_allclose(value, expected, rtol=0, atol=1e-4)
+
+
+def test_every_file_has_the_usual_permissions(exported):
+    _, _, folder = exported
+    assert {p.stat().st_mode & 0o777 for p in folder.iterdir()} == {
+        files.default_mode()
+    }
 
 
 @pytest.mark.slow
