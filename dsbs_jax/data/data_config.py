@@ -24,8 +24,8 @@ class DataConfig(Settings):
     """Which examples a student is trained and scored on.
 
     Raises:
-        UserError: A value is wrong, both rates are 0, or TASK_FEATURE_LENGTHS does not
-            fit together.
+        UserError: A value is wrong, both rates are 0, or TASK_FEATURE_LENGTHS lacks a
+            length or gives task_ids another length than targets.
     """
 
     dataset: Text = setting(

@@ -19,10 +19,9 @@ def same_text(target: str, prediction: str) -> bool:
 
 
 def same_value(target: str, prediction: str) -> bool:
-    """Returns whether both have the same value: "( 8.0 / 2.0 )" and "4".
+    """Returns whether target and prediction have the same numeric value.
 
-    A prediction without a value is wrong, and so is every prediction for a target
-    without a value.
+    "( 8.0 / 2.0 )", "4" -> True. If one of them has no value, the result is False.
     """
     return arithmetic.same_value(target, prediction)
 

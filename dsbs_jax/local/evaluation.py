@@ -190,9 +190,9 @@ def teacher_accuracy(task: StudentTask, split: str = "test") -> dict[str, Any]:
         split: Name of the split.
 
     Returns:
-        "rows", "unparsable" (rows without a usable label) and "accuracy" in percent, by
-        name of the teacher. Teachers without labels on the split are left out. Empty
-        if the split has no human labels.
+        For each teacher by name: "rows" (rows with a human label), "unparsable" (rows
+        without a usable teacher label) and "accuracy" in percent. Teachers without
+        labels on the split are left out. Empty if the split has no human labels.
     """
     if split not in task.source.splits or not task.source.has_human_labels:
         return {}

@@ -12,7 +12,9 @@ from dsbs_jax.local.partitioning import Partitioner
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """The complete state of a run; random numbers and data follow from the step.
+    """The complete state of a run.
+
+    The step determines the random numbers and the position in the data.
 
     Attributes:
         step: int32 scalar, updates done.

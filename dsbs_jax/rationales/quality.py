@@ -74,16 +74,17 @@ class Quality:
 
     Attributes:
         stages: Name and number of rows of each stage, from all inputs to kept rows.
-        samples_with_label: Samples with a label; None with one sample per input, and
-            for rows that were read from a file, which holds only the winning label.
+        samples_with_label: Proportion of samples with a label. None if each input has
+            one sample, or if rows come from a file, because a file holds only the
+            winning label.
         problems: Inputs without a label or rationale, by reason.
         accuracy: The teacher's accuracy over all comparable rows.
         kept_accuracy: The teacher's accuracy over the kept rows.
         classes: The teacher's answers by class of the human label.
         lengths: Lengths of the kept rows, by field: "input", "rationale", "label".
         unit: What lengths are counted in, "tokens" or "words".
-        leakage: Kept rows whose rationale states the teacher label within that many
-            first words; infinity means anywhere.
+        leakage: Maps n to the proportion of kept rows whose rationale states the
+            teacher label within its first n words; infinity means anywhere.
         margins: Inputs by vote margin; empty when every input has one sample.
         shown: Examples by title; the title says how they were chosen.
     """

@@ -16,6 +16,8 @@ _TOKENS_PER_MESSAGE = 4
 def token_counter(budget: BudgetConfig) -> Callable[[str], int]:
     """Returns the function that counts or estimates the tokens of a text.
 
+    Without TOKENIZER_PATH, the number of characters gives an estimate.
+
     Raises:
         UserError: The tokenizer cannot be read.
     """

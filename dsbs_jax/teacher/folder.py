@@ -69,7 +69,10 @@ def _check_unused(folder: pathlib.Path) -> None:
 
 
 def stored_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Returns the settings of a folder's replies; none for a new or corrupt folder."""
+    """Returns the settings of a folder's replies.
+
+    An empty dictionary for a new or corrupt folder.
+    """
     try:
         stored = json_input.parse((pathlib.Path(path) / RUN).read_bytes(), dict)
     except (OSError, JsonError):
