@@ -104,16 +104,16 @@ def upload_folder(
         The address of the repository's page.
 
     Raises:
-        UserError: There is no token, the hub refuses the upload or cannot be reached,
-            or the repository has other files.
+        UserError: The token is missing, the hub refuses the upload, the hub cannot be
+            reached, or the repository has other files.
     """
     if not _REPOSITORY.fullmatch(repository):
         raise UserError(f"repository {repository!r}: expected <owner>/<name>")
     token = token or huggingface_hub.get_token()
     if not token:
         raise UserError(
-            f"{PREFIX}{repository}: there is no token of the Hugging Face hub; run "
-            "`hf auth login`, or set HF_TOKEN"
+            f"{PREFIX}{repository}: the upload needs a token of the Hugging Face hub; "
+            "run `hf auth login`, or set HF_TOKEN"
         )
     api = huggingface_hub.HfApi(token=token)
     with _upload_errors(repository, api.endpoint):

@@ -13,7 +13,7 @@ from dsbs_jax.data import dataset_spec, metrics, tables, vocabulary
 from dsbs_jax.data.records import Record, check_text
 from dsbs_jax.data.tasks import split_answer
 from dsbs_jax.errors import UserError
-from dsbs_jax.local import label_scorer, state, student_folder
+from dsbs_jax.local import inference, label_scorer, student_folder
 from dsbs_jax.local.config import DecodingConfig
 from dsbs_jax.local.evaluation import Predictor
 from dsbs_jax.local.input_batches import encode_inputs
@@ -23,8 +23,9 @@ from dsbs_jax.reports import classification, open_answers
 from dsbs_jax.reports.report import Report
 from dsbs_jax.student.config import check_vocabulary_size
 from dsbs_jax.student.network import Transformer
-from dsbs_jax.weights import config_of, load_params, open_checkpoint
+from dsbs_jax.weights import config_of, open_checkpoint
 
+_METRICS = {m.name: m for m in (metrics.EXACT_MATCH, metrics.EQUATION_ACCURACY)}
 # The answer of a row whose best label is less probable than `abstain_below`.
 UNKNOWN = "unknown"
 
@@ -160,8 +161,7 @@ class Student:
             partitioner: Places the parameters on the devices.
         """
         check_vocabulary_size(spec.network.vocab_size, words.vocab_size)
-        abstract = state.abstract_params(Transformer(spec.network), partitioner)
-        params = load_params(open_checkpoint(path), abstract)
+        params = inference.read_params(path, Transformer(spec.network), partitioner)
         return cls(spec, words, params, partitioner)
 
     def predict(
@@ -300,6 +300,8 @@ class Student:
         rows = [row for row in rows if row.label is not None]
         if not rows:
             raise UserError(f"{data}: no row has a label, expected labelled rows")
+        if self._scorer is None:
+            self._metric()  # raises before the rows are predicted
         predictions = self.predict(
             [row.input for row in rows], abstain_below=abstain_below
         )
@@ -387,21 +389,29 @@ class Student:
         texts = [{"input": row.input} for row in rows]
         labels = [p.predicted_label for p in predictions]
         if self._scorer is None:
-            metric = {
-                m.name: m for m in (metrics.EXACT_MATCH, metrics.EQUATION_ACCURACY)
-            }
             answers = [row.answers or (str(row.label),) for row in rows]
-            return open_answers.open_report(
-                answers, labels, metric[self.spec.metric], texts
-            )
-        probabilities = [list((p.probabilities or {}).values()) for p in predictions]
+            return open_answers.open_report(answers, labels, self._metric(), texts)
+        shares = [p.probabilities or {} for p in predictions]
+        # A label of the set may itself be called "unknown".
+        answered = [
+            label if label == max(share, key=share.__getitem__) else None
+            for label, share in zip(labels, shares, strict=True)
+        ]
         return classification.classification_report(
             self._scorer.labels,
             [str(row.label) for row in rows],
-            [None if label == UNKNOWN else label for label in labels],
-            probabilities,
+            answered,
+            [list(share.values()) for share in shares],
             texts,
         )
+
+    def _metric(self) -> metrics.Metric:
+        if self.spec.metric not in _METRICS:
+            raise UserError(
+                f"the metric of the student is {self.spec.metric!r}, expected one of "
+                f"{', '.join(_METRICS)}; score the student with dsbs_jax.eval"
+            )
+        return _METRICS[self.spec.metric]
 
 
 def as_fields(prediction: Prediction) -> dict[str, Any]:

@@ -30,9 +30,9 @@ def spell(
         The token ids of each label, with the end token.
 
     Raises:
-        UserError: There is no label; or a label is empty, is given twice, has
-            characters that the vocabulary lacks, reads back as another text, or is too
-            long. The error names each such label.
+        UserError: The label set is empty, or has a label that is blank, occurs twice,
+            contains characters that the vocabulary lacks, decodes to another text, or
+            is too long. The error names each such label.
     """
     if not labels:
         raise UserError("the label set is empty, expected at least one label")

@@ -50,12 +50,21 @@ def evaluate(
     return scores
 
 
+def read_params(checkpoint: str, model: Transformer, partitioner: Partitioner) -> Any:
+    """Reads the parameters of a checkpoint, placed on the partitioner's devices.
+
+    Raises:
+        UserError: The checkpoint cannot be read, or does not fit the student.
+    """
+    abstract = state.abstract_params(model, partitioner)
+    return load_params(open_checkpoint(checkpoint), abstract)
+
+
 def _load(
     checkpoint: str, shared: PredictionSettings
 ) -> tuple[evaluation.Predictor, Any]:
     """Returns a predictor and the parameters of a checkpoint."""
     model = Transformer(student_config(shared.student, checkpoint))
     partitioner = Partitioner(shared.partitioning.num_partitions)
-    abstract = state.abstract_params(model, partitioner)
-    params = load_params(open_checkpoint(checkpoint), abstract)
+    params = read_params(checkpoint, model, partitioner)
     return evaluation.Predictor(model, shared.decoding, partitioner), params

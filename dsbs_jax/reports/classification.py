@@ -101,11 +101,6 @@ class ClassificationReport(Report):
         )
 
 
-def beats_majority(report: ClassificationReport) -> bool:
-    """Returns whether a report's accuracy interval excludes the majority class."""
-    return report.beats_majority
-
-
 def classification_report(
     labels: Sequence[str],
     targets: Sequence[str],

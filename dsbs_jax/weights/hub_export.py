@@ -32,9 +32,8 @@ def push(
         The address of the repository's page.
 
     Raises:
-        UserError: The folder holds no complete model with a tokenizer, there is no
-            token, the hub refuses the upload or cannot be reached, or the repository
-            has other files.
+        UserError: The model or the tokenizer in the folder is missing or damaged; or an
+            error of `hub.upload_folder`.
     """
     folder = pathlib.Path(folder)
     if not huggingface_files.is_model_folder(folder):

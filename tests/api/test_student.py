@@ -1,6 +1,7 @@
 """The Python API of a trained student."""
 
 import concurrent.futures
+import dataclasses
 import json
 import shutil
 
@@ -20,7 +21,7 @@ INPUTS = ["Jar 99: 8 red, 2 blue marbles.", "Jar 7: 1 white, 2 amber marbles."]
 def run(train_tiny, tmp_path_factory):
     """A run folder that was moved, and whose training data and vocabulary are gone."""
     folder = tmp_path_factory.mktemp("runs")
-    train_tiny(folder / "made", TRAIN_STEPS=20, EVAL_PERIOD=20)
+    train_tiny(folder / "made", TRAIN_STEPS=20, EVAL_PERIOD=20, MAX_DECODE_LENGTH=12)
     (folder / "made/config.gin").unlink()
     return shutil.move(folder / "made", folder / "moved")
 
@@ -59,6 +60,25 @@ def test_student_abstains_below_a_probability(student):
     always = student.predict(INPUTS, abstain_below=1.0)
     assert all(p.predicted_label != "unknown" for p in never)
     assert all(p.predicted_label == "unknown" for p in always)
+
+
+def test_label_may_be_called_unknown(run, tmp_path):
+    rows = [{"input": text, "label": "unknown"} for text in INPUTS]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    student = dsbs_jax.Student.load(str(run), labels=["unwon", "known"])
+    assert student.evaluate(str(data)).abstained == 0
+    student = dsbs_jax.Student.load(str(run), labels=["unknown", "known"])
+    answered = [p.predicted_label for p in student.predict(INPUTS)].count("unknown")
+    report = student.evaluate(str(data))
+    assert (report.accuracy.count, report.abstained) == (answered, 0)
+
+
+def test_metric_of_another_package_is_named(run, tiny_jsonl):
+    student = dsbs_jax.Student.load(str(run), free_answers=True)
+    student.spec = dataclasses.replace(student.spec, metric="bleu")
+    with pytest.raises(UserError, match="metric of the student is 'bleu'"):
+        student.evaluate(str(tiny_jsonl))
 
 
 def test_free_answers_have_no_probabilities(run):

@@ -1,6 +1,5 @@
 """Tests of a user's dataset and of its split."""
 
-import json
 import random
 
 import pytest
@@ -10,17 +9,6 @@ from hypothesis import strategies as st
 from dsbs_jax.data import data_files
 from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(*lines, name="mine.jsonl"):
-        texts = [s if isinstance(s, str) else json.dumps(s) for s in lines]
-        path = tmp_path / name
-        path.write_text("\n".join(texts) + "\n", encoding="utf-8")
-        return path
-
-    return write
 
 
 def make_records(inputs, labelled=lambda i: True):

@@ -134,7 +134,9 @@ def test_other_files_are_an_error_and_remain(client, model_folder):
 def test_missing_token_is_an_error(client, model_folder, monkeypatch, tmp_path):
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "t"))
-    message = "hub:lab/jars: there is no token .* run `hf auth login`, or set HF_TOKEN"
+    message = (
+        "hub:lab/jars: the upload needs a token .* run `hf auth login`, or set HF_TOKEN"
+    )
     with pytest.raises(UserError, match=message):
         hub_export.push(model_folder, REPOSITORY)
 

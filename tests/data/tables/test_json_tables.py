@@ -9,17 +9,6 @@ from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(*lines, name="mine.jsonl"):
-        texts = [s if isinstance(s, str) else json.dumps(s) for s in lines]
-        path = tmp_path / name
-        path.write_text("\n".join(texts) + "\n", encoding="utf-8")
-        return path
-
-    return write
-
-
 def test_fields_of_a_row(write):
     path = write(
         {"input": "a", "label": "x"},
