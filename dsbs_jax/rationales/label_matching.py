@@ -16,12 +16,16 @@ _TAG = re.compile(r"</?\w+/?>")
 _SURROUNDING = re.compile(r"^[\W_]+|[\W_]+$")
 
 
+def _in_any_case(label: str) -> str:
+    return label.strip().casefold()
+
+
 def _stripped(label: str) -> str:
     return _SURROUNDING.sub("", _TAG.sub("", label)).casefold()
 
 
 # From strict to light; a category that the text names exactly comes before others.
-_FORMS: tuple[Callable[[str], str], ...] = (str.strip, str.casefold, _stripped)
+_FORMS: tuple[Callable[[str], str], ...] = (str.strip, _in_any_case, _stripped)
 
 
 class LabelMatcher:

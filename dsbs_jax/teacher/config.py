@@ -35,12 +35,14 @@ class ExtractionConfig(Settings):
     )
 
     def __post_init__(self) -> None:
-        """Checks that the labels differ and are not just one."""
+        """Checks that the labels are not blank, differ, and are not just one."""
         super().__post_init__()
         labels = self.labels or ()
-        if len(set(labels)) != len(labels) or len(labels) == 1:
+        blank = not all(label.strip() for label in labels)
+        if blank or len(set(labels)) != len(labels) or len(labels) == 1:
             raise UserError(
-                f"LABELS is {labels!r:.80}, expected two or more different labels"
+                f"LABELS is {labels!r:.80}, expected two or more different labels, "
+                "none of them blank"
             )
 
 

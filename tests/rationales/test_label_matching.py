@@ -42,6 +42,11 @@ def test_the_strictest_form_that_names_a_category_counts():
     assert languages.match("*C++*") is None
 
 
+def test_a_blank_category_names_nothing():
+    matcher = LabelMatcher([" ", "0"])
+    assert matcher.match(" ") is None and matcher.match("0") == "0"
+
+
 @given(st.lists(st.text(), min_size=2, unique_by=str.strip), st.data())
 def test_each_category_matches_itself(labels, data):
     label = data.draw(st.sampled_from(labels))

@@ -112,6 +112,7 @@ def test_the_prompt_file_may_name_the_labels(serve, extract, rows, tmp_path, cap
     [
         (("visit",), "LABELS is .'visit',., expected two or more different labels"),
         (("visit", "visit"), "expected two or more different labels"),
+        (("visit", " "), "none of them blank"),
         ("visit", "LABELS is 'visit', expected list of str or None"),
         (("visit", "wait"), "exemplar 1 has the label 'remote', expected one of visit"),
     ],
