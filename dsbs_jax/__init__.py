@@ -4,6 +4,8 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
+    from dsbs_jax.api.exporting import ExportedStudent as ExportedStudent
+    from dsbs_jax.api.exporting import export_student as export_student
     from dsbs_jax.api.extraction import extract as extract
     from dsbs_jax.api.prompts import init_prompt as init_prompt
     from dsbs_jax.api.student import Prediction as Prediction
@@ -15,6 +17,8 @@ __version__ = "0.2.0"
 
 # Public name: the module that defines it, which is imported when the name is used.
 _MODULES = {
+    "ExportedStudent": "dsbs_jax.api.exporting",
+    "export_student": "dsbs_jax.api.exporting",
     "ExtractionResult": "dsbs_jax.teacher.extraction_result",
     "extract": "dsbs_jax.api.extraction",
     "init_prompt": "dsbs_jax.api.prompts",

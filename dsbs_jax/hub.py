@@ -80,6 +80,27 @@ def _download_errors(address: str) -> Iterator[None]:
         raise UserError(f"{address}: cannot be downloaded: {reason}") from error
 
 
+def write_token(repository: str, token: str | None = None) -> str:
+    """Returns the token of an upload, before the work that is uploaded.
+
+    Args:
+        repository: As for `upload_folder`.
+        token: As for `upload_folder`.
+
+    Raises:
+        UserError: The name is not that of a repository, or there is no token.
+    """
+    if not _REPOSITORY.fullmatch(repository):
+        raise UserError(f"repository {repository!r}: expected <owner>/<name>")
+    token = token or huggingface_hub.get_token()
+    if not token:
+        raise UserError(
+            f"{PREFIX}{repository}: the upload needs a token of the Hugging Face hub; "
+            "run `hf auth login`, or set HF_TOKEN"
+        )
+    return token
+
+
 def upload_folder(
     folder: pathlib.Path,
     repository: str,
@@ -107,14 +128,7 @@ def upload_folder(
         UserError: The token is missing, the hub refuses the upload, the hub cannot be
             reached, or the repository has other files.
     """
-    if not _REPOSITORY.fullmatch(repository):
-        raise UserError(f"repository {repository!r}: expected <owner>/<name>")
-    token = token or huggingface_hub.get_token()
-    if not token:
-        raise UserError(
-            f"{PREFIX}{repository}: the upload needs a token of the Hugging Face hub; "
-            "run `hf auth login`, or set HF_TOKEN"
-        )
+    token = write_token(repository, token)
     api = huggingface_hub.HfApi(token=token)
     with _upload_errors(repository, api.endpoint):
         url = api.create_repo(repository, private=private, exist_ok=True)

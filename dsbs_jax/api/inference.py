@@ -1,7 +1,6 @@
 """Answers the rows of a file with a student, for the gin command `dsbs_jax.infer`."""
 
 import dataclasses
-import pathlib
 
 from dsbs_jax.api.student import Student
 from dsbs_jax.data import mixtures, vocabulary
@@ -39,8 +38,8 @@ def infer(config: InferConfig, shared: PredictionSettings) -> None:
 def _load(config: InferConfig, shared: PredictionSettings) -> Student:
     """Loads the student of a run folder, or one that the settings describe."""
     checkpoint = config.checkpoint_path
-    folder = pathlib.Path(checkpoint)
-    if (folder / student_folder.STUDENT_FILE).exists():
+    folder = student_folder.find(checkpoint)
+    if folder is not None:
         spec = student_folder.read_spec(folder)
         spec = dataclasses.replace(spec, decoding=shared.decoding)
         words = student_folder.read_vocabulary(folder, spec)

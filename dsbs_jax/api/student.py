@@ -112,16 +112,17 @@ class Student:
         """Loads a student.
 
         Args:
-            path: A run folder, of which the best checkpoint is used. Or weights without
-                a run: a T5X checkpoint, native or Orbax; a Hugging Face folder; or
-                "hub:" and the id of a repository.
+            path: A run folder, of which the best checkpoint is used; or an exported
+                student, in a folder or, as "hub:" and the id, in a repository. Or
+                weights without `student.json`: a T5X checkpoint, native or Orbax; a
+                Hugging Face folder; or a repository.
             labels: The closed label set; None is the run's, if it has one.
             free_answers: Whether the student may answer with any text although the run
                 has a label set.
-            two_tasks: For weights without a run: whether the student was trained with
-                the prefixes "predict: " and "explain: ".
-            vocabulary_path: For weights without a run: the SentencePiece model. None is
-                the `spiece.model` next to Hugging Face weights.
+            two_tasks: For weights without `student.json`: whether the student was
+                trained with the prefixes "predict: " and "explain: ".
+            vocabulary_path: For weights without `student.json`: the SentencePiece
+                model. None is the `spiece.model` next to Hugging Face weights.
             batch_size: Inputs that are computed at a time; None is the run's, or 64.
             num_partitions: Devices over which one copy of the student is spread.
 
@@ -129,8 +130,8 @@ class Student:
             UserError: The path holds no student, or its files are damaged or do not fit
                 together.
         """
-        folder = pathlib.Path(path)
-        if (folder / student_folder.STUDENT_FILE).exists():
+        folder = student_folder.find(path)
+        if folder is not None:
             spec = student_folder.read_spec(folder)
             words = student_folder.read_vocabulary(folder, spec)
         else:

@@ -28,6 +28,7 @@ Labels = Annotated[
 AbstainBelow = Annotated[
     float | None,
     typer.Option(
+        "--abstain_below",
         min=0.0,
         max=1.0,
         metavar="<0 to 1>",
@@ -36,7 +37,9 @@ AbstainBelow = Annotated[
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(min=1, metavar="<int>", help="Inputs computed at a time."),
+    typer.Option(
+        "--batch_size", min=1, metavar="<int>", help="Inputs computed at a time."
+    ),
 ]
 
 

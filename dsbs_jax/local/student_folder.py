@@ -4,6 +4,9 @@
 `vocabulary/sentencepiece.model` its vocabulary. With the checkpoints they are enough:
 the folder works on another machine, without the training data. Reading them executes no
 gin file and no pickle.
+
+An exported student has the same files next to its weights. In a Hugging Face folder the
+vocabulary is `spiece.model`, the name that `transformers` expects.
 """
 
 import dataclasses
@@ -17,7 +20,7 @@ import msgspec
 import seqio
 from etils import epath
 
-from dsbs_jax import files, json_input
+from dsbs_jax import files, hub, json_input
 from dsbs_jax.data import label_sets, mixtures, vocabulary
 from dsbs_jax.data.data_config import DataConfig
 from dsbs_jax.data.methods import TaskInfo
@@ -160,8 +163,29 @@ def write(
 ) -> None:
     """Writes the student's files, except for its weights."""
     files.write(folder / VOCABULARY_FILE, _model_file(words))
+    write_spec(folder, spec)
+
+
+def write_spec(folder: pathlib.Path, spec: StudentSpec) -> None:
+    """Writes `student.json`."""
     content = json.dumps(msgspec.to_builtins(spec), indent=2, ensure_ascii=False)
     files.write(folder / STUDENT_FILE, content + "\n")
+
+
+def find(path: str) -> pathlib.Path | None:
+    """Returns the folder of a student's files, or None for weights without them.
+
+    Args:
+        path: A folder, or "hub:" and the id of a repository, whose files are then in
+            the local cache.
+
+    Raises:
+        UserError: The repository does not exist or cannot be reached.
+    """
+    folder = pathlib.Path(path)
+    if hub.is_address(path):
+        folder = hub.download_files(path, [STUDENT_FILE, vocabulary.HUB_FILE])
+    return folder if (folder / STUDENT_FILE).is_file() else None
 
 
 def read_spec(folder: pathlib.Path) -> StudentSpec:
@@ -198,6 +222,8 @@ def read_vocabulary(
             trained with.
     """
     path = folder / VOCABULARY_FILE
+    if not path.exists() and (folder / vocabulary.HUB_FILE).exists():
+        path = folder / vocabulary.HUB_FILE
     words = vocabulary.load(str(path), spec.sentinels)
     if _sha256(words) != spec.vocabulary_sha256:
         raise UserError(

@@ -221,24 +221,20 @@ def transformers_code(facts: ModelCardFacts) -> str:
 
 
 def dsbs_jax_code(facts: ModelCardFacts) -> str:
-    """Returns code that asks the student through this project."""
+    """Returns code that asks the student through this project.
+
+    `student.json` next to the weights has the labels, prefixes and lengths.
+    """
     name = f"hub:{facts.repository}" if facts.repository else "."
-    options = ""
-    if facts.labels is not None:
-        options += ", labels=labels"
-    if not facts.label_prefix:
-        options += ", two_tasks=False"
     lines = [
         "import dsbs_jax",
         "",
-        f"{_labels(facts)}student = dsbs_jax.Student.load({name!r}{options})",
+        f"student = dsbs_jax.Student.load({name!r})",
         f"text = {facts.example!r}",
         "print(student.predict([text]))",
     ]
     if facts.explain_prefix is not None:
-        lines.append(
-            f"print(student.explain([text], max_length={facts.rationale_length}))"
-        )
+        lines.append("print(student.explain([text]))")
     return "\n".join(lines) + "\n"
 
 

@@ -9,8 +9,20 @@ import re
 import threading
 from urllib.parse import urlsplit
 
+from huggingface_hub import constants
+
 TOKEN = "hf_loopback"
 COMMIT = "0123456789" * 4
+
+
+def use(monkeypatch, url):
+    """Makes the client of this process use a hub, without Xet."""
+    # The client reads these variables when it is imported.
+    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
 
 
 class Hub:

@@ -1,14 +1,10 @@
 """Uploads with the real client of the Hugging Face hub to a hub on loopback."""
 
 import os
-import pathlib
-import re
-import shutil
 import socket
 import subprocess
 import sys
 
-import huggingface_hub
 import jax
 import pytest
 from flax import traverse_util
@@ -18,7 +14,7 @@ from dsbs_jax import hub
 from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
 from dsbs_jax.weights import hub_export, huggingface_reader
-from support.loopback_hub import TOKEN, Hub
+from support.loopback_hub import TOKEN, Hub, use
 from support.students import make_student
 
 REPOSITORY = "lab/jars"
@@ -36,13 +32,6 @@ def client(server, monkeypatch):
     """Makes the client of this process use the loopback hub, without Xet."""
     use(monkeypatch, server.url)
     return server
-
-
-def use(monkeypatch, url):
-    # The client reads these variables when it is imported.
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
 
 
 @pytest.fixture(scope="module")
@@ -175,29 +164,6 @@ def test_hub_that_cannot_be_reached_is_an_error(model_folder, monkeypatch):
         message = "hub:lab/jars: cannot be uploaded to http://127.0.0.1.* refused"
         with pytest.raises(UserError, match=message):
             hub_export.push(model_folder, REPOSITORY)
-
-
-def test_code_of_the_page_writes_a_card_and_pushes(
-    client, model_folder, tmp_path, monkeypatch, capsys
-):
-    shutil.copytree(model_folder, tmp_path / "runs/own_hf")
-    monkeypatch.chdir(tmp_path)
-    page = (pathlib.Path(__file__).parents[2] / "docs/sharing.md").read_text()
-    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
-    for code in blocks[1:]:
-        exec(code, {})
-    assert capsys.readouterr().out.strip() == f"{client.url}/my-name/tickets"
-    files = client.repositories["my-name/tickets"]
-    assert huggingface_hub.ModelCard(files["README.md"].decode()).data.metrics
-
-
-def test_code_of_the_page_for_transformers(model_folder, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("transformers", reason="needs the extra `hf`")
-    shutil.copytree(model_folder, tmp_path / "runs/own_hf")
-    monkeypatch.chdir(tmp_path)
-    page = (pathlib.Path(__file__).parents[2] / "docs/sharing.md").read_text()
-    exec(re.search(r"^```python\n(.*?)^```", page, re.M | re.S)[1], {})
-    assert capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["jars", "lab/jars/1", "lab/j ars", ""])

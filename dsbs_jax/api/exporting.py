@@ -1,0 +1,222 @@
+"""Exports of a student: a folder or a hub repository in another format."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import tempfile
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import seqio
+
+from dsbs_jax import files, hub
+from dsbs_jax.data.methods import Method
+from dsbs_jax.errors import UserError
+from dsbs_jax.local import student_folder
+from dsbs_jax.local.student_folder import StudentSpec
+from dsbs_jax.reports import model_card, saved_report
+from dsbs_jax.reports.model_card import ModelCardFacts
+from dsbs_jax.student.config import check_vocabulary_size
+from dsbs_jax.student.network import parameter_shapes
+from dsbs_jax.weights import (
+    ParameterReader,
+    check_shapes,
+    hub_export,
+    open_checkpoint,
+    writing,
+)
+
+_Path = str | os.PathLike[str]
+FORMATS: tuple[writing.Format, ...] = typing.get_args(writing.Format)
+# T5X reads checkpoints with the name of their step.
+_T5X_CHECKPOINT = "checkpoint_0"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExportedStudent:
+    """Where an exported student is.
+
+    Attributes:
+        folder: The folder; None if the student was only pushed.
+        address: Address of the page on the hub; None if it was not pushed.
+    """
+
+    folder: pathlib.Path | None
+    address: str | None
+
+
+def export_student(
+    student: _Path,
+    output: _Path | None = None,
+    *,
+    format: str = "hf",
+    push_to_hub: str | None = None,
+    public: bool = False,
+    token: str | None = None,
+    allow_other_files: bool = False,
+    license: str | None = None,
+    language: Sequence[str] = (),
+    base_model: str | None = None,
+) -> ExportedStudent:
+    """Writes a student in another format, with everything that is needed to use it.
+
+    The folder holds `student.json` and the vocabulary, so `Student.load` of it answers
+    as the run does. The training data are not needed. In format "hf" it also holds a
+    model card, `README.md`, which does not contain a row of the data.
+
+        dsbs_jax.export_student("runs/tickets", "runs/tickets_hf")
+
+    Args:
+        student: A run folder, of which the best checkpoint is exported; or an exported
+            student, in a folder or as "hub:" and the id of a repository.
+        output: The new folder; None only pushes.
+        format: "hf" for transformers, or "t5x" or "t5x_orbax" for T5X.
+        push_to_hub: "<owner>/<name>" of the hub repository that gets the folder. If the
+            hub refuses it, `output` is not written.
+        public: Whether a new repository is public; an existing one keeps its state.
+        token: A token with the right to write. None reads HF_TOKEN, or the token that
+            `hf auth login` has stored.
+        allow_other_files: Whether the repository may have files that the folder does
+            not have; they remain.
+        license: For the card: the license in the hub's spelling, such as "apache-2.0".
+        language: For the card: language codes of the data, such as ["en"].
+        base_model: For the card: id of the model from which the training started.
+
+    Raises:
+        UserError: An argument is wrong, there is no student, the output exists or
+            cannot be written, or the hub refuses the upload.
+    """
+    known = _known(format)
+    _check_arguments(output, known, push_to_hub)
+    if push_to_hub is not None:
+        token = hub.write_token(push_to_hub, token)
+    source = _Source.open(os.fspath(student))
+    details = {
+        "license": license,
+        "language": tuple(language),
+        "base_model": base_model,
+    }
+    address = None
+    with _new_folder(output) as folder:
+        _write(folder, known, source)
+        if known == "hf":
+            name = pathlib.Path(push_to_hub or output or "").name
+            facts = _facts(source, name, push_to_hub, details)
+            files.write(folder / model_card.FILE, model_card.render(facts))
+        if push_to_hub is not None:
+            address = hub_export.push(
+                folder,
+                push_to_hub,
+                private=not public,
+                token=token,
+                allow_other_files=allow_other_files,
+            )
+    return ExportedStudent(None if output is None else pathlib.Path(output), address)
+
+
+def _known(format_name: str) -> writing.Format:
+    for known in FORMATS:
+        if known == format_name:
+            return known
+    raise UserError(f"format is {format_name!r}, expected {' or '.join(FORMATS)}")
+
+
+def _check_arguments(
+    output: _Path | None, format_name: str, push_to_hub: str | None
+) -> None:
+    if output is None and push_to_hub is None:
+        raise UserError("an export needs an output folder, push_to_hub, or both")
+    if push_to_hub is not None and format_name != "hf":
+        raise UserError(f"push_to_hub is for format hf, found format {format_name}")
+    if output is not None:
+        writing.check_new(output)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """The student to export.
+
+    Attributes:
+        folder: The folder of `student.json`.
+        spec: What `student.json` holds.
+        words: The vocabulary.
+        reader: The weights.
+    """
+
+    folder: pathlib.Path
+    spec: StudentSpec
+    words: seqio.SentencePieceVocabulary
+    reader: ParameterReader
+
+    @classmethod
+    def open(cls, student: str) -> "_Source":
+        """Reads everything but the weights, and checks that the parts fit together."""
+        reader = open_checkpoint(student)
+        folder = student_folder.find(student)
+        if folder is None:
+            raise UserError(
+                f"{student} has no {student_folder.STUDENT_FILE}, expected a run "
+                "folder or an exported student; python -m dsbs_jax.weights.convert "
+                "converts other weights"
+            )
+        spec = student_folder.read_spec(folder)
+        words = student_folder.read_vocabulary(folder, spec)
+        check_vocabulary_size(spec.network.vocab_size, words.vocab_size)
+        shapes = parameter_shapes(spec.network)
+        check_shapes(reader.location, reader.shapes(), shapes)
+        return cls(folder, spec, words, reader)
+
+
+@contextlib.contextmanager
+def _new_folder(output: _Path | None) -> Iterator[pathlib.Path]:
+    """Yields the path of a folder to create: that of the output, or a temporary one."""
+    if output is not None:
+        with writing.new_folder(output) as folder:
+            yield folder
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield pathlib.Path(scratch) / "student"
+
+
+def _write(folder: pathlib.Path, format_name: writing.Format, source: _Source) -> None:
+    """Creates the folder with weights, vocabulary and `student.json`."""
+    params = {name: source.reader.read(name) for name in source.reader.shapes()}
+    network = source.spec.network
+    if format_name == "hf":
+        writing.write_weights(folder, "hf", params, network)
+        for name, content in writing.tokenizer_files(source.words).items():
+            files.write(folder / name, content)
+        student_folder.write_spec(folder, source.spec)
+    else:
+        folder.mkdir()
+        checkpoint = folder / _T5X_CHECKPOINT
+        writing.write_weights(checkpoint, format_name, params, network)
+        student_folder.write(folder, source.spec, source.words)
+
+
+def _facts(
+    source: _Source, name: str, repository: str | None, details: Mapping[str, Any]
+) -> ModelCardFacts:
+    """Collects what the model card states."""
+    spec = source.spec
+    methods: tuple[Method, ...] = typing.get_args(Method)
+    return ModelCardFacts(
+        name=name,
+        repository=repository,
+        method=next((method for method in methods if method == spec.method), None),
+        dataset=spec.dataset or name,
+        label_prefix=spec.label_prefix,
+        explain_prefix=spec.explain_prefix,
+        single_task=spec.single_task,
+        labels=spec.labels,
+        input_length=spec.input_length,
+        label_length=spec.decoding.max_decode_length,
+        rationale_length=spec.target_length,
+        # Standard finetuning reads nothing from the teacher.
+        teacher=None if spec.method == "finetune" else spec.teacher,
+        data_fingerprint=getattr(spec, "data_fingerprint", None),
+        metrics=saved_report.card_metrics(source.folder),
+        **details,
+    )
