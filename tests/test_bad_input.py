@@ -145,6 +145,7 @@ def test_truncated_examples_are_counted(train, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("way", ["resume", "initial"])
+@pytest.mark.slow
 def test_checkpoint_of_another_size_is_refused(train, run, tmp_path, way):
     macros = {"MODEL_DIR": run}
     if way == "initial":

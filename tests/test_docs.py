@@ -210,6 +210,7 @@ def test_commands_of_a_page_exist(path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=identify)
+@pytest.mark.slow
 def test_commands_of_headers_and_docstrings_exist(path):
     listed = [p for words in commands_of_source(path) for p in problems(words)]
     assert listed == []

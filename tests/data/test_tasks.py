@@ -124,6 +124,7 @@ def test_single_task_is_scored_by_its_label(jars):
     assert jars["jars_label"].postprocess_fn(" red ") == "red"
 
 
+@pytest.mark.slow
 def test_order_of_examples_follows_the_seed(jars):
     task = jars["jars_label"]
 

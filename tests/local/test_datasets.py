@@ -45,6 +45,7 @@ def test_later_start_skips_batches(make_data, pack):
     assert_same(take(data, 1, start=1, pack=pack), batches[1:2])
 
 
+@pytest.mark.slow
 def test_order_depends_on_the_seed(make_data):
     first = take(make_data(), 2)
     assert_same(take(make_data(), 2, seed=0), first)

@@ -45,6 +45,7 @@ def test_microbatches_add_up_to_the_batch(model, params, make_batch, alpha, part
     assert optax.global_norm(expected) > 1e-3
 
 
+@pytest.mark.slow
 def test_mean_over_halves_would_be_another_loss(model, params, make_batch):
     """Averages the means of the halves, which is not the objective of the batch."""
     batch = make_batch()

@@ -55,6 +55,7 @@ def test_tensorboard_gets_scalars_texts_and_settings(folder):
     assert "ALPHA" in str(events.SummaryMetadata("_hparams_/session_start_info"))
 
 
+@pytest.mark.slow
 def test_wandb_gets_scalars_texts_and_settings(folder):
     pytest.importorskip("wandb", reason=NEEDS_WANDB)
     write(["wandb"], folder, [1, 2])
@@ -67,6 +68,7 @@ def test_wandb_gets_scalars_texts_and_settings(folder):
     assert "<pre>a &lt;b&gt;</pre>" in page.read_text()
 
 
+@pytest.mark.slow
 def test_wandb_continues_a_run_that_repeats_steps(folder):
     pytest.importorskip("wandb", reason=NEEDS_WANDB)
     write(["wandb"], folder, [1, 2, 3])
@@ -80,6 +82,7 @@ def test_wandb_continues_a_run_that_repeats_steps(folder):
     assert settings["ALPHA"] == 0.7
 
 
+@pytest.mark.slow
 def test_mlflow_gets_scalars_texts_and_settings(folder, tmp_path):
     mlflow = pytest.importorskip("mlflow", reason=NEEDS_MLFLOW)
     many = {f"SETTING_{number}": number for number in range(150)}
@@ -98,6 +101,7 @@ def test_mlflow_gets_scalars_texts_and_settings(folder, tmp_path):
     assert text.read_text() == "a <b>"
 
 
+@pytest.mark.slow
 def test_mlflow_continues_a_run(folder):
     mlflow = pytest.importorskip("mlflow", reason=NEEDS_MLFLOW)
     write(["mlflow"], folder, [1, 2])
@@ -111,6 +115,7 @@ def test_mlflow_continues_a_run(folder):
     assert run.info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_runs_of_one_process_are_separate(tmp_path):
     mlflow = pytest.importorskip("mlflow", reason=NEEDS_MLFLOW)
     pytest.importorskip("wandb", reason=NEEDS_WANDB)
@@ -132,6 +137,7 @@ def test_runs_of_one_process_are_separate(tmp_path):
         assert (run.data.metrics["loss"], run.info.status) == (number, status)
 
 
+@pytest.mark.slow
 def test_run_that_mlflow_does_not_have_is_an_error(folder):
     pytest.importorskip("mlflow", reason=NEEDS_MLFLOW)
     (folder / "trackers.json").write_text('{"mlflow": "0123"}')
@@ -146,6 +152,7 @@ def test_damaged_list_of_runs_is_an_error(folder):
         trackers.open_writer(["tensorboard"], folder)
 
 
+@pytest.mark.slow
 def test_tracker_that_fails_is_not_used_any_more(folder, monkeypatch):
     mlflow = pytest.importorskip("mlflow", reason=NEEDS_MLFLOW)
     warnings = []

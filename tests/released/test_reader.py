@@ -354,6 +354,7 @@ def test_official_teacher_statistics(dataset, raw_split, official_dir):
     assert statistics.blank_rationale == 0
 
 
+@pytest.mark.slow
 def test_official_splits(official_dir):
     release = open_release(official_dir)
     sizes = {"cqa": (8766, 975, 1221), "svamp": (720, 80, 200)}

@@ -251,6 +251,7 @@ def test_code_runs_as_written_and_both_libraries_agree(
         assert ast.literal_eval(ours[1]) == [theirs[1]]
 
 
+@pytest.mark.slow
 def test_code_cuts_inputs_as_this_project_does(model_folder, monkeypatch):
     pytest.importorskip("transformers", reason="needs the extra `hf`")
     monkeypatch.chdir(model_folder)

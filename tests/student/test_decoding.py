@@ -66,6 +66,7 @@ def test_one_beam_equals_greedy_decoding(student, inputs):
     np.testing.assert_allclose(beam.log_probability, greedy.log_probability, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_wide_beam_search_equals_exhaustive_search():
     """With 64 beams, no sequence of 3 tokens from a vocabulary of 5 is dropped."""
     model, params = make_student(vocab_size=5)

@@ -38,6 +38,7 @@ def test_parameters_have_t5x_names_and_shapes(t5x):
 
 
 @pytest.mark.parametrize("mode", ["padded", "packed"])
+@pytest.mark.slow
 def test_logits_loss_and_gradient_equal_those_of_t5x(t5x, mode):
     batch = {
         k.split("/")[1]: v for k, v in t5x.numbers.items() if k.startswith(f"{mode}/")
@@ -123,6 +124,7 @@ def test_segment_ids_for_one_side_only_are_an_error():
         forward(model, params, batch)
 
 
+@pytest.mark.slow
 def test_bfloat16_activations_keep_float32_parameters_and_logits():
     model, params = make_student(dtype="bfloat16")
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}

@@ -37,6 +37,7 @@ def mean_loss_gradient(model, params, examples):
 
 
 @pytest.mark.parametrize(("alpha", "task"), [(1.0, 1), (0.0, 2)])
+@pytest.mark.slow
 def test_alpha_0_and_1_give_the_gradient_of_one_task_alone(student, alpha, task):
     model, params = student
     examples = make_examples()

@@ -268,6 +268,7 @@ def run_binary(server, command, **macros):
     )
 
 
+@pytest.mark.slow
 def test_key_is_never_printed_or_written(serve, act, command, tmp_path):
     """Even if the server repeats the key in an error or a completion."""
     answers = {

@@ -318,6 +318,7 @@ def kill_at(rng, process, server, folder):
     return f"{phase}, request {len(server.bodies)}" if process.wait() < 0 else None
 
 
+@pytest.mark.slow
 def test_kill_at_any_moment_loses_no_reply(serve, act, command, tmp_path):
     server = serve(killed_script(act))
 

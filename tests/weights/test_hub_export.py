@@ -52,6 +52,7 @@ def visible(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name[0] != "."}
 
 
+@pytest.mark.slow
 def test_upload_and_download_with_the_clients_own_settings(
     server, model_folder, tmp_path
 ):

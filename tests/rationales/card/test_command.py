@@ -25,6 +25,7 @@ def run(*arguments, folder=ROOT):
     )
 
 
+@pytest.mark.slow
 def test_the_command_on_released_data(tmp_path):
     done = run(
         f"--release={RELEASE}",
@@ -42,6 +43,7 @@ def test_the_command_on_released_data(tmp_path):
     assert "teacher labels that are not one of the choices" in text
 
 
+@pytest.mark.slow
 def test_a_users_module_registers_the_dataset(tmp_path):
     (tmp_path / "tickets.py").write_text(
         "import dataclasses\n"
