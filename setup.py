@@ -105,7 +105,7 @@ setuptools.setup(
         "wandb": ["wandb>=0.20.0"],
         "mlflow": ["mlflow-skinny>=3.0.0", "sqlalchemy>=2.0.0", "alembic>=1.14.0"],
         "test": [
-            "pytest>=8.0.0",
+            "pytest>=8.2.0",
             "hypothesis>=6.100.0",
             "datasets>=4.2.0",
             "pytest-cov>=6.0.0",
