@@ -7,6 +7,8 @@ if typing.TYPE_CHECKING:
     from dsbs_jax.api.exporting import ExportedStudent as ExportedStudent
     from dsbs_jax.api.exporting import export_student as export_student
     from dsbs_jax.api.extraction import extract as extract
+    from dsbs_jax.api.fitting import FitResult as FitResult
+    from dsbs_jax.api.fitting import fit as fit
     from dsbs_jax.api.prompts import init_prompt as init_prompt
     from dsbs_jax.api.student import Prediction as Prediction
     from dsbs_jax.api.student import Student as Student
@@ -21,6 +23,8 @@ _MODULES = {
     "export_student": "dsbs_jax.api.exporting",
     "ExtractionResult": "dsbs_jax.teacher.extraction_result",
     "extract": "dsbs_jax.api.extraction",
+    "fit": "dsbs_jax.api.fitting",
+    "FitResult": "dsbs_jax.api.fitting",
     "init_prompt": "dsbs_jax.api.prompts",
     "Prediction": "dsbs_jax.api.student",
     "Student": "dsbs_jax.api.student",

@@ -28,6 +28,8 @@ from dsbs_jax.weights import config_of, open_checkpoint
 _METRICS = {m.name: m for m in (metrics.EXACT_MATCH, metrics.EQUATION_ACCURACY)}
 # The answer of a row whose best label is less probable than `abstain_below`.
 UNKNOWN = "unknown"
+# The file of an evaluation with the answer to each row.
+PREDICTIONS_FILE = "predictions.jsonl"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -311,10 +313,11 @@ class Student:
             folder = pathlib.Path(output)
             report.write(folder)
             files.write_jsonl(
-                folder / "predictions.jsonl",
+                folder / PREDICTIONS_FILE,
                 [
                     {"id": row.id, "input": row.input, "label": row.label}
                     | as_fields(prediction)
+                    | {"correct": self._is_correct(row, prediction)}
                     for row, prediction in zip(rows, predictions, strict=True)
                 ],
             )
@@ -405,6 +408,12 @@ class Student:
             [list(share.values()) for share in shares],
             texts,
         )
+
+    def _is_correct(self, row: Record, prediction: Prediction) -> bool:
+        if self._scorer is not None:
+            return row.label == prediction.predicted_label
+        target = row.answers or str(row.label)
+        return self._metric().accepts(target, prediction.predicted_label)
 
     def _metric(self) -> metrics.Metric:
         if self.spec.metric not in _METRICS:

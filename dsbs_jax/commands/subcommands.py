@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 import dsbs_jax
-from dsbs_jax.commands import card, evaluate, export, extract, predict, prompt
+from dsbs_jax.commands import card, evaluate, export, extract, fit, predict, prompt
 
-_SUBCOMMANDS = (prompt, extract, card, evaluate, predict, export)
+_SUBCOMMANDS = (prompt, extract, card, fit, evaluate, predict, export)
 
 
 def build() -> typer.Typer:

@@ -31,3 +31,24 @@ class ColumnConfig(Settings):
             id=self.id_column,
             template=self.template,
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingColumnConfig(ColumnConfig):
+    """The columns of training rows."""
+
+    rationale_column: Text = setting(
+        columns.DEFAULT.rationale, help="Column of the teacher's rationale."
+    )
+    teacher_label_column: Text = setting(
+        columns.DEFAULT.teacher_label, help="Column of the teacher's label."
+    )
+
+    @property
+    def columns(self) -> ColumnMap:
+        """The columns of each field of a record; raises UserError for a wrong name."""
+        return dataclasses.replace(
+            super().columns,
+            rationale=self.rationale_column,
+            teacher_label=self.teacher_label_column,
+        )

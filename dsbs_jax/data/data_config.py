@@ -43,6 +43,12 @@ class DataConfig(Settings):
         "of these, split 80/10/10; or a dictionary with one of these for train and "
         "optionally validation and test.",
     )
+    labels: tuple[Text, ...] | None = setting(
+        None,
+        help="The closed label set among which a student chooses. None is that of the "
+        "dataset, or of the training rows if they have one; an empty list allows any "
+        "text.",
+    )
     dataset_module: Text = setting(
         DATASET_MODULE,
         help="Python module that registers DATASET. Not used with DATA_FILES.",

@@ -33,10 +33,10 @@ def read_dataset(files: DataFiles) -> dict[str, list[Record]]:
             unknown.
     """
     if isinstance(files, Mapping):
-        _check_splits(files)
+        check_splits(files)
     records = tables.read_examples(files)
     if isinstance(records, dict):
-        _check_splits(records)
+        check_splits(records)
         return {split: records[split] for split in SPLITS if split in records}
     try:
         result = split_records(records)
@@ -47,7 +47,12 @@ def read_dataset(files: DataFiles) -> dict[str, list[Record]]:
     return result
 
 
-def _check_splits(splits: Mapping[str, object]) -> None:
+def check_splits(splits: Mapping[str, object]) -> None:
+    """Checks the names of splits: train is required.
+
+    Raises:
+        UserError: A name is unknown, or train is missing.
+    """
     unknown = [split for split in splits if split not in SPLITS]
     if unknown or "train" not in splits:
         raise UserError(

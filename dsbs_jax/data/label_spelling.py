@@ -15,7 +15,11 @@ _SHOWN = 20
 
 
 def spell(
-    labels: Sequence[str], vocabulary: seqio.Vocabulary, max_decode_length: int
+    labels: Sequence[str],
+    vocabulary: seqio.Vocabulary,
+    max_decode_length: int,
+    *,
+    distinct: bool = True,
 ) -> list[list[int]]:
     """Encodes each label as a student generates it.
 
@@ -25,6 +29,7 @@ def spell(
         labels: The label set.
         vocabulary: The student's vocabulary.
         max_decode_length: Longest label in tokens, with the end token.
+        distinct: Whether two labels with the same tokens are an error.
 
     Returns:
         The token ids of each label, with the end token.
@@ -41,7 +46,7 @@ def spell(
     owners: dict[tuple[int, ...], str] = {}
     for label, ids in zip(labels, spelled, strict=True):
         fault = _fault(label, ids, vocabulary, max_decode_length)
-        if fault is None and tuple(ids) in owners:
+        if fault is None and distinct and tuple(ids) in owners:
             fault = f"label {label!r} has the tokens of label {owners[tuple(ids)]!r}"
         if fault is not None:
             faults.append(fault)

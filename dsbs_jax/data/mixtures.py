@@ -20,11 +20,12 @@ from typing import TypeAlias
 
 import seqio
 
-from dsbs_jax.data import dataset_spec, methods, sources
+from dsbs_jax.data import data_files, dataset_spec, methods, sources
 from dsbs_jax.data.data_config import DataConfig
 from dsbs_jax.data.dataset_spec import USER_TEACHER, DatasetSpec
 from dsbs_jax.data.methods import METHODS, Method, TaskInfo
-from dsbs_jax.data.sources import SourceFactory
+from dsbs_jax.data.records import Record
+from dsbs_jax.data.sources import RecordSource, SourceFactory
 from dsbs_jax.data.splits import Subsample
 from dsbs_jax.data.tasks import StudentTask, infos_of
 from dsbs_jax.errors import UserError
@@ -54,6 +55,18 @@ class MethodData:
     spec: DatasetSpec
     vocabulary: seqio.Vocabulary
     task_feature_lengths: Mapping[str, int]
+
+    @property
+    def validated(self) -> Provider:
+        """The task or mixture whose validation split selects the best checkpoint.
+
+        A user's rows are scored on human labels, whatever the method trains on. The
+        released code validates on the labels that it trains on.
+        """
+        own = isinstance(self.test_task.source, RecordSource)
+        if own and self.test_task.info.dataset == self.spec.name:
+            return self.test_task
+        return self.mixture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,13 +115,39 @@ def find(config: DataConfig) -> tuple[DatasetSpec, list[Part]]:
     name = config.dataset
     if config.data_files is not None:
         teacher = config.teacher or USER_TEACHER
-        known = dataset_spec.of_files(name)
-        spec = dataclasses.replace(known, teachers=(teacher,), parts=())
-        return spec, [(spec, sources.from_files(name, config.data_files, teacher))]
+        return _of_rows(name, teacher, data_files.read_dataset(config.data_files))
     sources.import_dataset(name, config.dataset_module)
     spec = dataset_spec.get(name)
     names = spec.parts or (name,)
     return spec, [(dataset_spec.get(n), sources.factory_of(n)) for n in names]
+
+
+def build_from_records(
+    config: DataConfig,
+    records: Mapping[str, Sequence[Record]],
+    vocabulary: seqio.Vocabulary,
+) -> MethodData:
+    """Makes the mixture and the test task of rows in memory, in place of DATA_FILES.
+
+    Args:
+        config: Which examples to use.
+        records: The rows of each split.
+        vocabulary: Encodes inputs and targets.
+
+    Raises:
+        UserError: As `build`.
+    """
+    teacher = config.teacher or USER_TEACHER
+    return assemble(config, *_of_rows(config.dataset, teacher, records), vocabulary)
+
+
+def _of_rows(
+    name: str, teacher: str, records: Mapping[str, Sequence[Record]]
+) -> tuple[DatasetSpec, list[Part]]:
+    """Returns the spec and the only part of a user's dataset."""
+    known = dataset_spec.of_files(name)
+    spec = dataclasses.replace(known, teachers=(teacher,), parts=())
+    return spec, [(spec, sources.of_records(name, records, teacher))]
 
 
 def assemble(

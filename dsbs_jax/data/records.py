@@ -1,6 +1,9 @@
 """The record that every source of examples is read into."""
 
 import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
 
 # Marks the end-of-sequence token (id 1) between two segments of an input, as between
 # the premise and the hypothesis of an NLI example.
@@ -45,6 +48,20 @@ class Record:
             check_text("label", answer)
         if self.answers and self.answers[0] != self.label:
             raise ValueError("label is not the first of the answers")
+
+
+def fingerprint(records: Iterable[Record]) -> str:
+    """Returns the SHA-256 of what a student is trained on, in hexadecimal digits.
+
+    The ids do not count, because they depend on the name of the file. The order counts,
+    because it decides the order of training.
+    """
+    digest = hashlib.sha256()
+    for record in records:
+        label = record.answers or record.label
+        fields = record.input, label, record.teacher_label, record.rationale
+        digest.update(json.dumps(fields).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def check_text(name: str, value: object) -> None:

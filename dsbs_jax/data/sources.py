@@ -138,7 +138,21 @@ def from_files(dataset: str, files: DataFiles, teacher: str) -> SourceFactory:
     Raises:
         UserError: As `data_files.read_dataset`.
     """
-    records = data_files.read_dataset(files)
+    return of_records(dataset, data_files.read_dataset(files), teacher)
+
+
+def of_records(
+    dataset: str, records: Mapping[str, Sequence[Record]], teacher: str
+) -> SourceFactory:
+    """Returns the source factory of a user's rows.
+
+    Notes on standard error give the training rows without a human label.
+
+    Args:
+        dataset: Name of the dataset, for messages.
+        records: The rows of each split; train is required.
+        teacher: Name of the teacher whose labels and rationales they hold.
+    """
     train = records["train"]
     without = [record for record in train if record.label is None]
     neither = sum(record.teacher_label is None for record in without)

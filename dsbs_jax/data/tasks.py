@@ -106,6 +106,11 @@ def _keep_label(
     is_target: bool = False,
     **_: object,
 ) -> Target:
-    """Returns the label of an output, or all acceptable labels of a target."""
+    """Returns the label of an output, or all acceptable labels of a target.
+
+    A task with labels alone also scores students of the single-task methods, whose
+    output has a rationale before the label.
+    """
     answers = row_schema.answers_of(example) if example and is_target else ()
-    return answers or (split_answer(text)[1] if single_task else text.strip())
+    label = text.strip() if is_target and not single_task else split_answer(text)[1]
+    return answers or label

@@ -8,8 +8,11 @@ import functools
 import io
 import os
 import re
+import shutil
 import string
+import tempfile
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 import sentencepiece
 import seqio
@@ -25,9 +28,14 @@ HUB_FILE = "spiece.model"
 SENTINELS = 100
 SIZE_MULTIPLE = 128
 
+# Size in bytes and time of change of a local file, or None.
+Version: TypeAlias = tuple[int, int] | None
+# The version of each path that was loaded first.
+_first_versions: dict[str, Version] = {}
+
 
 def load(path_or_id: str, extra_ids: int = SENTINELS) -> seqio.SentencePieceVocabulary:
-    """Loads a vocabulary; the same path gives the same object.
+    """Loads a vocabulary; the same file gives the same object.
 
     Args:
         path_or_id: A file, a bucket address (gs://…), or "hub:" and the id of a
@@ -39,12 +47,24 @@ def load(path_or_id: str, extra_ids: int = SENTINELS) -> seqio.SentencePieceVoca
         UserError: The file cannot be read or is not a SentencePiece model, or its pad,
             eos and unk are not 0, 1 and 2.
     """
-    return _load(path_or_id, extra_ids)
+    return _load(path_or_id, extra_ids, _version(path_or_id))
 
 
-# Apart from `load`, because gin can only configure plain functions.
+def _version(path: str) -> Version:
+    """Returns size and time of a local file; None for other addresses."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
 @functools.cache
-def _load(path: str, extra_ids: int) -> seqio.SentencePieceVocabulary:
+def _load(path: str, extra_ids: int, version: Version) -> seqio.SentencePieceVocabulary:
+    # SeqIO reads a path once. A file that has replaced another one, for example after
+    # a second training in a notebook, needs a path of its own.
+    if _first_versions.setdefault(path, version) != version:
+        path = _copy(path)
     if hub.is_address(path):
         path = str(hub.download_file(path, HUB_FILE))
     try:
@@ -68,6 +88,17 @@ def _load(path: str, extra_ids: int) -> seqio.SentencePieceVocabulary:
     return vocabulary
 
 
+def _copy(path: str) -> str:
+    folder = tempfile.mkdtemp(dir=_copies().name)
+    return shutil.copy(path, os.path.join(folder, HUB_FILE))
+
+
+@functools.cache
+def _copies() -> tempfile.TemporaryDirectory[str]:
+    """The folder of copied models, which is removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="dsbs_jax_vocabulary_")
+
+
 def padded_size(vocabulary: seqio.Vocabulary) -> int:
     """Returns the embedding rows for a vocabulary: its ids, rounded up.
 
@@ -78,7 +109,11 @@ def padded_size(vocabulary: seqio.Vocabulary) -> int:
 
 
 def train(
-    texts: Iterable[str], model_path: str | os.PathLike[str], vocab_size: int
+    texts: Iterable[str],
+    model_path: str | os.PathLike[str],
+    vocab_size: int,
+    *,
+    at_most: bool = False,
 ) -> None:
     """Trains a unigram model; the same texts give the same bytes.
 
@@ -90,9 +125,10 @@ def train(
         texts: Training text.
         model_path: File to write. It is replaced only if training succeeds.
         vocab_size: Number of pieces with pad, eos and unk, without sentinels.
+        at_most: Whether the vocabulary may have fewer pieces, if the texts give fewer.
 
     Raises:
-        UserError: The texts do not give exactly that many pieces, or the file cannot be
+        UserError: The texts do not give that many pieces, or the file cannot be
             written.
     """
     model = io.BytesIO()
@@ -104,6 +140,7 @@ def train(
             sentence_iterator=iter(lines),
             model_writer=model,
             vocab_size=vocab_size,
+            hard_vocab_limit=not at_most,
             model_type="unigram",
             pad_id=0,
             eos_id=1,

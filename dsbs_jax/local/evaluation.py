@@ -105,7 +105,8 @@ class Scorer:
             task_feature_lengths: Tokens; inputs are truncated to theirs.
 
         Raises:
-            UserError: No task of the mixture has both the split and a metric.
+            UserError: No task of the mixture has both the split and a metric, or a task
+                has no row with a label.
         """
         self._split, self._predictor = split, predictor
         with mixtures.temporary_name(provider) as name:
@@ -121,6 +122,13 @@ class Scorer:
             raise UserError(
                 f"{provider.name!r} has no task with a {split!r} split and a metric"
             )
+        for task in self._evaluator.eval_tasks:
+            examples = self._evaluator.cached_task_datasets[task.name]
+            if next(iter(examples.take(1)), None) is None:
+                raise UserError(
+                    f"task {task.name!r} has no {split} example: no row of {split} has "
+                    "the label that it is scored on"
+                )
 
     def __call__(self, params: Any, folder: pathlib.Path, name: str) -> Scores:
         """Scores these parameters.

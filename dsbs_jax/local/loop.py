@@ -59,6 +59,7 @@ class _Run:
     key: jax.Array
     predictor: evaluation.Predictor
     validate: ScoreFn
+    test: ScoreFn
     log: TrainingLog
 
 
@@ -146,7 +147,8 @@ def _set_up(config: TrainSettings) -> _Run:
         state=start,
         key=key,
         predictor=predictor,
-        validate=_make_scorer(data, data.mixture, "validation", predictor, folder),
+        validate=_make_scorer(data, data.validated, "validation", predictor, folder),
+        test=_make_scorer(data, data.test_task, "test", predictor, folder),
         log=TrainingLog(folder, loop, schedule, data.vocabulary, int(start.step)),
     )
 
@@ -310,7 +312,6 @@ def _score_checkpoints(run: _Run, steps: int) -> dict[str, Any]:
         The content of `results.json`, except for the run time.
     """
     task = run.data.test_task
-    test = _make_scorer(run.data, task, "test", run.predictor, run.folder)
     results: dict[str, Any] = {
         "mixture": run.data.mixture.name,
         "test_task": task.name,
@@ -325,7 +326,7 @@ def _score_checkpoints(run: _Run, steps: int) -> dict[str, Any]:
         results[name] = {
             "step": number,
             "validation": run.validate(params, name),
-            "test": test(params, name),
+            "test": run.test(params, name),
         }
         run.log.write_scores(number, f"test_{name}", results[name]["test"])
     results["teacher_test"] = evaluation.teacher_accuracy(task)

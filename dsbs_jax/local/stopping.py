@@ -1,6 +1,7 @@
 """Handling of SIGTERM, which schedulers send before they take a machine away."""
 
 import signal
+import threading
 import types
 from collections.abc import Callable
 from typing import Self, TypeVar
@@ -33,13 +34,16 @@ class Sigterm:
         self._interruptible = False
 
     def __enter__(self) -> Self:
-        """Installs the signal handler."""
-        self._previous = signal.signal(signal.SIGTERM, self._record)
+        """Installs the signal handler; Python allows it in the main thread only."""
+        self._installed = threading.current_thread() is threading.main_thread()
+        if self._installed:
+            self._previous = signal.signal(signal.SIGTERM, self._record)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Restores the previous signal handler."""
-        signal.signal(signal.SIGTERM, self._previous)
+        if self._installed:
+            signal.signal(signal.SIGTERM, self._previous)
 
     def _record(self, number: int, frame: types.FrameType | None) -> None:
         self.received = True

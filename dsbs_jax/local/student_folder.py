@@ -21,7 +21,7 @@ import seqio
 from etils import epath
 
 from dsbs_jax import files, hub, json_input
-from dsbs_jax.data import label_sets, mixtures, vocabulary
+from dsbs_jax.data import label_sets, mixtures, records, vocabulary
 from dsbs_jax.data.data_config import DataConfig
 from dsbs_jax.data.methods import TaskInfo
 from dsbs_jax.data.sources import RecordSource
@@ -41,6 +41,7 @@ _IDENTITY = (
     "label_prefix",
     "explain_prefix",
     "vocabulary_sha256",
+    "data_fingerprint",
 )
 
 
@@ -63,6 +64,7 @@ class StudentSpec:
         method: The training method.
         teacher: Name of the teacher whose labels and rationales were used.
         vocabulary_sha256: Hash of the vocabulary's file.
+        data_fingerprint: Hash of a user's training rows; None for a registered dataset.
         sentinels: Ids above the pieces of the vocabulary.
         schema_version: Version of this layout.
         written_by: The version of dsbs_jax.
@@ -81,6 +83,7 @@ class StudentSpec:
     method: str | None = None
     teacher: str | None = None
     vocabulary_sha256: str = ""
+    data_fingerprint: str | None = None
     sentinels: int = vocabulary.SENTINELS
     schema_version: int = SCHEMA_VERSION
     written_by: str = importlib.metadata.version("dsbs-jax")
@@ -107,12 +110,13 @@ def spec_of_run(
         label_prefix=label_task.prefix,
         explain_prefix=explain_task.prefix if explain_task else None,
         single_task=label_task.single_task,
-        labels=_label_set(data),
+        labels=_label_set(config, data),
         metric=data.spec.metric.name,
         dataset=config.dataset,
         method=config.method,
         teacher=config.teacher or data.spec.teachers[0],
         vocabulary_sha256=_sha256(data.vocabulary),
+        data_fingerprint=_fingerprint(data),
         sentinels=data.vocabulary.extra_ids,
     )
 
@@ -131,8 +135,10 @@ def answer_tasks(data: mixtures.MethodData) -> tuple[TaskInfo, TaskInfo | None]:
     return label_task, explain_task
 
 
-def _label_set(data: mixtures.MethodData) -> tuple[str, ...] | None:
-    """Returns the labels of the dataset's spec, or those of a user's training rows."""
+def _label_set(config: DataConfig, data: mixtures.MethodData) -> tuple[str, ...] | None:
+    """Returns LABELS, the labels of the dataset, or those of a user's training rows."""
+    if config.labels is not None:
+        return config.labels or None
     source = data.test_task.source
     if data.spec.labels is not None or not isinstance(source, RecordSource):
         return data.spec.labels
@@ -140,17 +146,28 @@ def _label_set(data: mixtures.MethodData) -> tuple[str, ...] | None:
     return detected.labels if detected else None
 
 
+def _fingerprint(data: mixtures.MethodData) -> str | None:
+    """Hashes a user's training rows."""
+    source = data.test_task.source
+    if not isinstance(source, RecordSource):
+        return None
+    return records.fingerprint(source.records("train"))
+
+
 def check_same_student(folder: pathlib.Path, spec: StudentSpec) -> None:
     """Checks that a run folder does not hold a student of other examples.
 
     Raises:
-        UserError: The folder's student has another dataset, method or vocabulary.
+        UserError: The folder's student has another dataset, method or vocabulary, or
+            other training rows.
     """
     if not (folder / STUDENT_FILE).exists():
         return
     stored = read_spec(folder)
     for name in _IDENTITY:
         found, expected = getattr(spec, name), getattr(stored, name)
+        if name == "data_fingerprint" and None in (found, expected):
+            continue  # not recorded by an earlier version
         if found != expected:
             raise UserError(
                 f"{folder} holds a student with {name} {expected!r}, found {found!r}: "
@@ -162,7 +179,7 @@ def write(
     folder: pathlib.Path, spec: StudentSpec, words: seqio.SentencePieceVocabulary
 ) -> None:
     """Writes the student's files, except for its weights."""
-    files.write(folder / VOCABULARY_FILE, _model_file(words))
+    write_vocabulary(folder, words)
     write_spec(folder, spec)
 
 
@@ -186,6 +203,15 @@ def find(path: str) -> pathlib.Path | None:
     if hub.is_address(path):
         folder = hub.download_files(path, [STUDENT_FILE, vocabulary.HUB_FILE])
     return folder if (folder / STUDENT_FILE).is_file() else None
+
+
+def write_vocabulary(
+    folder: pathlib.Path, words: seqio.SentencePieceVocabulary
+) -> None:
+    """Writes the vocabulary, unless the folder has it already."""
+    path, content = folder / VOCABULARY_FILE, _model_file(words)
+    if not path.exists() or path.read_bytes() != content:
+        files.write(path, content)
 
 
 def read_spec(folder: pathlib.Path) -> StudentSpec:

@@ -36,6 +36,10 @@ class Report(abc.ABC):
     def blocks(self) -> list[Block]:
         """Returns the contents of the page."""
 
+    @abc.abstractmethod
+    def headline(self) -> str:
+        """Returns the most important figures in one or two sentences."""
+
     def to_text(self) -> str:
         """Returns the report as text with tables."""
         return page.as_text(self.title, self.blocks())

@@ -13,7 +13,7 @@ import dsbs_jax
 from dsbs_jax.commands import app, subcommands
 
 PYTHON = pathlib.Path(sys.executable)
-SUBCOMMANDS = ["prompt init", "extract", "card", "eval", "predict", "export"]
+SUBCOMMANDS = ["prompt init", "extract", "card", "fit", "eval", "predict", "export"]
 
 
 def commands():
@@ -49,12 +49,18 @@ def test_help_shows_one_line_options_and_examples(dsbs, arguments):
 
 @pytest.mark.slow
 def test_help_takes_less_than_a_second():
+    """Of computing time, so that other processes do not count."""
+
+    def used():
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
     for arguments in ([], *commands()):
         seconds = []
         for _ in range(3):
-            start = time.monotonic()
+            start = used()
             done = process(*arguments, "--help")
-            seconds.append(time.monotonic() - start)
+            seconds.append(used() - start)
             assert (done.returncode, done.stderr) == (0, "")
         assert min(seconds) < 1, arguments
 

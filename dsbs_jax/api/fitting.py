@@ -1,0 +1,200 @@
+"""Training of a student on a user's rows, in one call."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Mapping, Set
+from typing import Any
+
+from dsbs_jax import files
+from dsbs_jax.api.student import PREDICTIONS_FILE, Student
+from dsbs_jax.data.column_config import TrainingColumnConfig
+from dsbs_jax.data.data_config import Files
+from dsbs_jax.errors import UserError
+from dsbs_jax.fitting import plan as plans
+from dsbs_jax.fitting import rows as fit_rows
+from dsbs_jax.fitting import trial, vocabularies
+from dsbs_jax.fitting.config import FitConfig
+from dsbs_jax.fitting.plan import Plan
+from dsbs_jax.fitting.vocabularies import ChosenVocabulary
+from dsbs_jax.local import loop
+from dsbs_jax.reports import paired
+from dsbs_jax.reports.paired import PairedComparison
+from dsbs_jax.reports.report import Report
+from dsbs_jax.settings import check_names, from_fields, settings_of
+
+REPORT_FOLDER = "report"
+# Folder of the baseline of a comparison, and the comparison, in the run folder.
+BASELINE_FOLDER = "baseline"
+COMPARISON_FILE = "comparison.json"
+
+# Settings that the baseline does not share.
+_TWO_TASK_SETTINGS = ("alpha", "label_rate", "rationale_rate")
+
+_Path = str | os.PathLike[str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """A finished fit, or its plan.
+
+    Attributes:
+        folder: The run folder, a complete student.
+        plan: The settings that were chosen, with reasons.
+        results: The content of `results.json`; None after a dry run.
+        report: The scores on the test rows, or on the validation rows if there are no
+            test rows; None after a dry run.
+        baseline: The result of the baseline, if students were compared.
+        comparison: The baseline (first) and the student (second) on the same rows, if
+            they were compared.
+    """
+
+    folder: pathlib.Path
+    plan: Plan
+    results: Mapping[str, Any] | None = None
+    report: Report | None = None
+    baseline: "FitResult | None" = None
+    comparison: PairedComparison | None = None
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The values of the report as JSON has them; {} after a dry run."""
+        return {} if self.report is None else self.report.to_json()
+
+    def student(self) -> Student:
+        """Loads the trained student.
+
+        Raises:
+            UserError: As `Student.load`.
+        """
+        return Student.load(str(self.folder))
+
+
+def fit(
+    data: Files | Mapping[str, Files],
+    output: _Path,
+    *,
+    dry_run: bool = False,
+    compare: bool = False,
+    **options: Any,
+) -> FitResult:
+    """Trains a student on rows, with settings that are chosen for them.
+
+    Prints the rows' figures, the plan with a reason for each choice, the expected time
+    and memory, progress, and the final report. The same call resumes a run that was
+    stopped. The run folder then has `plan.gin`, which repeats the run.
+
+        run = dsbs_jax.fit(data="tickets.jsonl", output="runs/tickets")
+        run.student().predict(["my card was charged twice"])
+
+    Args:
+        data: Rows in a format that `dsbs_jax.data.tables` reads: one source, which is
+            split, a dataset with splits, or a dictionary with a source for train and
+            optionally validation and test.
+        output: The run folder.
+        dry_run: Whether to only print the plan; nothing is written.
+        compare: Whether to train the baseline on the same labels without rationales
+            too, and to print the difference with its interval.
+        **options: The user's choices, which are the fields of
+            `dsbs_jax.fitting.config.FitConfig` (such as `method="finetune"`,
+            `size="small"`, `initial_checkpoint="hub:google/t5-v1_1-small"`,
+            `labels=["billing", "login"]`, `train_steps=500`); the columns of the rows
+            (such as `input_column="text"`, the fields of
+            `dsbs_jax.data.column_config.TrainingColumnConfig`); and all other settings
+            of a training run by their names in lower case (such as
+            `dropout_rate=0.1`).
+
+    Raises:
+        UserError: The rows cannot be trained or scored on, a choice is wrong, or the
+            folder holds another run.
+    """
+    config, columns, others = _split_options(options)
+    folder = pathlib.Path(output)
+    rows = fit_rows.read(data, columns.columns, config)
+    if compare and not fit_rows.uses_rationales(rows.method):
+        raise UserError(
+            f"compare needs a method with rationales, but the method is {rows.method}: "
+            f"{rows.method_reason}"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        chosen = vocabularies.choose(
+            config.vocabulary,
+            config.initial_checkpoint,
+            rows.splits,
+            pathlib.Path(scratch),
+        )
+        plan = plans.make(rows, chosen, folder, config, others)
+        plan.check_folder()
+        print(f"{plan.text()}\n", flush=True)
+        print(trial.run(plan).text(), flush=True)
+        if dry_run:
+            return FitResult(folder=folder, plan=plan)
+        result = _train(plan)
+        if not compare:
+            return result
+        baseline = _train_baseline(plan, chosen, config, others)
+    comparison = _compare(baseline, result)
+    return dataclasses.replace(result, baseline=baseline, comparison=comparison)
+
+
+def _split_options(
+    options: Mapping[str, Any],
+) -> tuple[FitConfig, TrainingColumnConfig, dict[str, Any]]:
+    """Separates the choices of a fit, the columns, and other settings of a run."""
+    choices = {info.field for info in settings_of(FitConfig)}
+    columns = {info.field for info in settings_of(TrainingColumnConfig)}
+    check_names(options, choices | columns | set(plans.other_settings()))
+
+    def only(names: Set[str]) -> dict[str, Any]:
+        return {name: value for name, value in options.items() if name in names}
+
+    return (
+        from_fields(FitConfig, only(choices)),
+        from_fields(TrainingColumnConfig, only(columns)),
+        only(options.keys() - choices - columns),
+    )
+
+
+def _train(plan: Plan) -> FitResult:
+    """Trains the student of a plan, and writes its report."""
+    plan.write()
+    results = loop.train(plan.settings)
+    paths = plans.split_paths(plan.output, plan.rows.splits)
+    scored = paths.get("test", paths["validation"])
+    student = Student.load(str(plan.output))
+    report = student.evaluate(scored, output=str(plan.output / REPORT_FOLDER))
+    print(report.headline())
+    print(f"The report is in {plan.output / REPORT_FOLDER / 'report.html'}")
+    return FitResult(folder=plan.output, plan=plan, results=results, report=report)
+
+
+def _train_baseline(
+    plan: Plan, chosen: ChosenVocabulary, config: FitConfig, others: Mapping[str, Any]
+) -> FitResult:
+    """Trains on the labels of the same rows, with as many of them in each batch."""
+    baseline = fit_rows.without_rationales(plan.rows)
+    batch = config.batch_size and max(1, config.batch_size // 2)
+    config = dataclasses.replace(config, batch_size=batch)
+    others = {k: v for k, v in others.items() if k not in _TWO_TASK_SETTINGS}
+    folder = plan.output / BASELINE_FOLDER
+    print(f"Baseline: method {baseline.method} on the same rows, in {folder}")
+    return _train(plans.make(baseline, chosen, folder, config, others))
+
+
+def _compare(baseline: FitResult, student: FitResult) -> PairedComparison:
+    """Compares both students on the rows of their reports."""
+    both = [_correct(result.folder) for result in (baseline, student)]
+    comparison = paired.compare(*both)
+    text = json.dumps(comparison.to_json(), indent=2) + "\n"
+    files.write(student.folder / COMPARISON_FILE, text)
+    methods = baseline.plan.rows.method, student.plan.rows.method
+    print(comparison.describe(*methods))
+    return comparison
+
+
+def _correct(folder: pathlib.Path) -> list[bool]:
+    """Reads whether a student is right on each row of its report."""
+    path = folder / REPORT_FOLDER / PREDICTIONS_FILE
+    return [json.loads(line)["correct"] for line in path.read_text().splitlines()]

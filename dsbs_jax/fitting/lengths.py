@@ -1,0 +1,144 @@
+"""Chooses feature lengths from the token counts of the training rows."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+
+import seqio
+
+from dsbs_jax.data import dataset_spec, label_spelling
+from dsbs_jax.data.methods import ANSWER_MARKER
+from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
+from dsbs_jax.errors import UserError
+
+# Rows that are counted: the first ones.
+_COUNTED = 20_000
+# Longest lengths that are chosen: T5's input length, and half of it.
+MAX_INPUTS, MAX_TARGETS = 512, 256
+# A longest text above this multiple of the 99 % quantile does not set the length.
+_OUTLIER = 1.5
+# Lengths are rounded up to a multiple.
+_MULTIPLE = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChosenLength:
+    """The length of a feature.
+
+    Attributes:
+        tokens: The length, end token included.
+        longest: Tokens of the longest text.
+        quantile: Tokens that 99 % of the texts do not exceed.
+        truncated: Number of texts that are longer than `tokens`.
+        texts: Number of texts.
+    """
+
+    tokens: int
+    longest: int
+    quantile: int
+    truncated: int
+    texts: int
+
+    @property
+    def reason(self) -> str:
+        """The counts that led to the length, as text."""
+        return (
+            f"longest {self.longest:,}, 99 % up to {self.quantile:,}; "
+            f"{self.truncated:,} of {self.texts:,} are cut"
+        )
+
+
+def input_length(
+    records: Sequence[Record], words: seqio.Vocabulary, given: int | None
+) -> ChosenLength:
+    """Chooses the length of inputs, with the longer prefix and the end token."""
+    prefix = max(dataset_spec.PREDICT_PREFIX, dataset_spec.EXPLAIN_PREFIX, key=len)
+    counts = [count(prefix + r.input, words) for r in records[:_COUNTED]]
+    return choose(counts, given, MAX_INPUTS)
+
+
+def target_length(
+    records: Sequence[Record],
+    words: seqio.Vocabulary,
+    single_task: bool,
+    given: int | None,
+) -> ChosenLength:
+    """Chooses the length of targets. Labels are never cut.
+
+    Args:
+        records: The training rows.
+        words: The vocabulary.
+        single_task: Whether the label follows the rationale in one target.
+        given: The user's choice.
+
+    Raises:
+        UserError: The given length cuts a label.
+    """
+    records = records[:_COUNTED]
+    labels = [r.label or r.teacher_label for r in records]
+    tokens = [count(label, words) for label in labels if label is not None]
+    rationales = [r.rationale for r in records if r.rationale is not None]
+    if single_task:
+        rationales = [
+            f"{r.rationale}{ANSWER_MARKER}{label}"
+            for r, label in zip(records, labels, strict=True)
+            if r.rationale is not None and label is not None
+        ]
+    counts = tokens + [count(text, words) for text in rationales]
+    longest_label = max(tokens, default=1)
+    if given is not None and given < longest_label:
+        raise UserError(
+            f"target_length is {given}, expected at least {longest_label}, the tokens "
+            "of the longest label"
+        )
+    chosen = choose(counts, given, MAX_TARGETS)
+    if chosen.tokens >= longest_label:
+        return chosen
+    return choose(counts, _round_up(longest_label), MAX_TARGETS)
+
+
+def label_length(
+    labels: Iterable[str], words: seqio.Vocabulary, closed: bool, given: int | None
+) -> int:
+    """Returns the tokens of the longest label, and checks that each can be generated.
+
+    Args:
+        labels: The label set, or the labels of the training rows.
+        words: The vocabulary.
+        closed: Whether `labels` is a closed set, in which two labels must differ.
+        given: Longest answer that is decoded, if the user chose it.
+
+    Raises:
+        UserError: The vocabulary cannot spell a label, or it is too long.
+    """
+    labels = list(dict.fromkeys(labels))
+    longest = max((count(label, words) for label in labels), default=1)
+    label_spelling.spell(labels, words, given or longest, distinct=closed)
+    return given or longest
+
+
+def count(text: str, words: seqio.Vocabulary) -> int:
+    """Returns the tokens of a text, with the tokens between segments and at the end."""
+    segments = text.split(SEGMENT_SEPARATOR)
+    return sum(len(words.encode(segment)) + 1 for segment in segments)
+
+
+def choose(counts: Sequence[int], given: int | None, limit: int) -> ChosenLength:
+    """Chooses a length for texts with these numbers of tokens.
+
+    The longest text sets the length, unless it is an outlier, longer than one and a
+    half times the 99 % quantile; then the quantile does. The limit applies to both.
+
+    [12, 15, 14], no limit -> 16 tokens, 0 of 3 are cut
+    """
+    ordered = sorted(counts) or [1]
+    longest = ordered[-1]
+    quantile = ordered[math.ceil(0.99 * len(ordered)) - 1]
+    tokens = longest if longest <= _OUTLIER * quantile else quantile
+    tokens = given or min(_round_up(tokens), limit)
+    cut = sum(n > tokens for n in ordered)
+    return ChosenLength(tokens, longest, quantile, cut, len(ordered))
+
+
+def _round_up(tokens: int) -> int:
+    return -(-tokens // _MULTIPLE) * _MULTIPLE

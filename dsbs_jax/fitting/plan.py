@@ -1,0 +1,445 @@
+"""The plan of a fit: every setting that is chosen, with its reason."""
+
+import dataclasses
+import pathlib
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import seqio
+import tabulate
+
+from dsbs_jax import files, settings
+from dsbs_jax.data import dataset_spec, mixtures, vocabulary
+from dsbs_jax.data.dataset_spec import USER_TEACHER
+from dsbs_jax.data.label_sets import target_labels
+from dsbs_jax.data.records import Record
+from dsbs_jax.errors import UserError
+from dsbs_jax.fitting import lengths, recipe
+from dsbs_jax.fitting.config import FitConfig
+from dsbs_jax.fitting.lengths import ChosenLength
+from dsbs_jax.fitting.rows import FitRows
+from dsbs_jax.fitting.vocabularies import ChosenVocabulary
+from dsbs_jax.local import student_folder
+from dsbs_jax.local.config import TRAIN_SETTINGS, TrainSettings
+from dsbs_jax.settings import SettingInfo
+from dsbs_jax.student.config import T5Config, check_vocabulary_size
+from dsbs_jax.student.sizes import size_of
+from dsbs_jax.weights import student_config
+
+PLAN_FILE = "plan.gin"
+_GIN_HEADER = """\
+# The settings of a run, which a fit has chosen for its rows. This command repeats the
+# run in another folder:
+#
+#   python -m dsbs_jax.train --gin_file={plan} --gin.MODEL_DIR=<folder>
+"""
+# Width of the reasons in the printed plan.
+_REASON_WIDTH = 60
+_GIN_WIDTH = 88
+# Settings that the rows, the output folder, and choices with other names decide.
+_FIXED = {
+    "DATASET",
+    "DATASET_MODULE",
+    "DATA_FILES",
+    "INITIAL_CHECKPOINT_PATH",
+    "MIXTURE_OR_TASK_NAME",
+    "MODEL_DIR",
+    "RANDOM_SEED",
+    "TASK_FEATURE_LENGTHS",
+    "TEACHER",
+    "TEST_DATASET",
+    "VOCABULARY_PATH",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One line of the plan.
+
+    Attributes:
+        name: What is chosen, for people.
+        value: The choice, for people.
+        reason: Why.
+        macros: The settings that it sets, by macro name.
+    """
+
+    name: str
+    value: str
+    reason: str = "given"
+    macros: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run that is planned; nothing is written yet.
+
+    Attributes:
+        output: The run folder.
+        rows: The rows.
+        choices: The choices, in the order in which they are printed.
+        words: The vocabulary.
+        warnings: What can make the run or its scores worse, one sentence each.
+    """
+
+    output: pathlib.Path
+    rows: FitRows
+    choices: Sequence[Choice]
+    words: seqio.SentencePieceVocabulary
+    warnings: Sequence[str]
+
+    @property
+    def macros(self) -> dict[str, Any]:
+        """The settings of the run by macro name."""
+        return {k: v for choice in self.choices for k, v in choice.macros.items()}
+
+    @property
+    def settings(self) -> TrainSettings:
+        """The settings of the run."""
+        return TrainSettings.from_macros(self.macros)
+
+    def network(self) -> T5Config:
+        """Returns the student's size; reads the shapes of the checkpoint.
+
+        Raises:
+            UserError: The checkpoint cannot be read, or has fewer rows in its embedding
+                than the vocabulary has ids.
+        """
+        config = self.settings
+        rows = vocabulary.padded_size(self.words)
+        checkpoint = config.loop.initial_checkpoint_path
+        network = student_config(config.student, checkpoint, rows)
+        check_vocabulary_size(network.vocab_size, self.words.vocab_size)
+        return network
+
+    def method_data(self) -> mixtures.MethodData:
+        """Returns the examples of the rows, as the run reads them from its files."""
+        config = self.settings.data
+        return mixtures.build_from_records(config, self.rows.splits, self.words)
+
+    def check_folder(self) -> None:
+        """Checks that the output folder is new, or holds this run.
+
+        Raises:
+            UserError: The folder holds another run or other files.
+        """
+        folder = self.output
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder} is a file, expected a new folder")
+        if folder.is_dir() and any(folder.iterdir()):
+            if not (folder / PLAN_FILE).exists():
+                raise UserError(
+                    f"{folder} has files and no {PLAN_FILE}, expected a new folder or "
+                    "one of an earlier fit"
+                )
+            config = self.settings
+            data = self.method_data()
+            spec = student_folder.spec_of_run(
+                config.data, data, self.network(), config.decoding
+            )
+            student_folder.check_same_student(folder, spec)
+
+    def text(self) -> str:
+        """Returns the plan to print: the rows, the choices, the warnings."""
+        lines = [
+            (c.name, c.value, textwrap.fill(c.reason, _REASON_WIDTH))
+            for c in self.choices
+        ]
+        table = tabulate.tabulate(lines, tablefmt="plain", disable_numparse=True)
+        warnings = [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join([self.rows.report.text(), *warnings, "", table])
+
+    def gin(self) -> str:
+        """Returns the gin file that repeats the run."""
+        parts = [_GIN_HEADER.format(plan=self.output / PLAN_FILE)]
+        for choice in self.choices:
+            comment = textwrap.fill(
+                f"{choice.name.capitalize()}: {choice.value} ({choice.reason})",
+                _GIN_WIDTH,
+                initial_indent="# ",
+                subsequent_indent="# ",
+            )
+            lines = [f"{name} = {value!r}" for name, value in choice.macros.items()]
+            parts.append("\n".join([comment, *lines, ""]))
+        return "\n".join(parts)
+
+    def write(self) -> None:
+        """Writes the rows, a vocabulary that was trained, and the gin file.
+
+        Raises:
+            OSError: A file cannot be written.
+        """
+        # First, so that a fit that is stopped here may write the other files again.
+        files.write(self.output / PLAN_FILE, self.gin())
+        for split, path in split_paths(self.output, self.rows.splits).items():
+            files.write_jsonl(path, map(_as_row, self.rows.splits[split]))
+        student_folder.write_vocabulary(self.output, self.words)
+
+
+def make(
+    rows: FitRows,
+    chosen: ChosenVocabulary,
+    output: pathlib.Path,
+    config: FitConfig,
+    others: Mapping[str, Any],
+) -> Plan:
+    """Chooses the settings of a run.
+
+    Args:
+        rows: The rows.
+        chosen: The vocabulary.
+        output: The run folder.
+        config: The user's choices.
+        others: Further settings of a training run, by name in lower case.
+
+    Raises:
+        UserError: A choice does not fit the rows, or `others` has an unknown name or
+            wrong value.
+    """
+    train = rows.splits["train"]
+    known = other_settings()
+    settings.check_names(others, known)
+    given = {
+        known[name].macro: settings.check(known[name], value)
+        for name, value in others.items()
+    }
+    single = rows.method.startswith("single_task")
+    targets = lengths.target_length(train, chosen.words, single, config.target_length)
+    inputs = lengths.input_length(train, chosen.words, config.input_length)
+    label_tokens = lengths.label_length(
+        rows.labels or target_labels(train),
+        chosen.words,
+        rows.labels is not None,
+        given.get("MAX_DECODE_LENGTH"),
+    )
+    decoded = targets.tokens if single else label_tokens
+    choices = [
+        *_data_choices(rows, output),
+        _vocabulary_choice(chosen, output),
+        *_length_choices(inputs, targets, decoded),
+        *_training_choices(rows, config),
+        Choice(
+            name="seed", value=str(config.seed), macros={"RANDOM_SEED": config.seed}
+        ),
+    ]
+    if given:
+        choices = [_without(choice, given) for choice in choices]
+        values = ", ".join(f"{name} = {value!r}" for name, value in given.items())
+        choices.append(Choice(name="other", value=values, reason="given", macros=given))
+    plan = Plan(
+        output=output,
+        rows=rows,
+        choices=choices,
+        words=chosen.words,
+        warnings=_warnings(rows, chosen, inputs, targets),
+    )
+    _ = plan.settings  # checks every value
+    return plan
+
+
+def split_paths(output: pathlib.Path, splits: Iterable[str]) -> dict[str, str]:
+    """Returns the file of each split's rows in a run folder."""
+    return {split: str(output / "data" / f"{split}.jsonl") for split in splits}
+
+
+def _data_choices(rows: FitRows, output: pathlib.Path) -> list[Choice]:
+    sizes = ", ".join(f"{name} {len(part):,}" for name, part in rows.splits.items())
+    made = "given"
+    if rows.made:
+        made = (
+            f"{' and '.join(rows.made)} made from the rows: stratified by label, all "
+            "rows of an input in one split"
+        )
+    labels = "any text" if rows.labels is None else f"{len(rows.labels)} labels"
+    return [
+        Choice(
+            name="method",
+            value=rows.method,
+            reason=rows.method_reason,
+            macros={"METHOD": rows.method, "TEACHER": USER_TEACHER},
+        ),
+        Choice(
+            name="rows",
+            value=sizes,
+            reason=made,
+            macros={
+                "MODEL_DIR": str(output),
+                "DATASET": _dataset_name(output),
+                "DATA_FILES": split_paths(output, rows.splits),
+            },
+        ),
+        Choice(
+            name="answers",
+            value=labels,
+            reason=rows.labels_reason,
+            macros={"LABELS": rows.labels or ()},
+        ),
+    ]
+
+
+def _dataset_name(output: pathlib.Path) -> str:
+    """Returns a name for the dataset: "runs/my-tickets" -> "my_tickets"."""
+    return re.sub(r"\W+", "_", output.name).strip("_") or "own"
+
+
+def _vocabulary_choice(chosen: ChosenVocabulary, output: pathlib.Path) -> Choice:
+    path = chosen.path or str(output / student_folder.VOCABULARY_FILE)
+    pieces = chosen.words.vocab_size - chosen.words.extra_ids
+    return Choice(
+        name="vocabulary",
+        value=f"{pieces:,} pieces",
+        reason=chosen.reason,
+        macros={"VOCABULARY_PATH": path},
+    )
+
+
+def _length_choices(
+    inputs: ChosenLength, targets: ChosenLength, decoded: int
+) -> list[Choice]:
+    features = dataset_spec.FeatureLengths(inputs.tokens, targets.tokens)
+    return [
+        Choice(
+            name="input length",
+            value=f"{inputs.tokens} tokens",
+            reason=inputs.reason,
+            macros={},
+        ),
+        Choice(
+            name="target length",
+            value=f"{targets.tokens} tokens",
+            reason=targets.reason,
+            macros={"TASK_FEATURE_LENGTHS": features.task_feature_lengths},
+        ),
+        Choice(
+            name="answer length",
+            value=f"{decoded} tokens",
+            reason="the longest answer of the training rows",
+            macros={"MAX_DECODE_LENGTH": decoded},
+        ),
+    ]
+
+
+def _training_choices(rows: FitRows, config: FitConfig) -> list[Choice]:
+    labelled = sum(
+        r.label is not None or r.teacher_label is not None for r in rows.splits["train"]
+    )
+    size = _size_choice(config, labelled)
+    two_tasks = recipe.is_two_task(rows.method)
+    chosen = recipe.choose(
+        labelled,
+        config.initial_checkpoint is not None,
+        size.value,
+        config.train_steps,
+    )
+    batch = config.batch_size or chosen.label_rows * (2 if two_tasks else 1)
+    rate = config.learning_rate or chosen.learning_rate
+    period = max(1, chosen.train_steps // chosen.evaluations)
+    return [
+        size,
+        Choice(
+            name="batch",
+            value=f"{batch} rows",
+            reason="half labels, half rationales" if two_tasks else "labels",
+            macros={"BATCH_SIZE": batch, "ALPHA": 0.5 if two_tasks else 1.0},
+        ),
+        Choice(
+            name="steps",
+            value=f"{chosen.train_steps:,}",
+            reason=chosen.reason,
+            macros={"TRAIN_STEPS": chosen.train_steps},
+        ),
+        Choice(
+            name="evaluation",
+            value=f"every {period:,} steps",
+            reason="the best checkpoint on validation is the student; training stops "
+            f"after {chosen.patience} evaluations without a better score",
+            macros={
+                "EVAL_PERIOD": period,
+                "PATIENCE": chosen.patience,
+                "LOG_PERIOD": max(1, min(50, period)),
+            },
+        ),
+        Choice(
+            name="learning rate",
+            value=f"{rate:g}, {chosen.schedule}",
+            reason="published weights"
+            if config.initial_checkpoint
+            else "random weights",
+            macros={
+                "LEARNING_RATE": rate,
+                "SCHEDULE": chosen.schedule,
+                "WARMUP_STEPS": chosen.warmup_steps,
+                "DROPOUT_RATE": chosen.dropout_rate,
+            },
+        ),
+    ]
+
+
+def _size_choice(config: FitConfig, labelled: int) -> Choice:
+    if config.initial_checkpoint is not None:
+        if config.size is not None:
+            raise UserError(
+                f"size is {config.size!r} and initial_checkpoint "
+                f"{config.initial_checkpoint!r}, expected only one of them: a "
+                "checkpoint has its size"
+            )
+        return Choice(
+            name="student",
+            value="the checkpoint's",
+            reason=f"weights of {config.initial_checkpoint}",
+            macros={"INITIAL_CHECKPOINT_PATH": config.initial_checkpoint},
+        )
+    name, reason = config.size, "given; random weights"
+    if name is None:
+        name, reason = recipe.choose_size(labelled)
+    return Choice(name="student", value=name, reason=reason, macros=size_of(name))
+
+
+def other_settings() -> dict[str, SettingInfo]:
+    """Returns the settings of a run that no choice of `FitConfig` decides.
+
+    They are called by their macros' names in lower case, such as "dropout_rate".
+    """
+    decided = _FIXED | {info.macro for info in settings.settings_of(FitConfig)}
+    return {
+        info.macro.lower(): info
+        for cls in TRAIN_SETTINGS
+        for info in settings.settings_of(cls)
+        if info.macro not in decided
+    }
+
+
+def _without(choice: Choice, given: Mapping[str, Any]) -> Choice:
+    """Returns a choice without the settings that the user has given."""
+    macros = {k: v for k, v in choice.macros.items() if k not in given}
+    return dataclasses.replace(choice, macros=macros)
+
+
+def _warnings(
+    rows: FitRows,
+    chosen: ChosenVocabulary,
+    inputs: ChosenLength,
+    targets: ChosenLength,
+) -> list[str]:
+    warnings = list(chosen.warnings)
+    if rows.outside:
+        warnings.append(
+            f"train: {rows.outside:,} rows have a teacher label that is not in the "
+            "label set; their teacher label and rationale are not used"
+        )
+    for name, length in (("inputs", inputs), ("targets", targets)):
+        if length.truncated:
+            warnings.append(
+                f"train: {length.truncated:,} of {length.texts:,} {name} are longer "
+                f"than {length.tokens} tokens and are cut"
+            )
+    return warnings
+
+
+def _as_row(record: Record) -> dict[str, Any]:
+    """Returns the fields of a record that have a value."""
+    label = list(record.answers) or record.label
+    fields = dataclasses.asdict(record) | {"label": label}
+    del fields["answers"]
+    return {name: value for name, value in fields.items() if value is not None}

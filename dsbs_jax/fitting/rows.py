@@ -1,0 +1,247 @@
+"""The rows of a fit: read, split, and checked before anything is computed."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from dsbs_jax.data import data_files, label_sets, split_making, tables
+from dsbs_jax.data.methods import METHODS, Method
+from dsbs_jax.data.records import Record
+from dsbs_jax.data.tables import ColumnMap, Source
+from dsbs_jax.errors import UserError
+from dsbs_jax.fitting.config import FitConfig
+from dsbs_jax.reports import data_quality
+from dsbs_jax.reports.data_quality import DataReport
+
+# Rows that an error names.
+_SHOWN = 20
+_HELD_OUT = ("validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitRows:
+    """The rows of a fit, and what follows from them.
+
+    Attributes:
+        splits: The rows by split, train first.
+        made: Names of the splits that were made from the training rows.
+        method: The training method.
+        method_reason: Why this method.
+        labels: The closed label set; None for open answers.
+        labels_reason: Why this label set.
+        report: Counts and warnings.
+        outside: Training rows whose teacher label is not in the label set. Their
+            teacher label and rationale are removed.
+    """
+
+    splits: Mapping[str, Sequence[Record]]
+    made: tuple[str, ...]
+    method: Method
+    method_reason: str
+    labels: tuple[str, ...] | None
+    labels_reason: str
+    report: DataReport
+    outside: int
+
+    @property
+    def has_rationales(self) -> bool:
+        """Whether a training row has a rationale."""
+        return any(record.rationale for record in self.splits["train"])
+
+
+def read(
+    data: Source | Mapping[str, Source], columns: ColumnMap, config: FitConfig
+) -> FitRows:
+    """Reads the rows and checks that a student can be trained and scored on them.
+
+    Args:
+        data: The rows: one source, a dataset with splits, or a source for each split.
+        columns: The columns of the fields.
+        config: The user's choices.
+
+    Raises:
+        UserError: The rows cannot be read, split or trained on, a split has no row to
+            score, or the method or the label set does not fit the rows.
+    """
+    splits, made = _split(_read_splits(data, columns, config), config)
+    labels, labels_reason = _label_set(splits, config.labels)
+    if config.labels:
+        _check_human_labels(splits, config.labels)
+    outside = 0
+    if labels is not None:
+        splits["train"], outside = _limit_teacher(splits["train"], labels)
+    method, method_reason = _choose_method(splits["train"], config.method)
+    _check_scored(splits)
+    return FitRows(
+        splits=splits,
+        made=made,
+        method=method,
+        method_reason=method_reason,
+        labels=labels,
+        labels_reason=labels_reason,
+        report=data_quality.inspect(splits),
+        outside=outside,
+    )
+
+
+def _read_splits(
+    data: Source | Mapping[str, Source], columns: ColumnMap, config: FitConfig
+) -> dict[str, list[Record]]:
+    """Reads the rows of every split that is given."""
+    given = {
+        name: source
+        for name in _HELD_OUT
+        if (source := getattr(config, name)) is not None
+    }
+    if isinstance(data, Mapping):
+        twice = sorted(given.keys() & data.keys())
+        if twice:
+            raise UserError(f"{twice[0]} is given twice, as data and as an option")
+        given = {**data, **given}
+    elif given:
+        given = {"train": data, **given}
+    records = tables.read_examples(given or data, columns)
+    if not isinstance(records, dict):
+        return {"train": records}
+    data_files.check_splits(records)
+    return {name: records[name] for name in data_files.SPLITS if name in records}
+
+
+def _split(
+    splits: dict[str, list[Record]], config: FitConfig
+) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
+    """Makes the splits that are not given, and names them."""
+    if "validation" in splits:
+        return splits, ()
+    shares = {"validation": config.validation_share, "test": config.test_share}
+    if "test" in splits:
+        shares["test"] = 0.0
+    made = split_making.make_splits(splits["train"], config.split_seed, **shares)
+    names = tuple(name for name in made if name != "train")
+    return {**splits, **made}, names
+
+
+def _label_set(
+    splits: Mapping[str, Sequence[Record]], given: tuple[str, ...] | None
+) -> tuple[tuple[str, ...] | None, str]:
+    """Returns the label set and the reason for it."""
+    if given is not None:
+        return given or None, "given" if given else "any text, as given"
+    detected = label_sets.detect_label_set(splits["train"])
+    if detected is None:
+        labels = label_sets.target_labels(splits["train"])
+        return None, (
+            f"{len(set(labels)):,} different labels on {len(labels):,} training rows "
+            "are not a small closed set"
+        )
+    rows = sum(detected.counts)
+    reason = f"they cover {rows:,} training rows"
+    if detected.odd_labels:
+        reason += f"; {len(detected.odd_labels):,} labels on one row each are not in it"
+    return detected.labels, reason
+
+
+def _check_human_labels(
+    splits: Mapping[str, Sequence[Record]], labels: Sequence[str]
+) -> None:
+    """Checks that a given label set has the human labels of all splits."""
+    faults = [
+        f"{name}: row {record.id!r} has label {record.label!r:.60}"
+        for name, part in splits.items()
+        for record in part
+        if record.label is not None and record.label not in labels
+    ]
+    if faults:
+        more = len(faults) - _SHOWN
+        rest = [f"and {more:,} more rows"] if more > 0 else []
+        listed = "\n  ".join([*faults[:_SHOWN], *rest])
+        raise UserError(
+            f"{len(faults):,} rows have labels that are not in the label set "
+            f"{', '.join(map(repr, labels))}; correct the rows or give labels:\n"
+            f"  {listed}"
+        )
+
+
+def _limit_teacher(
+    train: Sequence[Record], labels: Sequence[str]
+) -> tuple[list[Record], int]:
+    """Removes the teacher's labels that are not in the set, with their rationales."""
+    known = {None, *labels}
+    limited = [
+        record
+        if record.teacher_label in known
+        else dataclasses.replace(record, teacher_label=None, rationale=None)
+        for record in train
+    ]
+    return limited, sum(one is not two for one, two in zip(limited, train, strict=True))
+
+
+def _choose_method(train: Sequence[Record], given: Method | None) -> tuple[Method, str]:
+    """Chooses the method, or checks that the rows have what a given method needs."""
+    counts = {
+        "label": sum(r.label is not None for r in train),
+        "teacher_label": sum(r.teacher_label is not None for r in train),
+        "rationale": sum(r.rationale is not None for r in train),
+    }
+    found = (
+        f"of {len(train):,} training rows {counts['label']:,} have a label, "
+        f"{counts['teacher_label']:,} a teacher label and {counts['rationale']:,} a "
+        "rationale"
+    )
+    if given is not None:
+        missing = [field for field in needed_fields(given) if not counts[field]]
+        # Rows without a human label are trained on the teacher's.
+        if missing and not (missing == ["label"] and counts["teacher_label"]):
+            raise UserError(
+                f"method is {given!r}, which needs rows with {' and '.join(missing)}; "
+                f"{found}"
+            )
+        return given, "given"
+    labels = "" if counts["label"] else "_unlabeled"
+    if counts["rationale"]:
+        method: Method = f"step_by_step{labels}"  # type: ignore[assignment]
+        return method, found
+    return ("finetune" if counts["label"] else "distill"), found
+
+
+def needed_fields(method: Method) -> list[str]:
+    """Returns the fields of a record that a method trains on.
+
+    "step_by_step_unlabeled" -> ["teacher_label", "rationale"]
+    """
+    targets = METHODS[method]
+    teacher = any(
+        target in ("{t}label", "{t}predict") or target.endswith("teacher_label")
+        for target in targets
+    )
+    rationale = any("rationale" in target for target in targets)
+    label = "teacher_label" if teacher else "label"
+    return [label, *(["rationale"] if rationale else [])]
+
+
+def uses_rationales(method: Method) -> bool:
+    """Whether a method trains on rationales."""
+    return "rationale" in needed_fields(method)
+
+
+def without_rationales(rows: FitRows) -> FitRows:
+    """Returns the same rows for the method that trains on their labels alone."""
+    method: Method = "finetune"
+    if needed_fields(rows.method)[0] == "teacher_label":
+        method = "distill"
+    return dataclasses.replace(
+        rows, method=method, method_reason=f"the baseline of {rows.method}"
+    )
+
+
+def _check_scored(splits: Mapping[str, Sequence[Record]]) -> None:
+    """Checks that every split has a row with the label that it is scored on."""
+    human = any(r.label is not None for part in splits.values() for r in part)
+    for name, part in splits.items():
+        scored = "label" if human else "teacher_label"
+        if name == "train":
+            continue
+        if all(getattr(record, scored) is None for record in part):
+            raise UserError(
+                f"none of {len(part):,} {name} rows has a {scored}, so the student "
+                "cannot be scored on them"
+            )

@@ -1,0 +1,155 @@
+"""Measures the first steps of a planned run: time, memory and parameters."""
+
+import dataclasses
+import itertools
+import resource
+import statistics
+import sys
+import time
+from typing import Any
+
+import jax
+
+from dsbs_jax.data import mixtures
+from dsbs_jax.fitting.plan import Plan
+from dsbs_jax.local import datasets, evaluation, optimizers, state, step
+from dsbs_jax.local.config import TrainSettings
+from dsbs_jax.local.input_batches import encode_inputs
+from dsbs_jax.local.partitioning import Partitioner
+from dsbs_jax.local.row_merging import Batch, merge_rows
+from dsbs_jax.progress import duration
+from dsbs_jax.student.network import Transformer
+
+# Batches from which a typical one is taken, and steps that are measured on it.
+_BATCHES, _STEPS = 8, 3
+# Inputs that are decoded to measure an evaluation.
+_DECODED = 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What was measured on the first steps.
+
+    Attributes:
+        parameters: Parameters of the student.
+        step_seconds: Seconds of a step.
+        evaluation_seconds: Seconds of an evaluation on validation.
+        seconds: Expected seconds of the complete run, without an early stop.
+        peak_bytes: Largest memory of the device; of the process on a CPU.
+    """
+
+    parameters: int
+    step_seconds: float
+    evaluation_seconds: float
+    seconds: float
+    peak_bytes: int
+
+    def text(self) -> str:
+        """Returns the expected time and memory to print."""
+        return (
+            f"Expected: {duration(self.seconds)} minutes without an early stop and "
+            f"{self.peak_bytes / 2**30:.1f} GiB of memory, measured on {_STEPS} steps "
+            f"of {self.step_seconds:.3f} s. The student has {self.parameters:,} "
+            "parameters."
+        )
+
+
+def run(plan: Plan) -> Trial:
+    """Runs a few steps of the planned run, from random weights; writes nothing.
+
+    Raises:
+        UserError: The settings do not fit the machine or the checkpoint.
+    """
+    config, data = plan.settings, plan.method_data()
+    model = Transformer(plan.network())
+    partitioner = Partitioner(config.partitioning.num_partitions)
+    params, first, each = _time_steps(config, data, model, partitioner)
+    predictor = evaluation.Predictor(model, config.decoding, partitioner)
+    evaluation_seconds = _time_evaluation(plan, data, predictor, params)
+    evaluations = config.loop.train_steps // config.loop.eval_period
+    # The best and the last checkpoint are scored at the end, on validation and test.
+    scored = evaluations + 2 * (1 + _size(plan, "test") / _size(plan, "validation"))
+    return Trial(
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
+        step_seconds=each,
+        evaluation_seconds=evaluation_seconds,
+        seconds=first + config.loop.train_steps * each + scored * evaluation_seconds,
+        peak_bytes=_peak_bytes(),
+    )
+
+
+def _time_steps(
+    config: TrainSettings,
+    data: mixtures.MethodData,
+    model: Transformer,
+    partitioner: Partitioner,
+) -> tuple[Any, float, float]:
+    """Returns the parameters, and the seconds of the first step and of a later one."""
+    loop = config.loop
+    schedule = optimizers.make_schedule(config.optimizer, loop.train_steps)
+    optimizer = optimizers.make_optimizer(config.optimizer, schedule)
+    key = jax.random.key(loop.random_seed)
+    abstract = state.abstract_state(model, optimizer, partitioner)
+    current = state.init_state(model, optimizer, abstract, key)
+    train_step = step.make_train_step(
+        model, optimizer, partitioner, loop.alpha, loop.num_microbatches
+    )
+    batch = partitioner.put_batch(_typical_batch(config, data, model, partitioner))
+    seconds = []
+    for _ in range(1 + _STEPS):
+        began = time.monotonic()
+        current, metrics = train_step(current, batch, key)
+        jax.block_until_ready(metrics)
+        seconds.append(time.monotonic() - began)
+    return current.params, seconds[0], statistics.median(seconds[1:])
+
+
+def _typical_batch(
+    config: TrainSettings,
+    data: mixtures.MethodData,
+    model: Transformer,
+    partitioner: Partitioner,
+) -> Batch:
+    """Returns the batch of median size of the first ones."""
+    loop = config.loop
+    batches = datasets.training_batches(
+        data, loop.batch_size, pack=loop.pack, seed=loop.random_seed
+    )
+    first = list(itertools.islice(batches, _BATCHES))
+    if not loop.pack:
+        width = model.config.emb_dim // 2
+        parts = loop.num_microbatches * partitioner.data_size
+        first = [merge_rows(batch, width, parts) for batch in first]
+    first.sort(key=lambda batch: batch["encoder_input_tokens"].size)
+    return first[len(first) // 2]
+
+
+def _time_evaluation(
+    plan: Plan,
+    data: mixtures.MethodData,
+    predictor: evaluation.Predictor,
+    params: Any,
+) -> float:
+    """Returns the seconds of an evaluation on validation, without compilation."""
+    records = plan.rows.splits["validation"]
+    prefix = data.test_task.info.prefix
+    texts = [prefix + record.input for record in records[:_DECODED]]
+    limit = data.task_feature_lengths["inputs"]
+    inputs = encode_inputs(texts, plan.words, limit)
+    predictor(params, inputs)
+    began = time.monotonic()
+    predictor(params, inputs)
+    return (time.monotonic() - began) * len(records) / len(texts)
+
+
+def _size(plan: Plan, split: str) -> int:
+    return len(plan.rows.splits.get(split, ()))
+
+
+def _peak_bytes() -> int:
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in stats:
+        return int(stats["peak_bytes_in_use"])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Kilobytes, but bytes on macOS.
+    return peak if sys.platform == "darwin" else peak * 1024

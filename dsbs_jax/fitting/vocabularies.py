@@ -1,0 +1,131 @@
+"""Chooses the vocabulary of a fit, and checks it against the rows."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import seqio
+
+from dsbs_jax import hub
+from dsbs_jax.data import vocabulary
+from dsbs_jax.data.data_config import T5_VOCABULARY
+from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
+from dsbs_jax.errors import UserError
+from dsbs_jax.local import student_folder
+
+# Pieces of a vocabulary that is trained: one for each word, within these limits.
+_MIN_PIECES, _MAX_PIECES = 500, 8_000
+# Characters that a message lists.
+_LISTED = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChosenVocabulary:
+    """The vocabulary of a fit.
+
+    Attributes:
+        words: The vocabulary.
+        path: Its address; None for a vocabulary that was trained here, which is not in
+            the run folder yet.
+        reason: Why this vocabulary.
+        warnings: What of the rows it cannot represent, one sentence each.
+    """
+
+    words: seqio.SentencePieceVocabulary
+    path: str | None
+    reason: str
+    warnings: tuple[str, ...]
+
+
+def choose(
+    given: str | None,
+    checkpoint: str | None,
+    splits: Mapping[str, Sequence[Record]],
+    scratch: pathlib.Path,
+) -> ChosenVocabulary:
+    """Chooses a vocabulary: the given one, the checkpoint's, or one that is trained.
+
+    Args:
+        given: Address of a vocabulary.
+        checkpoint: The weights from which the training starts.
+        splits: The rows; only those of train are trained on.
+        scratch: Folder for a vocabulary that is trained.
+
+    Raises:
+        UserError: The vocabulary cannot be read, the checkpoint has none, or none can
+            be trained on the rows.
+    """
+    path, reason = given, "given"
+    if given is None and checkpoint is not None:
+        path = _path_of_checkpoint(checkpoint)
+        reason = "that of the checkpoint"
+    if path is not None:
+        words = vocabulary.load(path)
+    else:
+        model = scratch / "sentencepiece.model"
+        pieces = suitable_pieces(splits["train"])
+        texts = vocabulary.texts_of(splits["train"])
+        vocabulary.train(texts, model, pieces, at_most=True)
+        words = vocabulary.load(str(model))
+        reason = f"trained on the texts of {len(splits['train']):,} training rows"
+    return ChosenVocabulary(
+        words=words,
+        path=path,
+        reason=reason,
+        warnings=tuple(_missing_characters(words, splits)),
+    )
+
+
+def suitable_pieces(records: Sequence[Record]) -> int:
+    """Returns how many pieces a vocabulary for these rows should have.
+
+    As many as the texts have words, from 500 to 8,000. Fewer pieces make targets
+    longer, and more pieces are too rare to be learned.
+    """
+    texts = vocabulary.texts_of(records)
+    words = {word for text in texts for word in text.split()}
+    return min(max(len(words), _MIN_PIECES), _MAX_PIECES)
+
+
+def _path_of_checkpoint(checkpoint: str) -> str:
+    """Returns the address of a checkpoint's vocabulary."""
+    if hub.is_address(checkpoint):
+        return checkpoint
+    folder = pathlib.Path(checkpoint)
+    for name in (student_folder.VOCABULARY_FILE, vocabulary.HUB_FILE):
+        if (folder / name).exists():
+            return str(folder / name)
+    if (folder / "config.json").exists():
+        raise UserError(
+            f"{checkpoint} has no {vocabulary.HUB_FILE}; give the SentencePiece model "
+            "of the checkpoint as vocabulary"
+        )
+    # T5X checkpoints have no vocabulary of their own; published ones have T5's.
+    return T5_VOCABULARY
+
+
+def _missing_characters(
+    words: seqio.SentencePieceVocabulary, splits: Mapping[str, Sequence[Record]]
+) -> list[str]:
+    """Describes the characters that the vocabulary lacks, for each split."""
+    known: dict[str, bool] = {}
+    warnings = []
+    for name, records in splits.items():
+        lacking: dict[str, None] = {}
+        rows = 0
+        for record in records:
+            texts = vocabulary.texts_of([record], prefixes=())
+            characters = set("".join(texts).replace(SEGMENT_SEPARATOR, " "))
+            for character in characters - known.keys():
+                known[character] = words.unk_id not in words.encode(character)
+            unknown = sorted(c for c in characters if not known[c])
+            lacking |= dict.fromkeys(unknown)
+            rows += bool(unknown)
+        if rows:
+            listed = ", ".join(map(repr, list(lacking)[:_LISTED]))
+            more = f" and {len(lacking) - _LISTED} more" * (len(lacking) > _LISTED)
+            warnings.append(
+                f"{name}: the vocabulary lacks {listed}{more}, on {rows:,} of "
+                f"{len(records):,} rows; the student reads them as unknown"
+            )
+    return warnings
