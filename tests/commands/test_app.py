@@ -2,10 +2,10 @@
 
 import pathlib
 import re
+import resource
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
