@@ -12,6 +12,7 @@ if typing.TYPE_CHECKING:
     from dsbs_jax.api.prompts import init_prompt as init_prompt
     from dsbs_jax.api.student import Prediction as Prediction
     from dsbs_jax.api.student import Student as Student
+    from dsbs_jax.api.student_cards import write_student_card as write_student_card
     from dsbs_jax.errors import UserError as UserError
     from dsbs_jax.teacher.extraction_result import ExtractionResult as ExtractionResult
 
@@ -29,6 +30,7 @@ _MODULES = {
     "Prediction": "dsbs_jax.api.student",
     "Student": "dsbs_jax.api.student",
     "UserError": "dsbs_jax.errors",
+    "write_student_card": "dsbs_jax.api.student_cards",
 }
 
 __all__ = list(_MODULES)

@@ -20,7 +20,7 @@ import pytest
 
 from dsbs_jax import weights
 from dsbs_jax.errors import UserError
-from dsbs_jax.local import checkpoints, datasets, evaluation, stopping
+from dsbs_jax.local import checkpoints, curves, datasets, evaluation, stopping
 from dsbs_jax.weights.huggingface_names import EMBEDDING
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -55,8 +55,17 @@ def assert_same_run(folder, uninterrupted):
         saved.close()
     assert len(jax.tree.leaves(states[0])) > 20
     jax.tree.map(np.testing.assert_array_equal, *states)
+    assert scored_steps(folder) == scored_steps(expected) == [10, 20, 30]
+    curve = curves.read_curve(folder)
+    assert [p.step for p in curve] == [5, 10, 15, 20, 25, 30]
+    lines = (folder / curves.FILE).read_text().splitlines()
+    assert len(lines) == 9  # six of training, three of validation
     for path in (expected / "predictions").iterdir():
         assert (folder / "predictions" / path.name).read_bytes() == path.read_bytes()
+
+
+def scored_steps(folder):
+    return [point.step for point in curves.read_curve(folder) if point.validation]
 
 
 def send_sigterm():

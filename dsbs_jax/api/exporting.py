@@ -216,7 +216,7 @@ def _facts(
         rationale_length=spec.target_length,
         # Standard finetuning reads nothing from the teacher.
         teacher=None if spec.method == "finetune" else spec.teacher,
-        data_fingerprint=getattr(spec, "data_fingerprint", None),
+        data_fingerprint=spec.data_fingerprint,
         metrics=saved_report.card_metrics(source.folder),
         **details,
     )

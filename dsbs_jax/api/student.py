@@ -20,7 +20,8 @@ from dsbs_jax.local.input_batches import encode_inputs
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.student_folder import StudentSpec
 from dsbs_jax.reports import classification, open_answers
-from dsbs_jax.reports.report import Report
+from dsbs_jax.reports.classification import ClassificationReport
+from dsbs_jax.reports.open_answers import OpenReport
 from dsbs_jax.student.config import check_vocabulary_size
 from dsbs_jax.student.network import Transformer
 from dsbs_jax.weights import config_of, open_checkpoint
@@ -282,7 +283,7 @@ class Student:
         columns: tables.ColumnMap | None = None,
         output: str | None = None,
         abstain_below: float | None = None,
-    ) -> Report:
+    ) -> ClassificationReport | OpenReport:
         """Scores the student on labelled rows.
 
         Args:
@@ -389,7 +390,7 @@ class Student:
 
     def _report(
         self, rows: Sequence[Record], predictions: Sequence[Prediction]
-    ) -> Report:
+    ) -> ClassificationReport | OpenReport:
         texts = [{"input": row.input} for row in rows]
         labels = [p.predicted_label for p in predictions]
         if self._scorer is None:

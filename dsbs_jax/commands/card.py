@@ -1,17 +1,22 @@
-"""`dsbs-jax card`: the quality card of a set of rationales."""
+"""`dsbs-jax card`: the card of a set of rationales, or of a trained student."""
 
+import os
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from dsbs_jax.commands import options
+from dsbs_jax.errors import UserError
 from dsbs_jax.rationales.card.config import CardConfig, SourceConfig
 from dsbs_jax.rationales.filters import FilterConfig
+from dsbs_jax.settings import settings_of
 
-_HELP = "Writes the quality card of a set of rationales."
+_HELP = "Writes the quality card of a set of rationales, or the page of a student."
 _EXAMPLES = options.examples(
     "dsbs-jax card runs/teacher",
     "dsbs-jax card rationales.jsonl --output runs/card --min_words 5",
+    "dsbs-jax card runs/tickets",
     "dsbs-jax card --release datasets.zip --dataset cqa --output runs/card",
 )
 _GROUPS = {
@@ -32,7 +37,8 @@ def card(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="File of rows with rationales, or the folder of an extraction.",
+            help="File of rows with rationales, the folder of an extraction, or the "
+            "run folder of a student.",
         ),
     ] = None,
     output: Annotated[
@@ -42,11 +48,44 @@ def card(
             help="Folder to write the card to; by default the folder DATA.",
         ),
     ] = None,
+    test_data: Annotated[
+        str | None,
+        typer.Option(
+            "--test_data",
+            metavar="<file>",
+            help="For a student: rows to score it on, with the teacher's rationales; "
+            "by default the run's report and test rows.",
+        ),
+    ] = None,
     **settings: Any,
 ) -> None:
     """Writes the card and prints its headline and the path of the page."""
-    from dsbs_jax.api import cards
+    if data is not None and os.path.exists(os.path.join(data, "student.json")):
+        headline, page = _student_card(data, output, test_data, settings)
+    elif test_data is not None:
+        raise UserError("--test_data is for the card of a student, found rationales")
+    else:
+        from dsbs_jax.api import cards
 
-    written = cards.write_card(data, output, **settings)
-    print(written.headline)
-    print(written.page)
+        written = cards.write_card(data, output, **settings)
+        headline, page = written.headline, str(written.page)
+    print(headline)
+    print(page)
+
+
+def _student_card(
+    run: str, output: str | None, test_data: str | None, settings: Mapping[str, Any]
+) -> tuple[str, str]:
+    """Writes the page of a student; returns its headline and path."""
+    for info in settings_of(CardConfig):
+        if info.field in settings and settings[info.field] != info.default:
+            raise UserError(
+                f"--{info.field} is for the card of rationales, and {run} is a student"
+            )
+    from dsbs_jax import cli
+
+    cli.quiet_tensorflow()
+    from dsbs_jax.api import student_cards
+
+    written = student_cards.write_student_card(run, output, test_data=test_data)
+    return written.headline, str(written.page)

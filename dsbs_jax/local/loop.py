@@ -67,7 +67,8 @@ def train(config: TrainSettings) -> dict[str, Any]:
     """Trains a student, or resumes a run that was stopped, and scores it at the end.
 
     The run folder then holds `config.gin`, `student.json`, `vocabulary/`,
-    `checkpoints/`, `predictions/`, the files of the trackers and `results.json`.
+    `checkpoints/`, `predictions/`, `curve.jsonl`, the files of the trackers and
+    `results.json`.
 
     Args:
         config: The settings of the run.
@@ -252,8 +253,9 @@ def _evaluate(run: _Run, number: int, sigterm: stopping.Sigterm) -> None:
         return
     # Without a validation split, the last checkpoint is the best.
     score = evaluation.mean_accuracy(scores) if scores else float(number)
-    run.checkpoints.save(run.state, score)
+    # Before the checkpoint: a run that is killed between the two repeats both.
     run.log.write_scores(number, "validation", scores)
+    run.checkpoints.save(run.state, score)
     if scores:
         run.log.say(f"step {number}: validation {one_line(scores)}")
 

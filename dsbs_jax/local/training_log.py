@@ -1,4 +1,4 @@
-"""Records of a training run: progress lines, trackers, non-finite losses."""
+"""Records of a run: progress lines, curves, trackers, non-finite losses."""
 
 import math
 import pathlib
@@ -13,7 +13,7 @@ import seqio
 
 from dsbs_jax import files
 from dsbs_jax.errors import UserError
-from dsbs_jax.local import datasets, step, trackers
+from dsbs_jax.local import curves, datasets, step, trackers
 from dsbs_jax.local.config import LoopConfig
 from dsbs_jax.local.evaluation import Scores
 from dsbs_jax.local.row_merging import Batch
@@ -52,10 +52,11 @@ class TrainingLog:
             start: Updates that are already done.
 
         Raises:
-            UserError: A tracker cannot start.
+            UserError: A tracker cannot start, or the run's curves are damaged.
         """
         self._folder, self._config = folder, config
         self._schedule, self._vocabulary = schedule, vocabulary
+        self._curve = curves.CurveWriter(folder, start)
         self._writer = trackers.open_writer(config.trackers, folder)
         self._progress = Progress("step", config.train_steps, start)
         self._updates: list[_Update] = []
@@ -94,6 +95,7 @@ class TrainingLog:
             means = self._means()
             self._updates = []
             means["learning_rate"] = float(self._schedule(number - 1))
+            self._curve.write_training(number, means)
             self._writer.write_scalars(number, means)
             losses = {n: v for n, v in means.items() if n.endswith("loss")}
             note = "  ".join(
@@ -131,7 +133,9 @@ class TrainingLog:
                 )
 
     def write_scores(self, number: int, split: str, scores: Scores) -> None:
-        """Writes the scores after `number` updates to the trackers."""
+        """Writes the scores after `number` updates to curves and trackers."""
+        if scores and split == "validation":
+            self._curve.write_validation(number, scores)
         scalars = {
             f"{split}/{task}/{metric}": value
             for task, metrics in scores.items()

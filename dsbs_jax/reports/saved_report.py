@@ -3,11 +3,14 @@
 report/report.json   the report on the test rows, which an evaluation with
                      `--output <run folder>/report` writes
 results.json         the scores that training writes at its end
+data/<split>.jsonl   the rows of a split, in runs that have a copy of them
 """
 
 import math
 import pathlib
 from typing import Any
+
+import msgspec
 
 from dsbs_jax import json_input
 from dsbs_jax.errors import UserError
@@ -18,8 +21,9 @@ from dsbs_jax.reports.open_answers import OpenReport
 
 REPORT = f"report/{report.JSON}"
 RESULTS = "results.json"
-# Task: metric: value in percent, by split.
-Scores = dict[str, dict[str, dict[str, float]]]
+SPLITS = ("train", "validation", "test")
+# Task: metric: value in percent.
+TaskScores = dict[str, dict[str, float]]
 
 
 def read_report(path: pathlib.Path) -> ClassificationReport | OpenReport:
@@ -50,33 +54,55 @@ def _with_calibration(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "calibration": {"expected_error": error, "bins": bins}}
 
 
-def read_scores(path: pathlib.Path) -> Scores:
-    """Reads the scores of the best checkpoint in `results.json`.
+class BestCheckpoint(msgspec.Struct):
+    """The best checkpoint in `results.json`.
 
-    Returns:
-        The finite scores of each task by split, "validation" and "test".
+    Attributes:
+        step: Its step.
+        validation: Metrics in percent by task; only finite values.
+        test: The same on test.
+    """
+
+    step: int
+    validation: TaskScores = {}
+    test: TaskScores = {}
+
+
+def read_best(path: pathlib.Path) -> BestCheckpoint:
+    """Reads the scores of the best checkpoint in `results.json`.
 
     Raises:
         UserError: The file cannot be read or holds other values.
     """
-    best = _read(path).get("best")
     try:
-        splits = json_input.convert(best, dict[str, Any])
-        splits = {name: splits.get(name, {}) for name in ("validation", "test")}
-        scores = json_input.convert(splits, Scores)
+        best = json_input.convert(_read(path).get("best"), BestCheckpoint)
     except json_input.JsonError as error:
         raise UserError(f"{path}: best: {error}") from error
+    return BestCheckpoint(best.step, _finite(best.validation), _finite(best.test))
+
+
+def _finite(scores: TaskScores) -> TaskScores:
     return {
-        split: {
-            task: {k: v for k, v in metrics.items() if math.isfinite(v)}
-            for task, metrics in tasks.items()
-        }
-        for split, tasks in scores.items()
+        task: {name: value for name, value in metrics.items() if math.isfinite(value)}
+        for task, metrics in scores.items()
     }
 
 
+def split_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Returns the files of rows in a run folder, by split."""
+    paths = {split: folder / f"data/{split}.jsonl" for split in SPLITS}
+    return {split: path for split, path in paths.items() if path.exists()}
+
+
+def scored_split(folder: pathlib.Path) -> str:
+    """Returns the split of the report: "validation" for a run without test rows."""
+    splits = split_files(folder)
+    only_validation = "validation" in splits and "test" not in splits
+    return "validation" if only_validation else "test"
+
+
 def card_metrics(folder: pathlib.Path) -> tuple[CardMetric, ...]:
-    """Returns the metrics of a run for its model card, best known first.
+    """Returns the metrics of a run for its model card.
 
     Args:
         folder: The run folder.
@@ -90,23 +116,24 @@ def card_metrics(folder: pathlib.Path) -> tuple[CardMetric, ...]:
         UserError: A file cannot be read.
     """
     if (folder / REPORT).exists():
-        saved = read_report(folder / REPORT)
-        metrics = [CardMetric.of_proportion("test", "accuracy", saved.accuracy)]
+        saved, split = read_report(folder / REPORT), scored_split(folder)
+        metrics = [CardMetric.of_proportion(split, "accuracy", saved.accuracy)]
         if isinstance(saved, ClassificationReport):
             rows = saved.accuracy.total
             metrics.append(
                 CardMetric(
-                    split="test", name="macro_f1", value=saved.macro_f1, rows=rows
+                    split=split, name="macro_f1", value=saved.macro_f1, rows=rows
                 )
             )
         return tuple(metrics)
     if not (folder / RESULTS).exists():
         return ()
-    scores = read_scores(folder / RESULTS)
-    split = "test" if any(scores["test"].values()) else "validation"
+    best = read_best(folder / RESULTS)
+    on_test = any(best.test.values())
+    split, scores = ("test", best.test) if on_test else ("validation", best.validation)
     return tuple(
         CardMetric(split=split, name=name, value=value / 100)
-        for metrics in scores[split].values()
+        for metrics in scores.values()
         for name, value in metrics.items()
     )
 

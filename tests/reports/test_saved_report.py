@@ -72,10 +72,17 @@ def test_the_metrics_of_a_card(tmp_path):
     assert (macro.name, macro.value) == ("macro_f1", CLOSED.macro_f1)
     OPEN.write(tmp_path / "report")
     (metric,) = saved_report.card_metrics(tmp_path)
-    assert metric.value == 0.5
+    assert (metric.split, metric.value) == ("test", 0.5)
+    (tmp_path / "data").mkdir()
+    for split, scored in (("train", "test"), ("validation",) * 2, ("test",) * 2):
+        (tmp_path / f"data/{split}.jsonl").write_text("")
+        (metric,) = saved_report.card_metrics(tmp_path)
+        assert metric.split == scored
 
 
 def test_results_without_scores_are_reported(tmp_path):
     (tmp_path / "results.json").write_text('{"best": 3}')
-    with pytest.raises(UserError, match="results.json: best: expected object"):
+    with pytest.raises(
+        UserError, match="results.json: best: expected object, found integer"
+    ):
         saved_report.card_metrics(tmp_path)
