@@ -9,6 +9,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from dsbs_jax import files
+from dsbs_jax.api import student_cards
 from dsbs_jax.api.student import PREDICTIONS_FILE, Student
 from dsbs_jax.data.column_config import TrainingColumnConfig
 from dsbs_jax.data.data_config import Files
@@ -19,7 +20,7 @@ from dsbs_jax.fitting import trial, vocabularies
 from dsbs_jax.fitting.config import FitConfig
 from dsbs_jax.fitting.plan import Plan
 from dsbs_jax.fitting.vocabularies import ChosenVocabulary
-from dsbs_jax.local import loop
+from dsbs_jax.local import curves, loop
 from dsbs_jax.reports import paired
 from dsbs_jax.reports.paired import PairedComparison
 from dsbs_jax.reports.report import Report
@@ -46,6 +47,7 @@ class FitResult:
         results: The content of `results.json`; None after a dry run.
         report: The scores on the test rows, or on the validation rows if there are no
             test rows; None after a dry run.
+        card: The HTML page with curves, metrics and examples; None after a dry run.
         baseline: The result of the baseline, if students were compared.
         comparison: The baseline (first) and the student (second) on the same rows, if
             they were compared.
@@ -55,6 +57,7 @@ class FitResult:
     plan: Plan
     results: Mapping[str, Any] | None = None
     report: Report | None = None
+    card: pathlib.Path | None = None
     baseline: "FitResult | None" = None
     comparison: PairedComparison | None = None
 
@@ -62,6 +65,11 @@ class FitResult:
     def metrics(self) -> dict[str, Any]:
         """The values of the report as JSON has them; {} after a dry run."""
         return {} if self.report is None else self.report.to_json()
+
+    @property
+    def curve(self) -> list[curves.CurvePoint]:
+        """Losses and validation scores by step; [] after a dry run."""
+        return curves.read_curve(self.folder)
 
     def student(self) -> Student:
         """Loads the trained student.
@@ -166,8 +174,11 @@ def _train(plan: Plan) -> FitResult:
     student = Student.load(str(plan.output))
     report = student.evaluate(scored, output=str(plan.output / REPORT_FOLDER))
     print(report.headline())
-    print(f"The report is in {plan.output / REPORT_FOLDER / 'report.html'}")
-    return FitResult(folder=plan.output, plan=plan, results=results, report=report)
+    card = student_cards.write_student_card(plan.output)
+    print(f"The student's page, with curves and examples, is {card.page}")
+    return FitResult(
+        folder=plan.output, plan=plan, results=results, report=report, card=card.page
+    )
 
 
 def _train_baseline(

@@ -82,6 +82,9 @@ def test_result_has_scores_and_paths(compared):
     assert report["accuracy"] == compared.metrics["accuracy"]
     for name in ("plan.gin", "config.gin", "student.json", "report/report.html"):
         assert (compared.folder / name).exists()
+    assert "Jar" in compared.card.read_text()
+    assert [point.step for point in compared.curve] == [1, 2]
+    assert compared.curve[-1].validation and compared.curve[-1].training
 
 
 def test_baseline_has_the_same_label_rows_in_a_batch(compared):
