@@ -54,6 +54,14 @@ class RunnerConfig(Settings):
     max_failures_in_a_row: PositiveInt = setting(
         20, help="Consecutive failed requests before the run aborts (circuit breaker)."
     )
+    samples_per_request: PositiveInt = setting(
+        1,
+        help="Samples of an input that one request asks for (`n`), which shares the "
+        "cost of the prompt; one by one if the server returns fewer.",
+    )
+    retry_empty: bool = setting(
+        False, help="Request replies again that are stored but have no text."
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

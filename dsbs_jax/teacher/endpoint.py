@@ -25,6 +25,9 @@ class EndpointConfig(Settings):
         "OPENAI_API_KEY",
         help="Environment variable of the key; unset if the server needs no key.",
     )
+    stream: bool = setting(
+        False, help="Let the server stream replies, for proxies that end idle requests."
+    )
     timeout: _Seconds = setting(
         120.0, help="Seconds for one attempt, from connecting to the last byte."
     )

@@ -47,23 +47,29 @@ class CostEstimate:
         mean = sum(answers) / len(answers) if answers else sampling.max_tokens
         self._completion_tokens = min(mean, sampling.max_tokens)
 
-    def max_spending(self, input: str) -> Spending:
+    def max_spending(self, input: str, samples: int = 1) -> Spending:
         """Returns the most that one attempt at a request for this input can cost."""
         prompt_tokens = self._shared_tokens + self._count(input)
-        return Spending(1, prompt_tokens, self._sampling.max_tokens)
+        return Spending(1, prompt_tokens, samples * self._sampling.max_tokens)
 
-    def describe(self, inputs: Sequence[str], spent: Spending | None = None) -> str:
+    def describe(
+        self,
+        requests: Sequence[Spending],
+        replies: int,
+        spent: Spending | None = None,
+    ) -> str:
         """Describes the estimated cost of requests.
 
         Args:
-            inputs: The input of each request.
+            requests: The most that each request can cost.
+            replies: Number of replies that they ask for.
             spent: Earlier spending that counts towards the caps.
         """
         budget, most = self._budget, Spending()
-        for text in inputs:
-            most.add(self.max_spending(text))
+        for request in requests:
+            most.add(request)
         expected = dataclasses.replace(
-            most, completion_tokens=round(self._completion_tokens * most.requests)
+            most, completion_tokens=round(self._completion_tokens * replies)
         )
         method = (
             f"{budget.chars_per_token:g} characters per token"

@@ -9,11 +9,13 @@ import dataclasses
 import json
 import pathlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from dsbs_jax import files
 from dsbs_jax.data import tables
 from dsbs_jax.data.completions import PARSER_VERSION
+from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import accuracy, filters, output_files
 from dsbs_jax.rationales.filters import FilterResult
 from dsbs_jax.rationales.label_matching import LabelMatcher
@@ -29,7 +31,7 @@ from dsbs_jax.teacher.label_set import LabelSet
 from dsbs_jax.teacher.request_plan import Request, RequestPlan
 from dsbs_jax.teacher.results import Collected
 from dsbs_jax.teacher.runner import Runner, RunSummary
-from dsbs_jax.teacher.store import DAMAGED, Store
+from dsbs_jax.teacher.store import DAMAGED, Store, StoredReply
 
 
 def extract(
@@ -64,14 +66,21 @@ def extract(
     if labels:
         print(labels.describe())
     if dry_run:
-        inputs = [row.input for row in plan.inputs] * plan.sampling.samples
-        print(plan.first_request(), plan.estimate.describe(inputs), sep="\n\n")
+        requests = plan.missing_requests((), config.runner.samples_per_request)
+        most = [request.max_spending for request in requests]
+        count = sum(len(request.samples) for request in requests)
+        print(plan.first_request(), plan.estimate.describe(most, count), sep="\n\n")
         return unfinished
     # These raise for an invalid key or tokenizer, before any file is written.
     config.endpoint.key()
     _ = plan.estimate
-    store = folder.open_store(output, plan.shared_settings())
+    shared = plan.shared_settings()
+    store = folder.open_store(
+        output, shared, {"PROMPT": f"the prompt {plan.prompt.name}"}
+    )
     try:
+        _check_inputs(plan, store, output)
+        folder.save_settings(output, shared)
         files.write(output / "config.gin", config.as_gin())
         summary = _send_requests(plan, store, config)
         if summary.missing:
@@ -95,8 +104,38 @@ def _plan(config: ExtractionSettings) -> tuple[RequestPlan, LabelSet | None]:
         budget=config.budget,
         labels=_labels_in_requests(config, labels),
         columns=config.columns,
+        earlier_limits=_earlier_limits(config),
     )
     return plan, labels
+
+
+def _earlier_limits(config: ExtractionSettings) -> tuple[int, ...]:
+    """Returns the other values of MAX_TOKENS that the folder has replies for."""
+    limits = folder.earlier_limits(config.extraction.output_dir)
+    return tuple(n for n in limits if n != config.sampling.max_tokens)
+
+
+def _check_inputs(plan: RequestPlan, store: Store, output: pathlib.Path) -> None:
+    """Raises UserError if the folder holds the replies to other inputs.
+
+    Rows may be added, removed and corrected. A file without any row of the folder is
+    probably a mistake, which would request everything again.
+    """
+    ids = {reply.id for reply in store.replies.values()}
+    is_known = any(row.id in ids for row in plan.inputs)
+    if store.replies and not is_known and not _stored(plan, store):
+        raise UserError(
+            f"INPUT_FILE {plan.input_file} has no row of those that OUTPUT_DIR "
+            f"{output} has replies for; use another OUTPUT_DIR"
+        )
+
+
+def _stored(plan: RequestPlan, store: Store) -> dict[str, StoredReply]:
+    """Returns the stored replies to the plan's requests, by their keys."""
+    parser, is_structured = plan.prompt.spec.parser, plan.sampling.structured
+    return plan.stored_replies(
+        store, lambda reply: results.is_cut(reply, parser, is_structured)
+    )
 
 
 def _labels_in_requests(
@@ -116,7 +155,7 @@ def _send_requests(
     plan: RequestPlan, store: Store, config: ExtractionSettings
 ) -> RunSummary:
     """Sends the requests whose replies are not stored."""
-    requests = _missing_requests(plan, store)
+    requests = _missing_requests(plan, store, config)
     if not requests:
         return RunSummary()
     summary = Runner(plan, requests, store, config.endpoint, config.runner).run()
@@ -125,18 +164,26 @@ def _send_requests(
     return summary
 
 
-def _missing_requests(plan: RequestPlan, store: Store) -> list[Request]:
+def _missing_requests(
+    plan: RequestPlan, store: Store, config: ExtractionSettings
+) -> list[Request]:
     """Lists the missing requests, and prints what is stored and what they will cost."""
     for problem in store.damaged:
         print(
             f"{store.path}: {problem}; the line is moved to {DAMAGED} and its request "
             "is sent again"
         )
-    requests = plan.missing_requests(store)
-    print(f"replies to request: {len(requests):,}, stored: {len(store.replies):,}")
+    stored = _stored(plan, store)
+    empty = {key for key, reply in stored.items() if reply.is_empty}
+    # If nothing has text, the server was wrong, and its replies are of no use.
+    if config.runner.retry_empty or len(empty) == len(stored):
+        stored = {key: r for key, r in stored.items() if key not in empty}
+    requests = plan.missing_requests(stored.keys(), config.runner.samples_per_request)
+    count = sum(len(request.samples) for request in requests)
+    print(f"replies to request: {count:,}, stored: {len(stored):,}")
     if requests:
-        inputs = [request.row.input for request in requests]
-        print(plan.estimate.describe(inputs, store.spent), flush=True)
+        most = [request.max_spending for request in requests]
+        print(plan.estimate.describe(most, count, store.spent), flush=True)
     return requests
 
 
@@ -165,14 +212,17 @@ def _finish(
 ) -> ExtractionResult:
     """Votes, filters, writes the files and prints the summary."""
     spec, labels = plan.prompt.spec, unfinished.labels
+    replies = _stored(plan, store)
     collected = results.collect(
         plan.inputs,
-        store.replies,
+        replies,
         summary.failed,
         spec,
         plan.sampling.structured,
         LabelMatcher(labels) if labels else None,
     )
+    _check_texts(collected, replies)
+    _report_cut_replies(plan, replies)
     filtered = filters.apply(collected.examples, config.filters, spec)
     majority_label, majority = accuracy.majority_class(collected.examples)
     budget, output = config.budget, unfinished.folder
@@ -198,6 +248,29 @@ def _finish(
     if warning := result.warning():
         print(f"warning: {warning}", file=sys.stderr)
     return result
+
+
+def _report_cut_replies(plan: RequestPlan, replies: Mapping[str, StoredReply]) -> None:
+    parser, is_structured = plan.prompt.spec.parser, plan.sampling.structured
+    cut = sum(results.is_cut(r, parser, is_structured) for r in replies.values())
+    if cut:
+        print(
+            f"cut off before the answer: {cut:,} of {len(replies):,} replies; with a "
+            "higher MAX_TOKENS, the same command requests only these again"
+        )
+
+
+def _check_texts(collected: Collected, replies: Mapping[str, StoredReply]) -> None:
+    """Raises UserError if there are replies, and none of them has text."""
+    if collected.examples or not replies:
+        return
+    reasons = collections.Counter(row["reason"] for row in collected.failed)
+    ((reason, count),) = reasons.most_common(1)
+    raise UserError(
+        f"none of the {len(replies):,} replies has text; most frequent reason "
+        f"({count:,} inputs): {reason}; check the server's chat template, MAX_TOKENS "
+        "and the stop sequences; the same command requests them again"
+    )
 
 
 def _write_files(
@@ -248,14 +321,15 @@ def _label_facts(result: ExtractionResult) -> dict[str, str]:
 
 def _reply_counts(plan: RequestPlan, store: Store) -> dict[str, Any]:
     keys = {key for row in plan.inputs for key in row.keys}
-    replies = [store.replies[key] for key in keys if key in store.replies]
+    replies = _stored(plan, store).values()
+    changes = sorted({change for reply in replies for change in reply.changes})
     reasons = collections.Counter(str(reply.finish_reason) for reply in replies)
     return {
         "samples": plan.sampling.samples,
         "replies": len(replies),
         "missing_replies": len(keys) - len(replies),
         "finish_reasons": dict(sorted(reasons.items())),
-    }
+    } | ({"changes_to_requests": changes} if changes else {})
 
 
 def _write_card(*arguments: Any, **options: Any) -> None:

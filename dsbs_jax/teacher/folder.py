@@ -15,6 +15,15 @@ from dsbs_jax.teacher.store import LOG, Store
 RUN = "run.json"
 REPLIES = "completions"
 
+# Fields of run.json that no setting has: the short hash of each part of the prompt, and
+# each MAX_TOKENS of earlier runs.
+PROMPT_PARTS = "PROMPT_PARTS"
+EARLIER_LIMITS = "EARLIER_MAX_TOKENS"
+# A reply is found by its request, so rows may be added, removed and corrected, and a
+# complete reply is the same with another token limit.
+_MAY_CHANGE = frozenset({"INPUT_FILE", "MAX_TOKENS", PROMPT_PARTS, EARLIER_LIMITS})
+_SHOWN_PARTS = 3
+
 # Settings that version 0.1 wrote to run.json under another name.
 _RENAMED = {"MODEL": "TEACHER_MODEL"}
 
@@ -24,12 +33,17 @@ def fingerprint(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def open_store(path: str | os.PathLike[str], settings: Mapping[str, Any]) -> Store:
+def open_store(
+    path: str | os.PathLike[str],
+    settings: Mapping[str, Any],
+    names: Mapping[str, str] | None = None,
+) -> Store:
     """Opens an extraction's folder for this process alone, or creates it.
 
     Args:
         path: The output folder.
         settings: By macro name, the settings that all replies in the folder share.
+        names: By macro name, the files that settings were read from, for messages.
 
     Raises:
         UserError: The folder holds something else or replies to other settings, or
@@ -44,13 +58,21 @@ def open_store(path: str | os.PathLike[str], settings: Mapping[str, Any]) -> Sto
     try:
         # Without replies there is nothing that other settings could be mixed with.
         if run.exists() and store.replies:
-            _check_settings(run, settings)
-        else:
-            files.write(run, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+            _check_settings(run, settings, names or {})
     except BaseException:
         store.close()
         raise
     return store
+
+
+def save_settings(path: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
+    """Writes the settings of an open folder, before the first request is sent.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
+    files.write(pathlib.Path(path) / RUN, text)
 
 
 def _check_unused(folder: pathlib.Path) -> None:
@@ -80,7 +102,17 @@ def stored_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     return stored
 
 
-def _check_settings(run: pathlib.Path, settings: Mapping[str, Any]) -> None:
+def earlier_limits(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """Returns each MAX_TOKENS that replies of the folder were requested with."""
+    stored = stored_settings(path)
+    limits = stored.get(EARLIER_LIMITS)
+    limits = [*(limits if isinstance(limits, list) else []), stored.get("MAX_TOKENS")]
+    return tuple(sorted({n for n in limits if isinstance(n, int) and n > 0}))
+
+
+def _check_settings(
+    run: pathlib.Path, settings: Mapping[str, Any], names: Mapping[str, str]
+) -> None:
     """Raises UserError unless run.json holds these settings."""
     try:
         stored = json_input.parse(run.read_bytes(), dict[str, Any])
@@ -88,10 +120,28 @@ def _check_settings(run: pathlib.Path, settings: Mapping[str, Any]) -> None:
         raise UserError(f"{run}: {error}; use another OUTPUT_DIR") from error
     stored = {_RENAMED.get(name, name): value for name, value in stored.items()}
     current = json.loads(json.dumps(settings))
-    for name in sorted(current.keys() | stored.keys()):
-        if stored.get(name) != current.get(name):
+    for name in sorted((current.keys() | stored.keys()) - _MAY_CHANGE):
+        if stored.get(name) == current.get(name):
+            continue
+        if name in names:
+            parts = _changed_parts(stored, current) if name == "PROMPT" else ""
             raise UserError(
-                f"OUTPUT_DIR {run.parent} was created with {name} = "
-                f"{stored.get(name)!r:.80}, now it is {current.get(name)!r:.80}; "
-                "use another OUTPUT_DIR"
+                f"{names[name]} ({name}) has changed{parts} since OUTPUT_DIR "
+                f"{run.parent} was created; use another OUTPUT_DIR, or undo the change"
             )
+        raise UserError(
+            f"OUTPUT_DIR {run.parent} was created with {name} = "
+            f"{stored.get(name)!r:.80}, now it is {current.get(name)!r:.80}; "
+            "use another OUTPUT_DIR"
+        )
+
+
+def _changed_parts(stored: Mapping[str, Any], current: Mapping[str, Any]) -> str:
+    """Names the parts of the prompt that differ: " (question, exemplar 2)"."""
+    old, new = stored.get(PROMPT_PARTS), current[PROMPT_PARTS]
+    if not isinstance(old, dict):
+        return ""
+    changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
+    shown = ", ".join(changed[:_SHOWN_PARTS])
+    more = f" and {len(changed) - _SHOWN_PARTS} more" if changed[_SHOWN_PARTS:] else ""
+    return f" ({shown}{more})" if changed else ""

@@ -125,6 +125,21 @@ class Prompt:
         }
         return folder.fingerprint(json.dumps(content).encode())
 
+    def part_fingerprints(self) -> dict[str, str]:
+        """Returns a short hash of each part of the prompt file, by its name."""
+        parts = {
+            "rule": self.dataset,
+            "stop": "\n".join(self.stop),
+            "instructions": self.instructions,
+            "question": self.question,
+        }
+        for number, exemplar in enumerate(self.exemplars, 1):
+            parts[f"exemplar {number}"] = json.dumps(dataclasses.asdict(exemplar))
+        return {
+            name: folder.fingerprint(text.encode("utf-8", "surrogatepass"))[:23]
+            for name, text in parts.items()
+        }
+
 
 def has_heading(text: str) -> bool:
     """Returns whether a line of a text would begin a section of a prompt file."""

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from dsbs_jax import settings
@@ -16,7 +16,7 @@ from dsbs_jax.teacher.budget import BudgetConfig, Spending
 from dsbs_jax.teacher.estimate import CostEstimate
 from dsbs_jax.teacher.prompts import Prompt
 from dsbs_jax.teacher.sampling import CHAT, SamplingConfig
-from dsbs_jax.teacher.store import Store
+from dsbs_jax.teacher.store import Store, StoredReply
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,16 +40,16 @@ class ExtractionInput:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """A request for one sample (from 0) of one input, and its cost per attempt."""
+    """A request for samples (from 0) of one input, and its cost per attempt."""
 
     row: ExtractionInput
-    sample: int
+    samples: tuple[int, ...]
     max_spending: Spending
 
     @property
-    def key(self) -> str:
-        """The key under which the reply is stored."""
-        return self.row.keys[self.sample]
+    def keys(self) -> tuple[str, ...]:
+        """The keys under which the replies are stored."""
+        return tuple(self.row.keys[sample] for sample in self.samples)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +64,7 @@ class RequestPlan:
         budget: Prices, caps and how tokens are counted.
         labels: The labels to which structured output is limited, if any.
         columns: The columns that the rows were read from.
+        earlier_limits: MAX_TOKENS of earlier runs; their complete replies are used.
     """
 
     input_file: str
@@ -73,6 +74,7 @@ class RequestPlan:
     budget: BudgetConfig
     labels: tuple[str, ...] = ()
     columns: ColumnConfig = ColumnConfig()
+    earlier_limits: tuple[int, ...] = ()
 
     @functools.cached_property
     def estimate(self) -> CostEstimate:
@@ -97,11 +99,15 @@ class RequestPlan:
         return inputs
 
     def _to_input(self, row: Record) -> ExtractionInput:
-        keys = []
-        for sample in range(self.sampling.samples):
-            body = self.request_body(row.input, sample)
-            keys.append(sampling.request_key(self.sampling.style, body, sample))
-        return ExtractionInput(row.id, row.input, row.label, tuple(keys), row.answers)
+        samples = range(self.sampling.samples)
+        keys = tuple(self._key(row.input, sample) for sample in samples)
+        return ExtractionInput(row.id, row.input, row.label, keys, row.answers)
+
+    def _key(self, input: str, sample: int, limit: int | None = None) -> str:
+        body = self.request_body(input, sample)
+        if limit is not None:
+            body[self.sampling.max_tokens_name] = limit
+        return sampling.request_key(self.sampling.style, body, sample)
 
     def request_body(self, input: str, sample: int) -> dict[str, Any]:
         """Builds the body of a request, as `sampling.request_body`."""
@@ -109,20 +115,75 @@ class RequestPlan:
             self.sampling, self.prompt, input, sample, self.labels
         )
 
-    def missing_requests(self, store: Store) -> list[Request]:
+    def stored_replies(
+        self, store: Store, is_cut: Callable[[StoredReply], bool]
+    ) -> dict[str, StoredReply]:
+        """Returns the replies that need no request, by the keys of `inputs`.
+
+        A reply to a request with another MAX_TOKENS counts, unless it was cut off and
+        the limit is now higher.
+
+        Args:
+            store: The stored replies.
+            is_cut: Whether a reply has no complete answer because it was cut off.
+        """
+        found = {}
+        for row in self.inputs:
+            for sample, key in enumerate(row.keys):
+                reply = store.replies.get(key)
+                if self.earlier_limits and (reply is None or is_cut(reply)):
+                    reply = self._earlier_reply(row, sample, store, is_cut) or reply
+                if reply is not None:
+                    found[key] = reply
+        return found
+
+    def _earlier_reply(
+        self,
+        row: ExtractionInput,
+        sample: int,
+        store: Store,
+        is_cut: Callable[[StoredReply], bool],
+    ) -> StoredReply | None:
+        cut = None
+        for limit in sorted(self.earlier_limits):
+            reply = store.replies.get(self._key(row.input, sample, limit))
+            if reply is not None and not is_cut(reply):
+                return reply
+            if reply is not None and limit >= self.sampling.max_tokens:
+                cut = reply
+        return cut
+
+    def missing_requests(
+        self, replies: Container[str], samples_per_request: int = 1
+    ) -> list[Request]:
         """Lists the requests whose replies are not stored, each of them once.
 
         All first samples come before all second samples, so that a run that a cap stops
         early has replies for as many inputs as possible.
+
+        Args:
+            replies: The keys of the replies that need no request.
+            samples_per_request: The most samples of an input in one request.
         """
-        requests: dict[str, Request] = {}
-        for sample in range(self.sampling.samples):
+        requests: list[Request] = []
+        planned: set[str] = set()
+        for first in range(0, self.sampling.samples, samples_per_request):
             for row in self.inputs:
-                key = row.keys[sample]
-                if key not in store.replies and key not in requests:
-                    most = self.estimate.max_spending(row.input)
-                    requests[key] = Request(row, sample, most)
-        return list(requests.values())
+                samples = []
+                last = min(first + samples_per_request, self.sampling.samples)
+                for sample in range(first, last):
+                    key = row.keys[sample]
+                    if key not in replies and key not in planned:
+                        planned.add(key)
+                        samples.append(sample)
+                if samples:
+                    requests.append(self.request(row, samples))
+        return requests
+
+    def request(self, row: ExtractionInput, samples: Sequence[int]) -> Request:
+        """Returns the request for some samples of an input."""
+        most = self.estimate.max_spending(row.input, len(samples))
+        return Request(row, tuple(samples), most)
 
     def shared_settings(self) -> dict[str, Any]:
         """Returns, by macro name, the settings that all replies in a folder share.
@@ -135,6 +196,7 @@ class RequestPlan:
             if info.field != "samples"
         }
         values["PROMPT"] = self.prompt.fingerprint()
+        values[folder.PROMPT_PARTS] = self.prompt.part_fingerprints()
         # Only if they are set, so that folders of earlier versions can be resumed.
         if self.labels:
             values["LABELS"] = self.labels
@@ -145,6 +207,8 @@ class RequestPlan:
                 "id_column",
             ):
                 values[info.macro] = value
+        if self.earlier_limits:
+            values[folder.EARLIER_LIMITS] = self.earlier_limits
         return values | {"INPUT_FILE": folder.fingerprint(self._content())}
 
     def _content(self) -> bytes:

@@ -10,9 +10,13 @@ from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.rationales import voting
 from dsbs_jax.rationales.label_matching import LabelMatcher
 from dsbs_jax.rationales.voting import VotedExample
-from dsbs_jax.teacher import structured
+from dsbs_jax.teacher import features, structured
 from dsbs_jax.teacher.request_plan import ExtractionInput
 from dsbs_jax.teacher.store import StoredReply
+
+# Problems of replies that no parser sees.
+CUT_OFF = "cut off before the answer was complete"
+EMPTY = "the reply is empty"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +24,8 @@ class Collected:
     """The answers to all inputs.
 
     Attributes:
-        examples: The voted examples: inputs with a reply.
-        failed: The rows of failed.jsonl: inputs without any reply.
+        examples: The voted examples: inputs with a reply that has text.
+        failed: The rows of failed.jsonl: inputs without a reply that has text.
         other_labels: Number of samples by label, for labels outside the label set.
     """
 
@@ -36,16 +40,27 @@ def parse_reply(
     """Reads rationale and label of a reply.
 
     An answer that may be incomplete is ignored: in invalid structured output, and in a
-    completion that the token limit ended before it ran on into a next question.
+    completion that was cut off before it ran on into a next question.
     """
-    text = reply.text
+    text = reply.answer_text
+    if reply.is_empty:
+        return ParsedCompletion(None, None, EMPTY)
     if is_structured:
-        parsed = structured.parse(text, parser)
-        return parsed or parser.parse(structured.without_answer(text, parser))
+        if parsed := structured.parse(text, parser):
+            return parsed
+        if features.NO_RESPONSE_FORMAT not in reply.changes:
+            return parser.parse(structured.without_answer(text, parser))
     runs_on = any(cut in text for cut in parser.cut_at)
-    if reply.finish_reason == "length" and not runs_on:
-        text = structured.without_answer(text, parser)
+    if reply.may_be_incomplete and not runs_on:
+        return ParsedCompletion(None, None, CUT_OFF)
     return parser.parse(text)
+
+
+def is_cut(reply: StoredReply, parser: CompletionParser, is_structured: bool) -> bool:
+    """Returns whether a reply was cut off before its answer was complete."""
+    if not reply.may_be_incomplete:
+        return False
+    return parse_reply(reply, parser, is_structured).label is None
 
 
 def collect(
@@ -71,7 +86,7 @@ def collect(
     for row in inputs:
         fields = (row.id, row.input, row.label)
         samples = [replies[key] for key in row.keys if key in replies]
-        if samples:
+        if any(not sample.is_empty for sample in samples):
             parsed = [parse_reply(s, spec.parser, is_structured) for s in samples]
             if matcher:
                 limited = [matcher.limit(one) for one in parsed]
@@ -85,8 +100,9 @@ def collect(
             examples.append(dataclasses.replace(voted, answers=row.answers))
         else:
             values = zip(("id", "input", "label"), fields, strict=True)
+            reason = samples[0].why_empty() if samples else errors[row.keys[0]]
             failed.append(
                 {name: value for name, value in values if value is not None}
-                | {"reason": errors[row.keys[0]]}
+                | {"reason": reason}
             )
     return Collected(examples, failed, other_labels)

@@ -9,10 +9,13 @@ from typing import Any
 from dsbs_jax.errors import UserError
 from dsbs_jax.progress import Progress
 from dsbs_jax.teacher.budget import CapReached, Ledger, Spending
-from dsbs_jax.teacher.client import Client, RequestFailure
+from dsbs_jax.teacher.client import Client
 from dsbs_jax.teacher.config import RunnerConfig
 from dsbs_jax.teacher.endpoint import EndpointConfig
+from dsbs_jax.teacher.failures import RequestFailure
+from dsbs_jax.teacher.replies import Reply
 from dsbs_jax.teacher.request_plan import Request, RequestPlan
+from dsbs_jax.teacher.request_queue import RequestQueue
 from dsbs_jax.teacher.store import Store, StoredReply
 
 # Seconds that requests in flight may take to finish when the run stops early.
@@ -60,12 +63,17 @@ class Runner:
         self._config = config
         self._ledger = Ledger(plan.budget, dataclasses.replace(store.spent))
         self._client = Client(endpoint, plan.sampling.style, self._ledger)
+        self._stream = endpoint.stream
         self._progress = Progress("requests", len(requests))
-        self._remaining = iter(requests)
+        self._queue = RequestQueue(requests)
         self._summary = RunSummary()
         self._error: Exception | None = None
         self._stop = asyncio.Event()
         self._done = self._failures_in_a_row = 0
+        self._one_by_one = False
+        self._said: set[str] = set()
+        # Whether the server has ever answered with a text.
+        self._has_text = any(not r.is_empty for r in store.replies.values())
 
     def run(self) -> RunSummary:
         """Sends requests until all are done, a cap is reached, or a signal arrives.
@@ -81,11 +89,17 @@ class Runner:
             self._progress.close()
         summary, replies = self._summary, self._store.replies
         if summary.failed and not (replies or summary.cap or summary.stop_signal):
+            hint = ""
+            if self._plan.sampling.structured:
+                hint = "; not every server supports STRUCTURED = True"
             raise UserError(
-                f"all {len(self._requests):,} requests failed; {summary.last_failure}"
+                f"all {len(self._requests):,} requests failed; "
+                f"{summary.last_failure}{hint}"
             )
         done = replies.keys() | summary.failed.keys()
-        summary.missing = sum(request.key not in done for request in self._requests)
+        keys = [key for request in self._requests for key in request.keys]
+        # A stored reply without text that is requested again is not missing.
+        summary.missing = sum(key not in done for key in keys)
         return summary
 
     async def _run_workers(self) -> None:
@@ -120,11 +134,11 @@ class Runner:
         """Sends one request after another; the body of a worker."""
         try:
             while not self._stop.is_set():
-                request = next(self._remaining, None)
+                refusals = 0 if self._has_text else self._failures_in_a_row
+                request = self._queue.take(refusals)
                 if request is None:
                     return
                 await self._send(request)
-                self._done += 1
         except CapReached as error:
             self._summary.cap = str(error)
         except Exception as error:  # noqa: BLE001  Raised once all workers have ended.
@@ -132,33 +146,98 @@ class Runner:
         self._stop.set()
 
     async def _send(self, request: Request) -> None:
-        body = self._plan.request_body(request.row.input, request.sample)
-        spent, reply = Spending(), None
+        if self._one_by_one and len(request.samples) > 1:
+            self._queue.put_first(self._split(request))
+            return
+        spent, replies = Spending(), None
         try:
-            reply = await self._client.request(body, request.max_spending, spent)
+            most = request.max_spending
+            replies = await self._client.request(self._body(request), most, spent)
         except RequestFailure as failure:
             self._count_failure(request, failure)
         finally:
             # Without a reply, also after a cancellation, the spending is stored alone.
-            if reply is None and spent.requests:
+            if replies is None and spent.requests:
                 self._store.add_spent(spent)
-        if reply is not None:
-            self._failures_in_a_row = 0
-            names = (request.key, request.row.id, request.sample)
-            self._store.add(StoredReply(*names, reply.text, reply.finish_reason, spent))
+        if replies is not None:
+            self._store_replies(request, replies, spent)
+        self._done += 1
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        """Returns the body; its key does not depend on what is added here."""
+        body = self._plan.request_body(request.row.input, request.samples[0])
+        if len(request.samples) > 1:
+            body["n"] = len(request.samples)
+        if self._stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return body
+
+    def _split(self, request: Request, after: int = 0) -> list[Request]:
+        """Returns a request for each sample after the first ones."""
+        return [self._plan.request(request.row, [n]) for n in request.samples[after:]]
+
+    def _store_replies(
+        self, request: Request, replies: Sequence[Reply], spent: Spending
+    ) -> None:
+        """Stores the choices of a response, and requests those that are missing."""
+        stored: list[StoredReply] = []
+        changes = self._client.features.changes
+        for sample, reply in zip(request.samples, replies, strict=False):
+            # The server counts the tokens of all choices together.
+            is_single = len(replies) == 1
+            tokens = reply.usage.completion_tokens if reply.usage else None
+            stored.append(
+                StoredReply(
+                    key=request.row.keys[sample],
+                    id=request.row.id,
+                    sample=sample,
+                    text=reply.text,
+                    finish_reason=reply.finish_reason,
+                    spent=Spending() if stored else spent,
+                    reasoning=reply.reasoning,
+                    problem=reply.problem,
+                    tokens=tokens if is_single else None,
+                    max_tokens=self._plan.sampling.max_tokens,
+                    changes=changes,
+                )
+            )
+        self._store.add(*stored)
+        for change in changes:
+            self._say_once(f"the server refuses a field, so requests change: {change}")
+        if len(stored) < len(request.samples):
+            self._one_by_one = True
+            self._queue.put_first(self._split(request, after=len(stored)))
+            self._say_once(
+                f"the server returned {len(stored)} of {len(request.samples)} samples "
+                "(SAMPLES_PER_REQUEST); samples are requested one by one"
+            )
+        if any(not reply.is_empty for reply in stored):
+            self._has_text, self._failures_in_a_row = True, 0
+        elif not self._has_text:
+            name = f"input {request.row.id!r}"
+            self._count_in_a_row(f"last failure: {name}: {stored[0].why_empty()}")
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._progress.say(text)
 
     def _count_failure(self, request: Request, failure: RequestFailure) -> None:
         """Records a failure; raises UserError after too many in a row."""
         summary = self._summary
-        summary.failed[request.key] = str(failure)
-        summary.last_failure = f"last failure: input {request.row.id!r}: {failure}"
-        if failure.request_specific and self._store.replies:
-            return  # The server answers other requests, so it works.
+        summary.failed |= dict.fromkeys(request.keys, failure.reason)
+        name = f"input {request.row.id!r}"
+        summary.last_failure = f"last failure: {name}: {failure.reason}"
+        # If the server answers other requests, it works.
+        if not (failure.request_specific and self._has_text):
+            self._count_in_a_row(summary.last_failure)
+
+    def _count_in_a_row(self, reason: str) -> None:
         self._failures_in_a_row += 1
         if self._failures_in_a_row == self._config.max_failures_in_a_row:
             raise UserError(
                 f"{self._failures_in_a_row} requests in a row failed "
-                f"(MAX_FAILURES_IN_A_ROW); {summary.last_failure}"
+                f"(MAX_FAILURES_IN_A_ROW); {reason}"
             )
 
     async def _report_regularly(self) -> None:

@@ -22,6 +22,7 @@ import pathlib
 from typing import Any
 
 from dsbs_jax.errors import UserError
+from dsbs_jax.teacher import finish_reasons
 from dsbs_jax.teacher.budget import Spending
 
 LOG = "replies.jsonl"
@@ -40,6 +41,11 @@ class StoredReply:
         text: The raw completion.
         finish_reason: The server's reason for the end of the completion, or None.
         spent: Requests and tokens of all attempts until the reply arrived.
+        reasoning: The model's reasoning, if the server separates it from the text.
+        problem: Why there is no text, in the server's words, or None.
+        tokens: Tokens of the completion that the server counted, or None.
+        max_tokens: The token limit of the request; None in logs of version 0.1.
+        changes: Changes to the request that the server needed (`features`).
     """
 
     key: str
@@ -48,6 +54,51 @@ class StoredReply:
     text: str
     finish_reason: str | None
     spent: Spending
+    reasoning: str | None = None
+    problem: str | None = None
+    tokens: int | None = None
+    max_tokens: int | None = None
+    changes: tuple[str, ...] = ()
+
+    @property
+    def may_be_incomplete(self) -> bool:
+        """Whether the server may have cut the reply off."""
+        return finish_reasons.may_be_incomplete(
+            self.finish_reason, self.tokens, self.max_tokens
+        )
+
+    @property
+    def answer_text(self) -> str:
+        """The text to read; without one the complete reasoning, or an empty text.
+
+        Some servers put everything into the reasoning if the model does not mark its
+        end.
+        """
+        if self.text.strip() or self.problem or self.may_be_incomplete:
+            return self.text
+        return self.reasoning or self.text
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to read."""
+        return not self.answer_text.strip()
+
+    def why_empty(self) -> str:
+        """Returns why there is nothing to read, in the server's words if it says so."""
+        if self.problem:
+            return self.problem
+        count = "" if self.tokens is None else f", {self.tokens:,} tokens"
+        ended = f"finish reason {self.finish_reason!r}{count}"
+        if self.may_be_incomplete:
+            return f"the reply was cut off before its text ({ended}); raise MAX_TOKENS"
+        return f"the reply is empty ({ended})"
+
+    def entry(self) -> dict[str, Any]:
+        """Returns the fields of the log's line, without those that are not known."""
+        fields = dataclasses.asdict(self)
+        fields["changes"] = list(self.changes) or None
+        optional = ("reasoning", "problem", "tokens", "max_tokens", "changes")
+        return {n: v for n, v in fields.items() if v is not None or n not in optional}
 
 
 class Store:
@@ -85,18 +136,20 @@ class Store:
         os.close(self._log)
         os.close(self._lock)
 
-    def add(self, reply: StoredReply) -> None:
-        """Writes a reply to the disk."""
-        self._append(dataclasses.asdict(reply), reply.spent)
-        self.replies[reply.key] = reply
+    def add(self, *replies: StoredReply) -> None:
+        """Writes the replies to one request to the disk, in one step."""
+        self._append([(reply.entry(), reply.spent) for reply in replies])
+        self.replies |= {reply.key: reply for reply in replies}
 
     def add_spent(self, spent: Spending) -> None:
         """Writes spending without a reply to the disk."""
-        self._append({"key": None}, spent)
+        self._append([({"key": None}, spent)])
 
-    def _append(self, entry: dict[str, Any], spent: Spending) -> None:
-        entry["spent"] = list(dataclasses.astuple(spent))
-        line = _encode({**entry, "checksum": _checksum(entry)}) + b"\n"
+    def _append(self, entries: list[tuple[dict[str, Any], Spending]]) -> None:
+        line = b""
+        for entry, spent in entries:
+            entry["spent"] = list(dataclasses.astuple(spent))
+            line += _encode({**entry, "checksum": _checksum(entry)}) + b"\n"
         size = os.fstat(self._log).st_size
         try:
             remaining = memoryview(line)
@@ -108,7 +161,8 @@ class Store:
             # On a full disk, remove the partial line: the next one must not follow it.
             os.ftruncate(self._log, size)
             raise
-        self.spent.add(spent)
+        for _, spent in entries:
+            self.spent.add(spent)
 
     def _read(self) -> None:
         good, damaged = [], []
@@ -138,7 +192,8 @@ class Store:
                 return "wrong checksum"
             spent = Spending(*entry["spent"])
             if entry["key"] is not None:
-                reply = StoredReply(**{**entry, "spent": spent})
+                changes = tuple(entry.get("changes", ()))
+                reply = StoredReply(**{**entry, "spent": spent, "changes": changes})
                 self.replies[reply.key] = reply
         except (ValueError, RecursionError):
             return "not valid JSON"

@@ -99,7 +99,7 @@ def test_estimate_counts_with_the_given_tokenizer(tmp_path):
     estimate = CostEstimate(prompt, sampling, budget)
     longer = estimate.max_spending("no dial tone").prompt_tokens
     assert longer - estimate.max_spending("").prompt_tokens == count("no dial tone") > 3
-    assert f"the tokens of {path}" in estimate.describe(["a", "b"])
+    assert f"the tokens of {path}" in estimate.describe([Spending(1, 9, 9)], 1)
     with pytest.raises(UserError, match="nowhere.model: cannot be read as a Sent"):
         token_counter(BudgetConfig(tokenizer_path="nowhere.model"))
     path.write_text("no model")

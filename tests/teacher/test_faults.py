@@ -114,8 +114,6 @@ TEXTS = {
     "lone surrogates": "\ud800 \udfff " + GOOD,
     "only half an emoji": GOOD[:-1] + "\ud83d.",
     "line separators": "a\u2028b\u2029c\x85d " + GOOD,
-    "empty": "",
-    "blank": " \n\t ",
     "not an answer": "I cannot help with that.",
     "two answers": GOOD + " " + GOOD,
     "looks like a log": '{"key": null, "spent": [0, 0, 0]}\n{"checksum": "',
