@@ -21,7 +21,7 @@ from dsbs_jax.teacher.replies import Reply
 
 # Attempts at a request that fails in the same way each time, before any reply.
 _ATTEMPTS_WITHOUT_CHANGE = 3
-# Failures that may be permanent: errors of the server, and replies that are none.
+# Failures that may be permanent: errors of the server, and malformed replies.
 _MAYBE_PERMANENT = frozenset({200, 500, 501})
 
 

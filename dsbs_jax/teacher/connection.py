@@ -30,7 +30,7 @@ _MIN_SECRET_LENGTH = 8
 
 
 class Connection:
-    """Sends requests to one endpoint, once each.
+    """Sends requests to one endpoint, without retries.
 
     Attributes:
         has_succeeded: Whether the server has answered a request with a reply.

@@ -1,6 +1,6 @@
 """Decoding of a server's replies. No field of a reply is trusted.
 
-Servers put the text, or the reason that there is none, in different places. `decode`
+Servers put the text, or the reason why it is missing, in different places. `decode`
 reads all of them, and returns either a text or the problem in the server's words.
 """
 
