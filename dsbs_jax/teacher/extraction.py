@@ -6,6 +6,7 @@ holds the files of `rationales.output_files` and the quality card.
 
 import collections
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
@@ -132,10 +133,13 @@ def _check_inputs(plan: RequestPlan, store: Store, output: pathlib.Path) -> None
 
 def _stored(plan: RequestPlan, store: Store) -> dict[str, StoredReply]:
     """Returns the stored replies to the plan's requests, by their keys."""
-    parser, is_structured = plan.prompt.spec.parser, plan.sampling.structured
-    return plan.stored_replies(
-        store, lambda reply: results.is_cut(reply, parser, is_structured)
-    )
+    return plan.stored_replies(store, functools.partial(_is_cut, plan))
+
+
+def _is_cut(plan: RequestPlan, reply: StoredReply, input: str) -> bool:
+    """Returns whether a reply to an input was cut off before its answer."""
+    del input
+    return results.is_cut(reply, plan.prompt.spec.parser, plan.sampling.structured)
 
 
 def _labels_in_requests(
@@ -251,8 +255,8 @@ def _finish(
 
 
 def _report_cut_replies(plan: RequestPlan, replies: Mapping[str, StoredReply]) -> None:
-    parser, is_structured = plan.prompt.spec.parser, plan.sampling.structured
-    cut = sum(results.is_cut(r, parser, is_structured) for r in replies.values())
+    inputs = {key: row.input for row in plan.inputs for key in row.keys}
+    cut = sum(_is_cut(plan, reply, inputs[key]) for key, reply in replies.items())
     if cut:
         print(
             f"cut off before the answer: {cut:,} of {len(replies):,} replies; with a "

@@ -116,7 +116,7 @@ class RequestPlan:
         )
 
     def stored_replies(
-        self, store: Store, is_cut: Callable[[StoredReply], bool]
+        self, store: Store, is_cut: Callable[[StoredReply, str], bool]
     ) -> dict[str, StoredReply]:
         """Returns the replies that need no request, by the keys of `inputs`.
 
@@ -125,13 +125,13 @@ class RequestPlan:
 
         Args:
             store: The stored replies.
-            is_cut: Whether a reply has no complete answer because it was cut off.
+            is_cut: Whether a reply to an input was cut off before its answer.
         """
         found = {}
         for row in self.inputs:
             for sample, key in enumerate(row.keys):
                 reply = store.replies.get(key)
-                if self.earlier_limits and (reply is None or is_cut(reply)):
+                if self.earlier_limits and (reply is None or is_cut(reply, row.input)):
                     reply = self._earlier_reply(row, sample, store, is_cut) or reply
                 if reply is not None:
                     found[key] = reply
@@ -142,12 +142,12 @@ class RequestPlan:
         row: ExtractionInput,
         sample: int,
         store: Store,
-        is_cut: Callable[[StoredReply], bool],
+        is_cut: Callable[[StoredReply, str], bool],
     ) -> StoredReply | None:
         cut = None
         for limit in sorted(self.earlier_limits):
             reply = store.replies.get(self._key(row.input, sample, limit))
-            if reply is not None and not is_cut(reply):
+            if reply is not None and not is_cut(reply, row.input):
                 return reply
             if reply is not None and limit >= self.sampling.max_tokens:
                 cut = reply
