@@ -64,7 +64,8 @@ class Runner:
         self._ledger = Ledger(plan.budget, dataclasses.replace(store.spent))
         self._client = Client(endpoint, plan.sampling.style, self._ledger)
         self._stream = endpoint.stream
-        self._progress = Progress("requests", len(requests))
+        count = sum(len(request.samples) for request in requests)
+        self._progress = Progress("replies", count)
         self._queue = RequestQueue(requests)
         self._summary = RunSummary()
         self._error: Exception | None = None
@@ -161,7 +162,6 @@ class Runner:
                 self._store.add_spent(spent)
         if replies is not None:
             self._store_replies(request, replies, spent)
-        self._done += 1
 
     def _body(self, request: Request) -> dict[str, Any]:
         """Returns the body; its key does not depend on what is added here."""
@@ -202,6 +202,7 @@ class Runner:
                 )
             )
         self._store.add(*stored)
+        self._done += len(stored)
         for change in changes:
             self._say_once(f"the server refuses a field, so requests change: {change}")
         if len(stored) < len(request.samples):
@@ -226,6 +227,7 @@ class Runner:
         """Records a failure; raises UserError after too many in a row."""
         summary = self._summary
         summary.failed |= dict.fromkeys(request.keys, failure.reason)
+        self._done += len(request.samples)
         name = f"input {request.row.id!r}"
         summary.last_failure = f"last failure: {name}: {failure.reason}"
         # If the server answers other requests, it works.

@@ -195,7 +195,7 @@ def test_progress_is_reported_while_the_server_hangs(
     monkeypatch.setattr(runner, "_REPORT_PERIOD", 0.2)
     server = serve(lambda _, earlier: GOOD if earlier else act["hang"])
     assert extract(server, count=1, TIMEOUT=0.9) == extraction.DONE
-    assert re.search(r"^requests 0/1 .* left$", capsys.readouterr().out, re.M)
+    assert re.search(r"^replies 0/1 .* left$", capsys.readouterr().out, re.M)
 
 
 def test_consecutive_failures_abort_the_run(serve, act, extract):

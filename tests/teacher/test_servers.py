@@ -501,6 +501,7 @@ def test_fewer_choices_than_requested_are_requested_one_by_one(
     assert [row["samples"] for row in rows("rationales.jsonl")] == [5, 5, 5]
     output = capsys.readouterr().out
     assert f"the server returned {given} of 5 samples (SAMPLES_PER_REQUEST)" in output
+    assert "replies 15/15 " in output
     seeds = [body["seed"] for body in server.bodies if "n" not in body]
     assert seeds == [*range(given, 5), *range(5), *range(5)]
 
