@@ -1,4 +1,6 @@
+import dataclasses
 import errno
+import json
 import multiprocessing
 import os
 
@@ -162,3 +164,47 @@ def test_reply_is_on_the_disk_when_add_returns(tmp_path, monkeypatch):
     assert calls[-1] == "sync" and calls.count("sync") == 1
     store.close()
     assert reopened(tmp_path).replies == {"key0": stored()}
+
+
+def test_optional_fields_are_stored_only_if_they_are_known(tmp_path):
+    plain = StoredReply("k1", "a", 0, "x", None, Spending(1, 2, 3))
+    full = dataclasses.replace(
+        plain,
+        key="k2",
+        reasoning="\ud83d Hm.",
+        problem="the model refused: no",
+        tokens=0,
+        max_tokens=256,
+        changes=("without stop", "without seed"),
+    )
+    opened = Store(tmp_path)
+    opened.add(plain, full)
+    opened.close()
+    first, second = map(json.loads, opened.path.read_text().splitlines())
+    # The fields of version 0.1.
+    names = {"key", "id", "sample", "text", "finish_reason", "spent", "checksum"}
+    assert set(first) == names
+    new = {"reasoning", "problem", "tokens", "max_tokens", "changes"}
+    assert set(second) == names | new
+    again = Store(tmp_path)
+    again.close()
+    assert again.replies == {"k1": plain, "k2": full} and not again.damaged
+    assert again.spent == Spending(2, 4, 6)
+
+
+@pytest.mark.parametrize("lost", [1, 30, 200])
+def test_replies_of_one_request_are_damaged_one_by_one(tmp_path, lost):
+    """A power loss can leave a part of a write."""
+    replies = [
+        StoredReply(f"k{n}", "a", n, "x" * 100, "stop", Spending(int(n == 0), 5, 5))
+        for n in range(3)
+    ]
+    opened = Store(tmp_path)
+    opened.add(*replies)
+    opened.close()
+    content = opened.path.read_bytes()
+    opened.path.write_bytes(content[:-lost])
+    again = Store(tmp_path)
+    again.close()
+    assert again.replies == {reply.key: reply for reply in replies[:2]}
+    assert len(again.damaged) == 1
