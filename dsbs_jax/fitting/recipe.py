@@ -70,14 +70,14 @@ def choose(rows: int, pretrained: bool, size: str | None, steps: int | None) -> 
             dropout_rate=0.1,
             reason=_reason(train_steps, rows, label_rows),
         )
-    train_steps = steps or _steps(rows, 16, passes=20, least=1_000)
+    train_steps = steps or _steps(rows, 16, passes=20, least=600)
     return Recipe(
         label_rows=16,
         train_steps=train_steps,
         learning_rate=2e-3 if size == "tiny" else 5e-4,
         schedule="cosine",
         warmup_steps=train_steps // 10,
-        dropout_rate=0.0 if size == "tiny" else 0.1,
+        dropout_rate=0.1,
         reason=_reason(train_steps, rows, 16),
     )
 

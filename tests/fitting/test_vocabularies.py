@@ -6,7 +6,6 @@ import shutil
 import pytest
 from fitting.conftest import record
 
-from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
 from dsbs_jax.fitting import vocabularies
 
@@ -57,8 +56,8 @@ def test_hugging_face_folder_without_a_sentencepiece_model_is_an_error(tmp_path)
 
 
 def test_number_of_pieces_follows_the_number_of_words():
-    few = vocabularies.suitable_pieces(ROWS["train"])
-    texts = [record(n, text=" ".join(f"w{n}x{k}" for k in range(9))) for n in range(99)]
-    assert few == 500
-    assert 891 <= vocabularies.suitable_pieces(texts) <= 1_000
-    assert vocabulary.SENTINELS == 100
+    texts = [record(n, text=" ".join(["word"] * 99)) for n in range(2_500)]
+    assert vocabularies.suitable_pieces(ROWS["train"]) == 256
+    # 99 words of the input and one of the label.
+    assert vocabularies.suitable_pieces(texts) == 1_000
+    assert vocabularies.suitable_pieces(texts * 100) == 8_000
