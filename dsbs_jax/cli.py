@@ -12,6 +12,7 @@ input ends a command with one line and exit status 2.
 
 import difflib
 import inspect
+import io
 import logging as python_logging
 import os
 import pathlib
@@ -145,7 +146,7 @@ def _project_macros() -> set[str]:
     pattern = re.compile(
         r"^(?:# )?([A-Z][A-Z0-9_]*) =|%([A-Z][A-Z0-9_]*)", re.MULTILINE
     )
-    texts = [path.read_text() for path in config_dir().glob("*/*.gin")]
+    texts = [path.read_text(encoding="utf-8") for path in config_dir().glob("*/*.gin")]
     return {name for text in texts for pair in pattern.findall(text) for name in pair}
 
 
@@ -226,7 +227,7 @@ def run(
         sys.exit(0)
 
     def guarded(arguments: list[str]) -> None:
-        set_up_logging()
+        set_up_output()
         try:
             if len(arguments) > 1 + positional:
                 raise UserError(f"unexpected argument {arguments[-1]!r}")
@@ -273,8 +274,15 @@ class _PackageNotes(python_logging.Filter):
 _PACKAGE_NOTES = _PackageNotes()
 
 
-def set_up_logging() -> None:
-    """Shows each note and warning as one line on standard error."""
+def set_up_output() -> None:
+    r"""Prepares the standard streams.
+
+    Each note and warning is one line on standard error. Characters that the terminal's
+    encoding lacks are printed as escapes, such as \xeb.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.set_verbosity(logging.INFO)
     logging.use_absl_handler()
     handler = logging.get_absl_handler()

@@ -46,17 +46,33 @@ class JsonError(ValueError):
     """
 
 
+def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes an object of its fields, as an `object_pairs_hook` of Python's `json`.
+
+    Raises:
+        JsonError: A field occurs twice. Python would keep the last value silently.
+    """
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise JsonError(f"field {twice!r} occurs twice")
+    return values
+
+
 @overload
-def parse(content: bytes | str) -> Any: ...
+def parse(content: bytes | str, *, unique: bool = False) -> Any: ...
 @overload
-def parse(content: bytes | str, expected: type[T]) -> T: ...
-def parse(content: bytes | str, expected: Any = Any) -> Any:
+def parse(content: bytes | str, expected: type[T], *, unique: bool = False) -> T: ...
+def parse(content: bytes | str, expected: Any = Any, *, unique: bool = False) -> Any:
     """Reads one JSON value.
 
     Args:
         content: The JSON text; bytes are UTF-8.
         expected: The type that the value must have, for example a `msgspec.Struct`,
             whose unknown fields are ignored, or `dict[str, Any]`.
+        unique: Whether a field that occurs twice in an object is an error; otherwise
+            its last value counts.
 
     Raises:
         JsonError: The content is not UTF-8, is not JSON, is nested too deeply, or has
@@ -64,7 +80,10 @@ def parse(content: bytes | str, expected: Any = Any) -> Any:
     """
     try:
         text = content.decode("utf-8") if isinstance(content, bytes) else content
-        value = json.loads(text)
+        hook = unique_fields if unique else None
+        value = json.loads(text, object_pairs_hook=hook)
+    except JsonError:
+        raise
     except UnicodeDecodeError as error:
         raise JsonError(f"not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:

@@ -26,6 +26,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
+from dsbs_jax import files
 from dsbs_jax.errors import UserError
 
 PositiveInt = Annotated[int, Meta(ge=1)]
@@ -36,6 +37,9 @@ NonNegativeFloat = Annotated[float, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 # A text of one character or more.
 Text = Annotated[str, Meta(min_length=1)]
+# Paths of any kind, or on this machine only; a leading "~" is the home folder.
+AnyPath = Annotated[str, Meta(min_length=1, extra={"path": "any"})]
+LocalPath = Annotated[str, Meta(min_length=1, extra={"path": "local"})]
 
 _HELP, _MACRO, _UNSET = "help", "macro", "unset"
 
@@ -153,9 +157,46 @@ def check(info: SettingInfo, value: Any) -> Any:
         raise UserError(
             f"{info.macro} is {value!r:.80}, expected {type_text(info.type)}"
         ) from error
+    if is_path(info):
+        try:
+            converted = _expanded(converted, "local" in _path_kinds(info.type))
+        except UserError as error:
+            raise UserError(f"{info.macro}: {error}") from error
     if isinstance(converted, float) and not math.isfinite(converted):
         raise UserError(f"{info.macro} is {value}, expected a finite number")
     return converted
+
+
+def is_path(info: SettingInfo) -> bool:
+    """Whether a setting is a path, a list of paths or a dictionary of paths."""
+    return any(_path_kinds(info.type))
+
+
+def _path_kinds(hint: Any) -> Iterator[str]:
+    """Yields the kinds of paths in a type: LocalPath | None -> "local"."""
+    if isinstance(hint, Meta):
+        kind = (hint.extra or {}).get("path")
+        if kind is not None:
+            yield kind
+    for argument in typing.get_args(hint):
+        yield from _path_kinds(argument)
+
+
+def _expanded(value: Any, local: bool) -> Any:
+    """Replaces "~" in a path, or in the paths of a list or dictionary.
+
+    Raises:
+        UserError: The path must be on this machine, and is not.
+    """
+    if isinstance(value, str):
+        if local or value.startswith("~"):
+            return str(files.local_path(value))
+        return value
+    if isinstance(value, tuple | list):
+        return type(value)(_expanded(one, local) for one in value)
+    if isinstance(value, dict):
+        return {name: _expanded(one, local) for name, one in value.items()}
+    return value
 
 
 def from_values(cls: type[S], values: Mapping[str, Any]) -> S:

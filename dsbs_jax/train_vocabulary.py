@@ -18,24 +18,24 @@ from msgspec import Meta
 
 from dsbs_jax import cli
 from dsbs_jax.errors import UserError
-from dsbs_jax.settings import Settings, Text, setting
+from dsbs_jax.settings import AnyPath, LocalPath, Settings, Text, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VocabularyConfig(Settings):
     """The training text, and the vocabulary to write."""
 
-    output_file: Text = setting(help="The SentencePiece model to write.")
+    output_file: LocalPath = setting(help="The SentencePiece model to write.")
     vocab_size: Annotated[int, Meta(ge=4)] = setting(
         help="Number of pieces, without the 100 sentinels."
     )
-    release: Text | None = setting(
+    release: AnyPath | None = setting(
         None, help="Released data: a folder or zip file; needs --datasets."
     )
     datasets: tuple[Text, ...] = setting(
         (), help="Names of released datasets, separated by commas."
     )
-    data_files: Text | None = setting(
+    data_files: AnyPath | None = setting(
         None, help="Your own rows, in a format of DATA_FILES, in place of --release."
     )
 

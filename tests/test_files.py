@@ -1,4 +1,7 @@
+import json
+import math
 import os
+import pathlib
 import stat
 
 import pytest
@@ -45,3 +48,83 @@ def test_no_temporary_file_remains_if_the_file_cannot_be_replaced(tmp_path):
     with pytest.raises(OSError):
         files.write(tmp_path / "taken", "x")
     assert [p.name for p in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("~/run", "{home}/run"),
+        ("~", "{home}"),
+        ("a/~b", "a/~b"),
+        ("run with spaces", "run with spaces"),
+        ("ünïcode/🦊", "ünïcode/🦊"),
+        ("C:run", "C:run"),
+    ],
+)
+def test_home_folder_is_expanded(monkeypatch, tmp_path, path, expected):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.local_path(path) == pathlib.Path(expected.format(home=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "path", ["gs://bucket/run", "s3://b", "hdfs://h/a", "file:///a"]
+)
+def test_address_is_no_path_of_this_machine(path):
+    with pytest.raises(UserError, match="is an address, expected a path on this mach"):
+        files.local_path(path)
+
+
+def test_home_of_an_unknown_user_is_an_error():
+    with pytest.raises(UserError, match="there is no such home folder"):
+        files.local_path("~no-such-user-0/run")
+
+
+def test_output_that_can_be_written_is_not_created(tmp_path):
+    file = files.check_output_file(tmp_path / "new/deep/answers.jsonl")
+    folder = files.check_output_folder(tmp_path / "other/deep")
+    assert (file, folder) == (
+        tmp_path / "new/deep/answers.jsonl",
+        tmp_path / "other/deep",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_output_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="folder is a folder, expected the path of a"):
+        files.check_output_file(tmp_path / "folder")
+    for check in (files.check_output_file, files.check_output_folder):
+        with pytest.raises(UserError, match="file is a file, expected a folder"):
+            check(tmp_path / "file/below")
+    with pytest.raises(UserError, match="file is a file, expected a folder"):
+        files.check_output_folder(tmp_path / "file")
+
+
+def test_read_only_place_is_named():
+    with pytest.raises(UserError, match="/proc: cannot be written"):
+        files.check_output_file("/proc/answers.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": math.nan}, '{"a": null}'),
+        ([math.inf, -math.inf, 1.5], "[null, null, 1.5]"),
+        ({"a": {"b": (math.nan, "NaN")}}, '{"a": {"b": [null, "NaN"]}}'),
+        ({"a": "\ud83e"}, '{"a": "\\ud83e"}'),
+        ({"a": "\ud83e", "b": math.nan}, '{"a": "\\ud83e", "b": null}'),
+        ({"a": "ë – 🦊"}, '{"a": "ë – 🦊"}'),
+        ({"a": "\u2028"}, '{"a": "\u2028"}'),
+    ],
+)
+def test_json_has_no_nan_and_no_half_characters(tmp_path, value, text):
+    assert files.json_text(value) == text
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    json.loads(text, parse_constant=refuse)
+    files.write_jsonl(tmp_path / "rows.jsonl", [{"value": value}])
+    files.write_json(tmp_path / "value.json", value)
+    assert json.loads((tmp_path / "value.json").read_bytes()) == json.loads(text)

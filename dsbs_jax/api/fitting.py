@@ -119,7 +119,7 @@ def fit(
             folder holds another run.
     """
     config, columns, others = _split_options(options)
-    folder = pathlib.Path(output)
+    folder = files.check_output_folder(output)
     rows = fit_rows.read(data, columns.columns, config)
     if compare and not fit_rows.uses_rationales(rows.method):
         raise UserError(
@@ -198,8 +198,7 @@ def _compare(baseline: FitResult, student: FitResult) -> PairedComparison:
     """Compares both students on the rows of their reports."""
     both = [_correct(result.folder) for result in (baseline, student)]
     comparison = paired.compare(*both)
-    text = json.dumps(comparison.to_json(), indent=2) + "\n"
-    files.write(student.folder / COMPARISON_FILE, text)
+    files.write_json(student.folder / COMPARISON_FILE, comparison.to_json())
     methods = baseline.plan.rows.method, student.plan.rows.method
     print(comparison.describe(*methods))
     return comparison
@@ -208,4 +207,4 @@ def _compare(baseline: FitResult, student: FitResult) -> PairedComparison:
 def _correct(folder: pathlib.Path) -> list[bool]:
     """Reads whether a student is right on each row of its report."""
     path = folder / REPORT_FOLDER / PREDICTIONS_FILE
-    return [json.loads(line)["correct"] for line in path.read_text().splitlines()]
+    return [json.loads(line)["correct"] for line in path.read_bytes().splitlines()]

@@ -1,8 +1,9 @@
 """A trained student: predicts labels, explains them, and is evaluated."""
 
 import dataclasses
+import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -133,6 +134,7 @@ class Student:
             UserError: The path holds no student, or its files are damaged or do not fit
                 together.
         """
+        path = os.path.expanduser(path)
         folder = student_folder.find(path)
         if folder is not None:
             spec = student_folder.read_spec(folder)
@@ -258,11 +260,14 @@ class Student:
             The number of rows.
 
         Raises:
-            UserError: As `predict`, or the rows cannot be read.
+            UserError: As `predict`, the rows cannot be read or have a column with the
+                name of a field of `Prediction`, or the file cannot be written.
         """
         if rationales:
             self._check_explains()
+        path = files.check_output_file(output)
         rows = tables.read_inputs(data, columns or tables.ColumnMap())
+        _check_columns(rows, data)
         predictions = self.predict(
             [row["input"] for row in rows],
             rationales=rationales,
@@ -273,7 +278,7 @@ class Student:
             row | as_fields(prediction)
             for row, prediction in zip(rows, predictions, strict=True)
         ]
-        files.write_jsonl(output, answers)
+        files.write_jsonl(path, answers)
         return len(rows)
 
     def evaluate(
@@ -300,6 +305,7 @@ class Student:
         Raises:
             UserError: The rows cannot be read, or none has a label.
         """
+        folder = None if output is None else files.check_output_folder(output)
         rows = tables.read_split(data, columns or tables.ColumnMap())
         rows = [row for row in rows if row.label is not None]
         if not rows:
@@ -310,8 +316,7 @@ class Student:
             [row.input for row in rows], abstain_below=abstain_below
         )
         report = self._report(rows, predictions)
-        if output is not None:
-            folder = pathlib.Path(output)
+        if folder is not None:
             report.write(folder)
             files.write_jsonl(
                 folder / PREDICTIONS_FILE,
@@ -430,6 +435,17 @@ def as_fields(prediction: Prediction) -> dict[str, Any]:
     fields = dataclasses.asdict(prediction)
     fields["log_probability"] = round(prediction.log_probability, 6)
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _check_columns(rows: Sequence[Mapping[str, Any]], data: tables.Source) -> None:
+    """Checks that the answers replace no column of the rows."""
+    names = [field.name for field in dataclasses.fields(Prediction)]
+    for name in names:
+        if any(name in row for row in rows):
+            raise UserError(
+                f"{data}: the rows have a column {name!r}, which the answers would "
+                "replace; rename the column"
+            )
 
 
 def _check_inputs(inputs: Sequence[str]) -> None:

@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     from dsbs_jax import cli, errors
     from dsbs_jax.commands import subcommands
 
-    cli.set_up_logging()
+    cli.set_up_output()
     app = subcommands.build()
     try:
         status = app(list(arguments), prog_name=PROGRAM, standalone_mode=False)

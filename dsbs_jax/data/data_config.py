@@ -1,6 +1,7 @@
 """Settings of the training data."""
 
 import dataclasses
+import re
 from typing import Annotated
 
 from msgspec import Meta
@@ -9,14 +10,24 @@ from dsbs_jax.data.dataset_spec import check_lengths
 from dsbs_jax.data.methods import Method
 from dsbs_jax.data.splits import Subsample
 from dsbs_jax.errors import UserError
-from dsbs_jax.settings import NonNegativeFloat, NonNegativeInt, Settings, Text, setting
+from dsbs_jax.settings import (
+    AnyPath,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Settings,
+    Text,
+    setting,
+)
 
 # The vocabulary of all T5 and T5 v1.1 checkpoints.
 T5_VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
 # One source of rows, or several.
-Files = Text | tuple[Text, ...]
+Files = AnyPath | tuple[AnyPath, ...]
 # Registers the paper's datasets.
 DATASET_MODULE = "dsbs_jax.tasks.all_datasets"
+
+# What SeqIO allows in the name of a task.
+_NAME = re.compile(r"[\w.:]+")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +77,7 @@ class DataConfig(Settings):
         help="Tokens of inputs, targets and task_ids (the same as targets), end tokens "
         "included; None takes the dataset's.",
     )
-    vocabulary_path: Text = setting(
+    vocabulary_path: AnyPath = setting(
         T5_VOCABULARY,
         help="SentencePiece model: a path, a gs:// address, or 'hub:' and the id of a "
         "Hugging Face repository.",
@@ -92,6 +103,16 @@ class DataConfig(Settings):
                 f"LABEL_RATE is {self.label_rate} and RATIONALE_RATE is "
                 f"{self.rationale_rate}, expected numbers >= 0, one of them > 0"
             )
+        for macro, name in (
+            ("DATASET", self.dataset),
+            ("TEACHER", self.teacher),
+            ("TEST_DATASET", self.test_dataset),
+        ):
+            if name is not None and not _NAME.fullmatch(name):
+                raise UserError(
+                    f"{macro} is {name!r}, expected letters, digits, '_' and '.' only, "
+                    "because SeqIO's names of tasks begin with it"
+                )
         if self.task_feature_lengths is not None:
             check_lengths(self.task_feature_lengths)
 

@@ -11,6 +11,9 @@ import re
 import shutil
 import string
 import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
@@ -27,6 +30,10 @@ from dsbs_jax.errors import UserError
 HUB_FILE = "spiece.model"
 SENTINELS = 100
 SIZE_MULTIPLE = 128
+
+_BUCKET = "gs://"
+_BUCKET_SERVER = "https://storage.googleapis.com/"
+_TIMEOUT_SECONDS = 20
 
 # Size in bytes and time of change of a local file, or None.
 Version: TypeAlias = tuple[int, int] | None
@@ -67,6 +74,8 @@ def _load(path: str, extra_ids: int, version: Version) -> seqio.SentencePieceVoc
         path = _copy(path)
     if hub.is_address(path):
         path = str(hub.download_file(path, HUB_FILE))
+    if path.startswith(_BUCKET):
+        _check_reachable(path)
     try:
         exists = epath.Path(path).is_file()
     except OSError as error:
@@ -86,6 +95,31 @@ def _load(path: str, extra_ids: int, version: Version) -> seqio.SentencePieceVoc
             f"vocabulary {path}: pad, eos and unk are {special}, expected (0, 1, 2)"
         )
     return vocabulary
+
+
+def _check_reachable(path: str) -> None:
+    """Checks that a bucket's server answers, with any status.
+
+    TensorFlow would try again for minutes.
+
+    Raises:
+        UserError: The server does not answer.
+    """
+    try:
+        with urllib.request.urlopen(
+            _BUCKET_SERVER + urllib.parse.quote(path.removeprefix(_BUCKET)),
+            timeout=_TIMEOUT_SECONDS,
+        ):
+            return
+    except urllib.error.HTTPError:
+        return  # such as a private bucket
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"vocabulary {path}: the bucket cannot be reached ({reason}); without a "
+            "network, set VOCABULARY_PATH to a SentencePiece model on this machine, "
+            "such as the spiece.model of a Hugging Face folder"
+        ) from error
 
 
 def _copy(path: str) -> str:

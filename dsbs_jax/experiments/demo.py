@@ -9,7 +9,6 @@ python -m dsbs_jax.experiments.demo --output_dir=runs/curve --sizes=200,400,800,
 """
 
 import dataclasses
-import json
 import pathlib
 import time
 from typing import Annotated, Any
@@ -17,7 +16,13 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from dsbs_jax import cli, files
-from dsbs_jax.settings import NonNegativeInt, PositiveInt, Settings, Text, setting
+from dsbs_jax.settings import (
+    LocalPath,
+    NonNegativeInt,
+    PositiveInt,
+    Settings,
+    setting,
+)
 
 if __name__ == "__main__":
     # Before another module imports TensorFlow.
@@ -42,7 +47,7 @@ PRINTED_EXAMPLES = 4
 class DemoConfig(Settings):
     """Demo."""
 
-    output_dir: Text = setting("runs/demo", help="Folder to write.")
+    output_dir: LocalPath = setting("runs/demo", help="Folder to write.")
     sizes: Annotated[tuple[PositiveInt, ...], Meta(min_length=1)] = setting(
         (800,), help="Numbers of training examples."
     )
@@ -63,7 +68,7 @@ def run(config: DemoConfig) -> None:
             runs += [grid.Run(method, size, seed, settings) for seed in config.seeds]
     scores = grid.run_all(runs, folder)
     rows = [dataclasses.asdict(score) for score in scores]
-    files.write(folder / "results.json", json.dumps(rows, indent=2) + "\n")
+    files.write_json(folder / "results.json", rows)
     text = plots.summary(scores) + f"\nteacher: {scores[0].teacher:.1f}\n"
     files.write(folder / "table.txt", text)
     plots.figure(scores, folder / "figure.png")

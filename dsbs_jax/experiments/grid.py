@@ -70,7 +70,7 @@ def run_all(runs: Sequence[Run], folder: pathlib.Path) -> list[RunScore]:
         if not path.exists():
             print(f"\nRun {number} of {len(runs)}: {run.name}", flush=True)
             _train(run, folder / run.name)
-        results = json.loads(path.read_text())
+        results = json.loads(path.read_bytes())
         (test,) = results["best"]["test"].values()
         scores.append(
             RunScore(

@@ -8,6 +8,7 @@ from msgspec import Meta
 from dsbs_jax.data.data_config import Files
 from dsbs_jax.data.methods import Method
 from dsbs_jax.settings import (
+    AnyPath,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -51,12 +52,12 @@ class FitConfig(Settings):
         help="Size of a student without a checkpoint: tiny, small, base, … By default "
         "the number of rows decides.",
     )
-    initial_checkpoint: Text | None = setting(
+    initial_checkpoint: AnyPath | None = setting(
         None,
         help="Weights to start from: a run folder, a T5X checkpoint, a Hugging Face "
         "folder, or 'hub:' and a repository such as hub:google/t5-v1_1-small.",
     )
-    vocabulary: Text | None = setting(
+    vocabulary: AnyPath | None = setting(
         None,
         help="SentencePiece model: a file or 'hub:' and a repository. By default that "
         "of the checkpoint, or one that is trained on the training rows.",

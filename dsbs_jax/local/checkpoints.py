@@ -100,7 +100,7 @@ def _find_damage(checkpoint: pathlib.Path) -> str | None:
         # The run was killed after the checkpoint was complete, before its digests were.
         return None
     try:
-        expected = json.loads(path.read_text())
+        expected = json.loads(path.read_bytes())
     except ValueError:
         return f"{path} is not JSON"
     current = digests(checkpoint)

@@ -7,7 +7,9 @@ from typing import Any, Literal, Self
 from dsbs_jax.data.data_config import DataConfig
 from dsbs_jax.errors import UserError
 from dsbs_jax.settings import (
+    AnyPath,
     Fraction,
+    LocalPath,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -30,10 +32,10 @@ class LoopConfig(Settings):
             `num_microbatches` equal parts.
     """
 
-    model_dir: Text = setting(
+    model_dir: LocalPath = setting(
         help="Folder of the run: checkpoints, predictions, scores and config.gin."
     )
-    initial_checkpoint_path: Text | None = setting(
+    initial_checkpoint_path: AnyPath | None = setting(
         None,
         help="Weights to start from: a run folder (its best checkpoint), one "
         "checkpoint, a T5X checkpoint, a Hugging Face folder, or 'hub:' and a "
@@ -156,7 +158,7 @@ class PartitioningConfig(Settings):
 class CheckpointConfig(Settings):
     """Trained student."""
 
-    checkpoint_path: Text = setting(
+    checkpoint_path: AnyPath = setting(
         help="Weights: a run folder (its best checkpoint), one checkpoint, a T5X "
         "checkpoint, a Hugging Face folder, or 'hub:' and a repository."
     )
@@ -166,7 +168,7 @@ class CheckpointConfig(Settings):
 class EvalConfig(CheckpointConfig):
     """Evaluation."""
 
-    eval_output_dir: Text = setting(
+    eval_output_dir: LocalPath = setting(
         help="Folder to write: scores.json and the predictions of each task."
     )
     eval_split: Text = setting("test", help="Split to score.")
@@ -176,11 +178,11 @@ class EvalConfig(CheckpointConfig):
 class InferConfig(CheckpointConfig):
     """Inference."""
 
-    input_file: Text = setting(
+    input_file: AnyPath = setting(
         help="Rows with `input`, and optionally `id`, in a format of DATA_FILES. Other "
         "fields are copied."
     )
-    output_file: Text = setting(
+    output_file: LocalPath = setting(
         help="JSON lines to write: each row of INPUT_FILE with `predicted_label`, "
         "`log_probability`, for a closed label set `probabilities`, and with RATIONALE "
         "`predicted_rationale`."

@@ -11,7 +11,6 @@ the file never has a line twice.
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -67,7 +66,7 @@ class CurveWriter:
     def _append(self, point: CurvePoint) -> None:
         # The file is closed after each line, so that a killed run has all its lines.
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_fields(point)) + "\n")
+            file.write(files.json_text(_fields(point)) + "\n")
 
 
 def read_curve(folder: pathlib.Path) -> list[CurvePoint]:

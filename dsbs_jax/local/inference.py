@@ -1,7 +1,5 @@
 """Uses of a trained student: scoring a split, and answering new inputs."""
 
-import json
-import pathlib
 from typing import Any
 
 from dsbs_jax import files
@@ -30,6 +28,7 @@ def evaluate(
     Raises:
         UserError: The checkpoint, task or split does not exist.
     """
+    folder = files.check_output_folder(config.eval_output_dir)
     data = mixtures.build(shared.data, vocabulary.load(shared.data.vocabulary_path))
     splits = data.mixture.splits
     if config.eval_split not in splits:
@@ -41,9 +40,8 @@ def evaluate(
     scorer = evaluation.Scorer(
         data.mixture, config.eval_split, predictor, data.task_feature_lengths
     )
-    folder = pathlib.Path(config.eval_output_dir)
     scores = scorer(params, folder, "checkpoint")
-    files.write(folder / "scores.json", json.dumps(scores, indent=2) + "\n")
+    files.write_json(folder / "scores.json", scores)
     rows = [["task", "metric", config.eval_split]]
     rows += [[t, m, f"{v:.2f}"] for t, ms in scores.items() for m, v in ms.items()]
     print(report.table(rows))

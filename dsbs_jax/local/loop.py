@@ -5,7 +5,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 import time
 from collections.abc import Callable
@@ -90,7 +89,7 @@ def train(config: TrainSettings) -> dict[str, Any]:
         steps = _update_until_done(run)
         results = _score_checkpoints(run, steps)
         results["seconds"] = round(time.monotonic() - began, 1)
-        files.write(run.folder / "results.json", json.dumps(results, indent=2) + "\n")
+        files.write_json(run.folder / "results.json", results)
         table = report.results_table(results)
         run.log.write_results(steps, table)
     print(table)

@@ -12,7 +12,6 @@ vocabulary is `spiece.model`, the name that `transformers` expects.
 import dataclasses
 import hashlib
 import importlib.metadata
-import json
 import pathlib
 from typing import Any
 
@@ -185,8 +184,7 @@ def write(
 
 def write_spec(folder: pathlib.Path, spec: StudentSpec) -> None:
     """Writes `student.json`."""
-    content = json.dumps(msgspec.to_builtins(spec), indent=2, ensure_ascii=False)
-    files.write(folder / STUDENT_FILE, content + "\n")
+    files.write_json(folder / STUDENT_FILE, msgspec.to_builtins(spec))
 
 
 def find(path: str) -> pathlib.Path | None:

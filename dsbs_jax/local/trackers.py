@@ -14,7 +14,6 @@ import abc
 import functools
 import html
 import importlib
-import json
 import os
 import pathlib
 import time
@@ -275,7 +274,7 @@ def open_writer(names: Sequence[str], folder: pathlib.Path) -> Writers:
                 tracker = _start(name, folder, runs.get(name))
                 writers.append(tracker)
                 runs[name] = tracker.run
-                files.write(path, json.dumps(runs, indent=2) + "\n")
+                files.write_json(path, runs)
             else:
                 writers.append(metric_writers.SummaryWriter(str(folder)))
     except BaseException:

@@ -90,7 +90,9 @@ def _prepare_one(
         # TFDS needs a download folder, although nothing is downloaded.
         with tempfile.TemporaryDirectory() as unused:
             builder.download_and_prepare(download_dir=unused)
-        summary = json.loads((folder / tfds_builder.SUMMARY).read_text())
+        summary = json.loads(
+            (folder / tfds_builder.SUMMARY).read_text(encoding="utf-8")
+        )
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"{data_dir}: cannot prepare {dataset}: {error}") from error
     if existed and summary["fingerprint"] != release.fingerprint(dataset):

@@ -15,20 +15,20 @@ import sys
 import tempfile
 
 from dsbs_jax import cli
-from dsbs_jax.settings import Settings, Text, setting
+from dsbs_jax.settings import AnyPath, Settings, Text, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrepareConfig(Settings):
     """What to prepare, and where to."""
 
-    release: Text = setting(
+    release: AnyPath = setting(
         help="The released data: a folder, a zip file, or the http(s) address of one."
     )
     datasets: tuple[Text, ...] = setting(
         help="Names, separated by commas: cqa, svamp, asdiv, anli1, esnli."
     )
-    tfds_data_dir: Text = setting(
+    tfds_data_dir: AnyPath = setting(
         help="Folder or bucket for the prepared datasets; training reads it with the "
         "same flag."
     )

@@ -238,6 +238,8 @@ class Dsbs(tfds.core.GeneratorBasedBuilder):
             for split, source in self._sources.items()
             for quarantined in source.quarantine(split)
         ]
-        (folder / QUARANTINE).write_text("".join(lines))
+        (folder / QUARANTINE).write_text("".join(lines), encoding="utf-8")
         summary = summarize(self.builder_config.name, self._fingerprint, self._sources)
-        (folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        (folder / SUMMARY).write_text(
+            json.dumps(summary, indent=2) + "\n", encoding="utf-8"
+        )

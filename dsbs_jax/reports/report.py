@@ -3,7 +3,6 @@
 import abc
 import hashlib
 import heapq
-import json
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,8 +65,7 @@ class Report(abc.ABC):
             columns = [Column("field"), Column("value")]
             rows = [[name, str(value)] for name, value in facts.items()]
             blocks += [Heading("Student and data"), Table(columns, rows)]
-        content = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-        files.write(folder / JSON, content.encode("utf-8", "backslashreplace"))
+        files.write_json(folder / JSON, values)
         files.write(folder / TEXT, page.as_text(self.title, blocks))
         files.write(folder / HTML, page.as_html(self.title, blocks))
 

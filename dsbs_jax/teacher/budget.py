@@ -12,7 +12,13 @@ from typing import Annotated
 from msgspec import Meta
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.settings import NonNegativeFloat, NonNegativeInt, Settings, Text, setting
+from dsbs_jax.settings import (
+    AnyPath,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Settings,
+    setting,
+)
 
 _MILLION = 1e6
 _Amount = NonNegativeFloat | None
@@ -58,7 +64,7 @@ class BudgetConfig(Settings):
     chars_per_token: Annotated[float, Meta(ge=0.5, le=20)] = setting(
         4.0, help="Characters per token, for estimates without a tokenizer."
     )
-    tokenizer_path: Text | None = setting(
+    tokenizer_path: AnyPath | None = setting(
         None, help="SentencePiece model that counts tokens in estimates instead."
     )
 

@@ -9,7 +9,7 @@ from dsbs_jax import settings
 from dsbs_jax.data.column_config import ColumnConfig
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales.filters import FilterConfig
-from dsbs_jax.settings import PositiveInt, Settings, Text, setting
+from dsbs_jax.settings import AnyPath, LocalPath, PositiveInt, Settings, Text, setting
 from dsbs_jax.teacher.budget import BudgetConfig
 from dsbs_jax.teacher.endpoint import EndpointConfig
 from dsbs_jax.teacher.sampling import SamplingConfig
@@ -19,10 +19,12 @@ from dsbs_jax.teacher.sampling import SamplingConfig
 class ExtractionConfig(Settings):
     """Files, prompt and label set of an extraction."""
 
-    input_file: Text = setting(
+    input_file: AnyPath = setting(
         help="Rows with `input`, maybe `id` and `label`, in a format of DATA_FILES."
     )
-    output_dir: Text = setting(help="A new folder, or that of an extraction to resume.")
+    output_dir: LocalPath = setting(
+        help="A new folder, or that of an extraction to resume."
+    )
     prompt: Text = setting(
         help="'cqa', 'svamp', 'asdiv', 'anli1', 'esnli', 'template', or the path of "
         "your own file (format: dsbs_jax/teacher/prompts/template.txt)."

@@ -7,7 +7,6 @@ holds the files of `rationales.output_files` and the quality card.
 import collections
 import dataclasses
 import functools
-import json
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -300,7 +299,7 @@ def _write_files(
         "parser_version": PARSER_VERSION,
         "spent": dataclasses.asdict(store.spent),
     }
-    files.write(output / output_files.REPORT, json.dumps(report, indent=2) + "\n")
+    files.write_json(output / output_files.REPORT, report)
     if result.card:
         _write_card(
             output,

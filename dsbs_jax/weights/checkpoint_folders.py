@@ -54,7 +54,9 @@ def saved_score(checkpoint: epath.Path) -> float | None:
         from this project.
     """
     try:
-        metrics = json.loads((checkpoint / "metrics/metrics").read_text())
+        metrics = json.loads(
+            (checkpoint / "metrics/metrics").read_text(encoding="utf-8")
+        )
         score = float(metrics[SCORE])
     except (OSError, ValueError, KeyError, TypeError):
         return None

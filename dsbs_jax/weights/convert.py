@@ -24,7 +24,7 @@ if __name__ == "__main__":
 
 from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
-from dsbs_jax.settings import Settings, Text, setting
+from dsbs_jax.settings import AnyPath, LocalPath, Settings, setting
 from dsbs_jax.student.config import T5Config, check_vocabulary_size
 from dsbs_jax.weights import writing
 from dsbs_jax.weights.huggingface_files import TOKENIZERS
@@ -38,13 +38,13 @@ _TOKENIZER_FILES = (*TOKENIZERS, writing.TOKENIZER_CONFIG, "special_tokens_map.j
 class ConvertConfig(Settings):
     """What to convert, and to what."""
 
-    checkpoint_path: Text = setting(
+    checkpoint_path: AnyPath = setting(
         help="The checkpoint to read: a run folder (its best checkpoint), a T5X "
         "checkpoint, a Hugging Face model folder, or hub:<repository id>."
     )
-    output_dir: Text = setting(help="The folder to write; it must not exist.")
+    output_dir: LocalPath = setting(help="The folder to write; it must not exist.")
     format: writing.Format = setting("hf", help="The format to write.")
-    vocabulary_path: Text | None = setting(
+    vocabulary_path: AnyPath | None = setting(
         None,
         help="The student's SentencePiece model, a file or hub:<repository id>, for "
         "format hf. By default the tokenizer of the folder that is read is copied.",

@@ -294,7 +294,9 @@ def write(
         tensors: Float32 arrays by their keys in the state dict.
     """
     for name, values in ((CONFIG, config), (GENERATION_CONFIG, generation_config)):
-        (folder / name).write_text(json.dumps(values, indent=2) + "\n")
+        (folder / name).write_text(
+            json.dumps(values, indent=2) + "\n", encoding="utf-8"
+        )
     # save_file writes an array's memory: it would store a transposed view wrongly.
     contiguous = {key: np.ascontiguousarray(array) for key, array in tensors.items()}
     # Transformers expects this entry.

@@ -205,3 +205,43 @@ def test_exported_weights_answer_as_the_run(student, run, tmp_path):
     expected = [p.log_probability for p in student.predict(INPUTS)]
     actual = [p.log_probability for p in exported.predict(INPUTS)]
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["predicted_label", "log_probability", "probabilities", "predicted_rationale"],
+)
+def test_answers_replace_no_column_of_the_rows(student, tmp_path, column):
+    data, output = tmp_path / "rows.jsonl", tmp_path / "answers.jsonl"
+    data.write_text(json.dumps({"input": INPUTS[0], column: 1, "label": "mine"}))
+    with pytest.raises(UserError, match=f"column '{column}', which the answers would"):
+        student.predict_file(str(data), str(output))
+    assert not output.exists()
+
+
+def test_answers_keep_every_other_column(student, tmp_path):
+    data, output = tmp_path / "rows.jsonl", tmp_path / "answers.jsonl"
+    row = {
+        "id": "a",
+        "input": INPUTS[0],
+        "label": "mine",
+        "score": 1,
+        "note": "ë\u2028",
+    }
+    data.write_text(json.dumps({**row, "half": "\ud83e", "nan": float("nan")}))
+    student.predict_file(str(data), str(output))
+    (answer,) = [json.loads(line) for line in output.read_bytes().splitlines()]
+    assert {name: answer[name] for name in row} == row
+    assert (answer["half"], answer["nan"]) == ("\ud83e", None)
+
+
+def test_output_that_cannot_be_written_is_found_before_the_work(
+    student, tiny_jsonl, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(student, "predict", None)  # a call would fail
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="folder is a folder, expected the path of"):
+        student.predict_file(str(tiny_jsonl), str(tmp_path / "folder"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file is a file, expected a folder"):
+        student.evaluate(str(tiny_jsonl), output=str(tmp_path / "file"))

@@ -1,5 +1,6 @@
 """The console script as a process: help, exit statuses, interrupts and pipes."""
 
+import os
 import pathlib
 import re
 import resource
@@ -139,3 +140,17 @@ def test_a_closed_pipe_ends_quietly(arguments):
         done.stdout.close()
         assert done.stderr.read() == ""
     assert done.returncode == app.BROKEN_PIPE
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_text_that_the_terminal_lacks_is_printed_as_escapes(encoding, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"input": "ë – 🦊", "label": "x"}\n' * 2)
+    done = subprocess.run(
+        [PYTHON, "-m", "dsbs_jax", "fit", "rows.jsonl", "--output", "rün-🦊/~"],
+        cwd=tmp_path,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert done.stderr.startswith(b"error: ")

@@ -59,3 +59,16 @@ def test_settings_are_read_without_tensorflow():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("name", ["tickets", "my_data", "my.data", "données", "a1"])
+def test_names_that_seqio_accepts(name):
+    assert DataConfig(dataset=name, method="finetune", teacher=name).dataset == name
+
+
+@pytest.mark.parametrize("name", ["my-data", "my data", "a/b", "a{}", "50%", "~"])
+@pytest.mark.parametrize("field", ["dataset", "teacher", "test_dataset"])
+def test_names_that_seqio_refuses_are_one_error(field, name):
+    values = {"dataset": "own", "method": "finetune", field: name}
+    with pytest.raises(UserError, match=f"{field.upper()} is '.*', expected letters"):
+        DataConfig(**values)

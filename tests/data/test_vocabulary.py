@@ -160,3 +160,21 @@ def test_the_command_writes_the_same_bytes_in_another_process(
     (printed,) = done.stdout.splitlines()
     assert shlex.split(printed) == [f"--gin.VOCABULARY_PATH={output}"]
     assert output.read_bytes() == model.read_bytes()
+
+
+def test_bucket_without_a_network_is_one_error(monkeypatch):
+    # A proxy that refuses every connection.
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(UserError, match="bucket cannot be reached .* VOCABULARY_PATH"):
+        vocabulary.load("gs://no-such-bucket-of-mine/sentencepiece.model")
+
+
+def test_file_that_replaces_another_one_is_read_again(tmp_path):
+    path = tmp_path / "own.model"
+    for word in ("alpha", "omega"):
+        vocabulary.train([word] * 50, path, 300, at_most=True)
+        loaded = vocabulary.load(str(path))
+        assert len(loaded.encode(word)) < len(loaded.encode("gammas"))
+        assert vocabulary.load(str(path)) is loaded

@@ -9,6 +9,13 @@ from dsbs_jax import json_input
 from dsbs_jax.data.tables import streams
 from dsbs_jax.data.tables.table import BadRow, FileTable, TableError, Types
 
+# The first line of a file that is not JSON lines, and the error.
+_SEVERAL_LINES = {
+    b"{": "an object goes over several lines, expected one object on each line; "
+    "'jq -c . FILE' writes it so",
+    b"[": "a list over several lines, expected one object on each line; give the file "
+    "the suffix .json",
+}
 _SPACES = re.compile(r"[ \t\r\n]*")
 
 
@@ -33,8 +40,12 @@ class JsonLines(FileTable):
                     line = line.removeprefix(streams.BYTE_ORDER_MARK)
                 if not line.strip():
                     continue
+                lines = suffix != ".json" and number == 1
+                if lines and line.strip() in _SEVERAL_LINES:
+                    raise TableError(_SEVERAL_LINES[line.strip()])
                 try:
-                    yield number, json_input.parse(line.rstrip(b"\n"), dict[str, Any])
+                    line = line.rstrip(b"\n")
+                    yield number, json_input.parse(line, dict[str, Any], unique=True)
                 except json_input.JsonError as error:
                     if number == 1 and suffix == ".json":
                         raise TableError(
@@ -78,7 +89,7 @@ def _items(text: str) -> Iterator[object]:
     Raises:
         TableError: The text is not a JSON list.
     """
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=json_input.unique_fields)
 
     def next_character(position: int) -> tuple[str, int]:
         spaces = _SPACES.match(text, position)

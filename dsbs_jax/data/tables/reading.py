@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from dsbs_jax.data.records import Record, check_text
@@ -106,18 +106,20 @@ def read_inputs(
         columns: The columns of the input and of the id. Rows need no other columns.
 
     Returns:
-        The rows with all their columns, and with the texts `input` and `id`, which
-        replace columns of these names. Values that JSON does not have are texts; NaN is
-        None.
+        The rows with all their columns, and with the texts `input` and `id`. Values
+        that JSON does not have are texts; NaN is None.
 
     Raises:
-        UserError: As `read_examples`.
+        UserError: As `read_examples`; or the input or the id comes from other columns,
+            and the rows also have a column `input` or `id`, which would be lost.
     """
     faults, ids = Faults(), Ids()
     result: list[dict[str, Any]] = []
+    used = {*columns.input_columns, columns.id}
     for table in locations.tables_of(source, faults):
         for place, row in rows.input_rows(table, columns, faults):
             try:
+                _check_kept(row, used)
                 text = _input_text(row, columns, table)
                 id = ids.add(_id_text(row, columns.id), place, table.stem)
             except ValueError as error:
@@ -130,6 +132,19 @@ def read_inputs(
     for index, unique in ids.replacements(row["id"] for row in result):
         result[index]["id"] = unique
     return result
+
+
+def _check_kept(row: Mapping[str, Any], used: Collection[str]) -> None:
+    """Checks that no other column of a row has the name of a text that is added.
+
+    Raises:
+        ValueError: The row has such a column.
+    """
+    for name in ("input", "id"):
+        if name in row and name not in used:
+            raise ValueError(
+                f"column {name!r} would be replaced; rename it, or use it as {name}"
+            )
 
 
 def _read_records(

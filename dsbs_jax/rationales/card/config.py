@@ -5,22 +5,22 @@ import dataclasses
 from dsbs_jax.data import dataset_spec
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales.filters import FilterConfig
-from dsbs_jax.settings import PositiveInt, Settings, Text, setting
+from dsbs_jax.settings import AnyPath, LocalPath, PositiveInt, Settings, Text, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceConfig(Settings):
     """The rationales to judge."""
 
-    data_files: Text | None = setting(
+    data_files: AnyPath | None = setting(
         None, help="File of rows with rationales; or give --release."
     )
-    filtered_file: Text | None = setting(
+    filtered_file: AnyPath | None = setting(
         None,
         help="JSONL file of dropped rows; by default filtered.jsonl in the folder of "
         "the rows, if there is one.",
     )
-    release: Text | None = setting(
+    release: AnyPath | None = setting(
         None, help="Folder or zip file of the released data; needs --dataset."
     )
     dataset: Text | None = setting(
@@ -43,7 +43,7 @@ class SourceConfig(Settings):
 class CardConfig(FilterConfig, SourceConfig):
     """Settings of the command: the rationales, the filters and the student's limits."""
 
-    vocabulary_path: Text | None = setting(
+    vocabulary_path: AnyPath | None = setting(
         None,
         help="SentencePiece model of the student; without it lengths are in words.",
     )
@@ -53,7 +53,7 @@ class CardConfig(FilterConfig, SourceConfig):
     targets_length: PositiveInt | None = setting(
         None, help="Longest target of the student in tokens; by default the dataset's."
     )
-    output_dir: Text = setting(help="Folder to write the card to.")
+    output_dir: LocalPath = setting(help="Folder to write the card to.")
 
     def __post_init__(self) -> None:
         """Checks that exactly one source is given."""

@@ -172,3 +172,63 @@ def test_generated_id_is_not_that_of_another_row(write):
     expected = ["mine-3", "mine-7", "mine-3.2"]
     assert [r.id for r in tables.read_examples(path)] == expected
     assert [r["id"] for r in tables.read_inputs(path)] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        (
+            "a.jsonl",
+            '{\n "input": "a",\n "label": "x"\n}\n',
+            "'jq -c . FILE' writes it",
+        ),
+        ("a.jsonl", '[\n{"input": "a", "label": "x"}\n]', "give the file the suffix"),
+        ("a.ndjson", "\ufeff{\r\n}\r\n", "an object goes over several lines"),
+    ],
+)
+def test_file_that_goes_over_several_lines_gets_a_hint(
+    tmp_path, name, content, problem
+):
+    path = tmp_path / name
+    path.write_bytes(content.encode())
+    with pytest.raises(UserError) as caught:
+        tables.read_examples(path)
+    assert problem in str(caught.value)
+    assert "broken JSON" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"input": "a", "label": "x", "label": "y"}',
+        '{"input": "a", "label": "x", "label": "x"}',
+        '{"input": "a", "input": "b", "label": "x"}',
+        '{"input": "a", "label": "x", "meta": {"label": 1, "label": 2}}',
+    ],
+)
+def test_field_that_occurs_twice_is_an_error(tmp_path, name, row):
+    path = tmp_path / name
+    path.write_text(f"[{row}]" if name.endswith(".json") else row)
+    with pytest.raises(UserError, match="field '(label|input)' occurs twice"):
+        tables.read_examples(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "lost"),
+    [
+        ({"input": "text"}, "input"),
+        ({"id": "number"}, "id"),
+        ({"template": "{text}"}, "input"),
+    ],
+)
+def test_inputs_replace_no_other_column(tmp_path, columns, lost):
+    row = {"input": "a", "id": "1", "text": "b", "number": 2}
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row))
+    with pytest.raises(UserError, match=f"column '{lost}' would be replaced"):
+        tables.read_inputs(path, tables.ColumnMap(**columns))
+    del row[lost]
+    path.write_text(json.dumps(row))
+    (read,) = tables.read_inputs(path, tables.ColumnMap(**columns))
+    assert {name: read[name] for name in row} == row
