@@ -5,7 +5,12 @@ import os
 import pathlib
 import shutil
 
+import hypothesis
 import pytest
+
+# On a busy machine an example may take any time.
+hypothesis.settings.register_profile("any_time", deadline=None)
+hypothesis.settings.load_profile("any_time")
 
 # Tests spend most of their time on compilation, and the compiled code runs for
 # milliseconds.
