@@ -127,7 +127,7 @@ def _value(info: SettingInfo, given: Any) -> Any:
         elif dict in bases:
             given = json.loads(given)
         return msgspec.convert(given, info.type, strict=False)
-    # msgspec's error is no ValueError before version 0.20.
+    # msgspec's error is not a ValueError before version 0.20.
     except (ValueError, msgspec.ValidationError) as error:
         raise UserError(
             f"--{info.field} is {given!r:.80}, expected {_type_text(info.type)}"

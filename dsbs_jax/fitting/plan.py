@@ -334,7 +334,7 @@ def _training_choices(rows: FitRows, config: FitConfig) -> list[Choice]:
     )
     batch = config.batch_size or chosen.label_rows * (2 if two_tasks else 1)
     rate = config.learning_rate or chosen.learning_rate
-    period = max(1, chosen.train_steps // chosen.evaluations)
+    period = chosen.eval_period
     return [
         size,
         Choice(

@@ -16,7 +16,7 @@ class Recipe:
     Attributes:
         label_rows: Label examples in a batch. A two-task batch has as many rationales.
         train_steps: Updates.
-        evaluations: Evaluations on the validation split, at equal distances.
+        eval_period: Updates between two evaluations on the validation split.
         patience: Evaluations without a better score after which training stops.
         learning_rate: Peak learning rate of AdamW.
         schedule: The schedule after the warmup.
@@ -27,7 +27,7 @@ class Recipe:
 
     label_rows: int
     train_steps: int
-    evaluations: int = 10
+    eval_period: int
     patience: int = 5
     learning_rate: float
     schedule: str
@@ -64,6 +64,7 @@ def choose(rows: int, pretrained: bool, size: str | None, steps: int | None) -> 
         return Recipe(
             label_rows=label_rows,
             train_steps=train_steps,
+            eval_period=_eval_period(train_steps),
             learning_rate=1e-4,
             schedule="linear",
             warmup_steps=train_steps // 20,
@@ -74,10 +75,11 @@ def choose(rows: int, pretrained: bool, size: str | None, steps: int | None) -> 
     return Recipe(
         label_rows=16,
         train_steps=train_steps,
+        eval_period=_eval_period(train_steps),
         learning_rate=2e-3 if size == "tiny" else 5e-4,
         schedule="cosine",
-        warmup_steps=train_steps // 10,
-        dropout_rate=0.1,
+        warmup_steps=train_steps // 6,
+        dropout_rate=0.0 if size == "tiny" else 0.1,
         reason=_reason(train_steps, rows, 16),
     )
 
@@ -91,6 +93,11 @@ def _steps(rows: int, label_rows: int, *, passes: int, least: int) -> int:
     """Returns the updates of a number of passes, from `least` to 10,000."""
     updates = passes * math.ceil(rows / label_rows)
     return min(max(round(updates, -2), least), 10_000)
+
+
+def _eval_period(train_steps: int) -> int:
+    """Returns a tenth of the updates, but at least 100 if there are as many."""
+    return min(train_steps, max(100, train_steps // 10))
 
 
 def _reason(steps: int, rows: int, label_rows: int) -> str:

@@ -15,7 +15,7 @@ from dsbs_jax.errors import UserError
 from dsbs_jax.local import student_folder
 
 # Fewest and most pieces of a vocabulary that is trained.
-_MIN_PIECES, _MAX_PIECES = 256, 8_000
+_MIN_PIECES, _MAX_PIECES = 240, 8_000
 # Characters that a message lists.
 _LISTED = 10
 
@@ -80,10 +80,10 @@ def choose(
 def suitable_pieces(records: Sequence[Record]) -> int:
     """Returns how many pieces a vocabulary for these rows should have.
 
-    Twice the square root of the number of words in the texts, from 256 to 8,000. More
+    Twice the square root of the number of words in the texts, from 240 to 8,000. More
     pieces are too rare in few rows to be learned, and fewer make longer sequences.
 
-    280 rows with 15,000 words -> 256; 10,000 rows with 500,000 words -> 1,414
+    280 rows with 14,000 words -> 240; 10,000 rows with 500,000 words -> 1,414
     """
     texts = vocabulary.texts_of(records, prefixes=())
     words = sum(len(text.split()) for text in texts)

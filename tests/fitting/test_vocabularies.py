@@ -57,7 +57,7 @@ def test_hugging_face_folder_without_a_sentencepiece_model_is_an_error(tmp_path)
 
 def test_number_of_pieces_follows_the_number_of_words():
     texts = [record(n, text=" ".join(["word"] * 99)) for n in range(2_500)]
-    assert vocabularies.suitable_pieces(ROWS["train"]) == 256
+    assert vocabularies.suitable_pieces(ROWS["train"]) == 240
     # 99 words of the input and one of the label.
     assert vocabularies.suitable_pieces(texts) == 1_000
     assert vocabularies.suitable_pieces(texts * 100) == 8_000
