@@ -268,6 +268,14 @@ def test_settings_page_is_current():
     assert page == printed.stdout, "run: python docs/generate_settings.py"
 
 
+def test_tolerance_page_is_current():
+    script = ROOT / "docs/generate_tolerance.py"
+    printed = subprocess.run([sys.executable, script, "--stdout"], capture_output=True)
+    assert printed.returncode == 0, printed.stderr.decode()
+    page = (ROOT / "docs/tolerance.md").read_bytes()
+    assert page == printed.stdout, "run: python docs/generate_tolerance.py"
+
+
 def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text()
     pages = [p.relative_to(ROOT / "docs") for p in (ROOT / "docs").rglob("*.md")]

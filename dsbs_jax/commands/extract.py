@@ -10,6 +10,7 @@ from dsbs_jax.rationales.filters import FilterConfig
 from dsbs_jax.teacher.budget import BudgetConfig
 from dsbs_jax.teacher.config import ExtractionConfig, RunnerConfig
 from dsbs_jax.teacher.endpoint import EndpointConfig
+from dsbs_jax.teacher.reading import ReadingConfig
 from dsbs_jax.teacher.sampling import SamplingConfig
 
 _HELP = "Asks a teacher for a label and a rationale of each input."
@@ -24,6 +25,7 @@ _GROUPS = {
     "Server": EndpointConfig,
     "Concurrency": RunnerConfig,
     "Cost": BudgetConfig,
+    "Reading of replies": ReadingConfig,
     "Filters": FilterConfig,
 }
 

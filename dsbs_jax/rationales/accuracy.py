@@ -107,7 +107,7 @@ def by_class(examples: Iterable[VotedExample], metric: Metric) -> ClassTable:
     labels = collections.Counter(str(e.label) for e in rows)
     class_of: Callable[[str], str] = operators
     kind = BY_OPERATOR
-    if metric is not metrics.EQUATION_ACCURACY:
+    if metric.name != metrics.EQUATION_ACCURACY.name:
         class_of = _frequent_labels([name for name, _ in labels.most_common()])
         kind = BY_LABEL if len(labels) <= MAX_CLASSES else BY_FREQUENT_LABEL
     groups: dict[str, list[VotedExample]] = collections.defaultdict(list)

@@ -128,6 +128,18 @@ class FilterResult:
         known = [reason for reason in (OTHER_LABEL, *REASONS) if counted[reason]]
         return {r: counted[r] for r in [*known, *sorted(counted.keys() - set(known))]}
 
+    @property
+    def problem_counts(self) -> dict[str, int]:
+        """Rows that `drop_unparsable` dropped by problem, the most frequent first.
+
+        Reasons "unparsable: no answer marker", "unparsable: blank rationale"
+        -> {"no answer marker": 1, "blank rationale": 1}
+        """
+        prefix = f"{UNPARSABLE}: "
+        reasons = (reason for _, reason in self.dropped if reason.startswith(prefix))
+        counted = collections.Counter(reason.removeprefix(prefix) for reason in reasons)
+        return dict(counted.most_common())
+
 
 def apply(
     examples: Sequence[VotedExample],

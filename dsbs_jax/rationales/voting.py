@@ -17,8 +17,8 @@ from typing import Any, Self, TypeVar
 import msgspec
 
 from dsbs_jax import json_input
-from dsbs_jax.data import completions, dataset_spec, tables
-from dsbs_jax.data.completions import ParsedCompletion
+from dsbs_jax.data import dataset_spec, tables
+from dsbs_jax.data.completions import PARSER_VERSION, ParsedCompletion
 from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.data.metrics import Metric, Target
 from dsbs_jax.data.records import Record, check_text
@@ -54,6 +54,7 @@ class VotedExample:
             the reason: a problem of `dsbs_jax.data.completions`, `MISSING_RATIONALE` or
             `MISSING_LABEL`.
         answers: All acceptable human labels, `label` first, where there are several.
+        parser_version: Version of the rules that read the completions.
     """
 
     id: str
@@ -68,6 +69,7 @@ class VotedExample:
     margin: float
     problem: str | None
     answers: tuple[str, ...] = ()
+    parser_version: int = PARSER_VERSION
 
     @property
     def target(self) -> Target | None:
@@ -160,7 +162,7 @@ class VotedExample:
             "label": list(self.answers) or self.label,
             "teacher_label": self.teacher_label,
             "rationale": self.rationale,
-            "parser_version": completions.PARSER_VERSION,
+            "parser_version": self.parser_version,
             "votes": self.votes,
             "samples": self.samples,
             "margin": round(self.margin, 6),

@@ -12,6 +12,7 @@ from dsbs_jax.rationales.filters import FilterConfig
 from dsbs_jax.settings import AnyPath, LocalPath, PositiveInt, Settings, Text, setting
 from dsbs_jax.teacher.budget import BudgetConfig
 from dsbs_jax.teacher.endpoint import EndpointConfig
+from dsbs_jax.teacher.reading import ReadingConfig
 from dsbs_jax.teacher.sampling import SamplingConfig
 
 
@@ -77,6 +78,7 @@ class ExtractionSettings:
         endpoint: The teacher's server.
         runner: Concurrency and circuit breaker.
         budget: Prices and caps.
+        reading: How replies are read.
         filters: Which rows are dropped.
     """
 
@@ -86,6 +88,7 @@ class ExtractionSettings:
     endpoint: EndpointConfig
     runner: RunnerConfig
     budget: BudgetConfig
+    reading: ReadingConfig
     filters: FilterConfig
 
     @classmethod

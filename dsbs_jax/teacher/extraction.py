@@ -14,12 +14,12 @@ from typing import Any
 
 from dsbs_jax import files
 from dsbs_jax.data import tables
-from dsbs_jax.data.completions import PARSER_VERSION
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import accuracy, filters, output_files
 from dsbs_jax.rationales.filters import FilterResult
-from dsbs_jax.rationales.label_matching import LabelMatcher
-from dsbs_jax.teacher import folder, label_set, prompts, results
+from dsbs_jax.replies import specs
+from dsbs_jax.replies.label_matching import LabelMatcher
+from dsbs_jax.teacher import folder, label_set, prompts, reading, results
 from dsbs_jax.teacher.config import ExtractionSettings
 from dsbs_jax.teacher.extraction_result import (
     CAPPED,
@@ -103,6 +103,9 @@ def _plan(config: ExtractionSettings) -> tuple[RequestPlan, LabelSet | None]:
         sampling=config.sampling,
         budget=config.budget,
         labels=_labels_in_requests(config, labels),
+        reader=reading.reader_of(
+            prompt, labels.labels if labels else (), config.reading
+        ),
         columns=config.columns,
         earlier_limits=_earlier_limits(config),
     )
@@ -137,8 +140,7 @@ def _stored(plan: RequestPlan, store: Store) -> dict[str, StoredReply]:
 
 def _is_cut(plan: RequestPlan, reply: StoredReply, input: str) -> bool:
     """Returns whether a reply to an input was cut off before its answer."""
-    del input
-    return results.is_cut(reply, plan.prompt.spec.parser, plan.sampling.structured)
+    return results.is_cut(reply, plan.reader, input, plan.sampling.structured)
 
 
 def _labels_in_requests(
@@ -214,15 +216,16 @@ def _finish(
     kept_file: pathlib.Path | None,
 ) -> ExtractionResult:
     """Votes, filters, writes the files and prints the summary."""
-    spec, labels = plan.prompt.spec, unfinished.labels
+    spec, labels = specs.for_new_rows(plan.prompt.spec), unfinished.labels
     replies = _stored(plan, store)
     collected = results.collect(
         plan.inputs,
         replies,
         summary.failed,
         spec,
+        plan.reader,
         plan.sampling.structured,
-        LabelMatcher(labels) if labels else None,
+        LabelMatcher(labels, config.reading.synonyms) if labels else None,
     )
     _check_texts(collected, replies)
     _report_cut_replies(plan, replies)
@@ -239,6 +242,7 @@ def _finish(
         card=output / output_files.CARD if collected.examples else None,
         kept_count=len(filtered.kept),
         dropped_counts=filtered.counts,
+        problem_counts=filtered.problem_counts,
         failed_count=len(collected.failed),
         other_labels=dict(collected.other_labels.most_common()),
         teacher_accuracy=accuracy.accuracy(collected.examples, spec.metric),
@@ -285,7 +289,7 @@ def _write_files(
     result: ExtractionResult,
 ) -> None:
     """Writes the rows, the report and the card."""
-    spec, output = plan.prompt.spec, result.folder
+    spec, output = specs.for_new_rows(plan.prompt.spec), result.folder
     made_from = plan.provenance() | _label_facts(result)
     files.write_jsonl(output / output_files.FAILED, collected.failed)
     kept = output / output_files.KEPT
@@ -296,7 +300,7 @@ def _write_files(
         **output_files.report_fields(spec, config.filters, made_from),
         **result.report_fields(),
         **_reply_counts(plan, store),
-        "parser_version": PARSER_VERSION,
+        "parser_version": plan.reader.version,
         "spent": dataclasses.asdict(store.spent),
     }
     files.write_json(output / output_files.REPORT, report)

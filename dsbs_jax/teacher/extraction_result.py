@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from dsbs_jax.rationales import filters
 from dsbs_jax.reports.proportion import Proportion
 
 # Exit statuses.
@@ -35,6 +36,7 @@ class ExtractionResult:
         card: The quality card, a page that needs no other file; None without a reply.
         kept_count: Number of kept rows.
         dropped_counts: Number of dropped rows by reason.
+        problem_counts: Number of unparsable rows by problem.
         failed_count: Number of failed inputs.
         labels: The label set, or None if every label counts.
         other_labels: Number of samples by label, for labels outside the label set.
@@ -55,6 +57,7 @@ class ExtractionResult:
     card: pathlib.Path | None = None
     kept_count: int = 0
     dropped_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    problem_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     failed_count: int = 0
     labels: tuple[str, ...] | None = None
     other_labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -80,6 +83,10 @@ class ExtractionResult:
         lines.append(f"kept: {_share(kept)} in {self.rationales}")
         for reason, count in self.dropped_counts.items():
             lines.append(f"dropped: {_share(Proportion(count, self.inputs))}, {reason}")
+            if reason == filters.UNPARSABLE:
+                lines += [
+                    f"  {n:,} {problem}" for problem, n in self.problem_counts.items()
+                ]
         if self.other_labels:
             shown = list(self.other_labels.items())[:_SHOWN_LABELS]
             names = ", ".join(f"{label!r:.40} ({count:,})" for label, count in shown)
@@ -121,6 +128,7 @@ class ExtractionResult:
             "inputs": self.inputs,
             "kept": self.kept_count,
             "filtered": dict(self.dropped_counts),
+            "problems": dict(self.problem_counts),
             "failed": self.failed_count,
             "labels": self.labels,
             "other_labels": dict(self.other_labels),

@@ -13,9 +13,11 @@ import pathlib
 import re
 
 from dsbs_jax.data import dataset_spec
+from dsbs_jax.data.completions import ParsedCompletion
 from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.data.records import SEGMENT_SEPARATOR
 from dsbs_jax.errors import UserError
+from dsbs_jax.replies.reader import ReplyReader
 from dsbs_jax.teacher import folder, structured
 
 FOLDER = pathlib.Path(__file__).resolve().parent / "prompts"
@@ -267,10 +269,20 @@ def _parse_exemplars(sections: list[tuple[str, str]]) -> tuple[Exemplar, ...]:
     return tuple(exemplars)
 
 
+def _parse_exemplar(prompt: Prompt, exemplar: Exemplar) -> ParsedCompletion:
+    """Reads an exemplar as the paper's parser does, or else tolerantly."""
+    parsed = prompt.spec.parser.parse(exemplar.answer)
+    if parsed.label == exemplar.label:
+        return parsed
+    tolerant = ReplyReader.of_spec(prompt.spec, prompt.labels)
+    tolerantly_parsed = tolerant.read(exemplar.answer, exemplar.input)
+    return tolerantly_parsed if tolerantly_parsed.label == exemplar.label else parsed
+
+
 def _check_exemplars(prompt: Prompt) -> None:
     """Raises ValueError unless the parser reads each label from its answer."""
     for number, exemplar in enumerate(prompt.exemplars, 1):
-        parsed = prompt.spec.parser.parse(exemplar.answer)
+        parsed = _parse_exemplar(prompt, exemplar)
         if parsed.problem or parsed.label != exemplar.label:
             raise ValueError(
                 f"exemplar {number}: the parser of {prompt.dataset!r} reads "

@@ -11,6 +11,7 @@ from dsbs_jax import settings
 from dsbs_jax.data.column_config import ColumnConfig
 from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
+from dsbs_jax.replies.reader import ReplyReader
 from dsbs_jax.teacher import folder, sampling
 from dsbs_jax.teacher.budget import BudgetConfig, Spending
 from dsbs_jax.teacher.estimate import CostEstimate
@@ -60,6 +61,7 @@ class RequestPlan:
         input_file: The file of the inputs.
         rows: Its rows, whose human labels are optional.
         prompt: The prompt around each input.
+        reader: Reads the replies.
         sampling: How the teacher answers.
         budget: Prices, caps and how tokens are counted.
         labels: The labels to which structured output is limited, if any.
@@ -70,6 +72,7 @@ class RequestPlan:
     input_file: str
     rows: Sequence[Record]
     prompt: Prompt
+    reader: ReplyReader
     sampling: SamplingConfig
     budget: BudgetConfig
     labels: tuple[str, ...] = ()

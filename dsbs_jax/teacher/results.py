@@ -5,17 +5,17 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dsbs_jax.data.completions import CompletionParser, ParsedCompletion
+from dsbs_jax.data.completions import ParsedCompletion
 from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.rationales import voting
-from dsbs_jax.rationales.label_matching import LabelMatcher
 from dsbs_jax.rationales.voting import VotedExample
-from dsbs_jax.teacher import features, structured
+from dsbs_jax.replies import characters
+from dsbs_jax.replies.label_matching import LabelMatcher
+from dsbs_jax.replies.reader import ReplyReader
 from dsbs_jax.teacher.request_plan import ExtractionInput
 from dsbs_jax.teacher.store import StoredReply
 
-# Problems of replies that no parser sees.
-CUT_OFF = "cut off before the answer was complete"
+# The problem of a reply that no reader sees.
 EMPTY = "the reply is empty"
 
 
@@ -35,32 +35,30 @@ class Collected:
 
 
 def parse_reply(
-    reply: StoredReply, parser: CompletionParser, is_structured: bool
+    reply: StoredReply, reader: ReplyReader, asked: str, is_structured: bool
 ) -> ParsedCompletion:
-    """Reads rationale and label of a reply.
+    """Reads rationale and label of a reply to an input.
 
-    An answer that may be incomplete is ignored: in invalid structured output, and in a
-    completion that was cut off before it ran on into a next question.
+    An answer that may be incomplete is ignored: in structured output without an end,
+    and in a completion that was cut off right after the answer.
     """
-    text = reply.answer_text
     if reply.is_empty:
         return ParsedCompletion(None, None, EMPTY)
-    if is_structured:
-        if parsed := structured.parse(text, parser):
-            return parsed
-        if features.NO_RESPONSE_FORMAT not in reply.changes:
-            return parser.parse(structured.without_answer(text, parser))
-    runs_on = any(cut in text for cut in parser.cut_at)
-    if reply.may_be_incomplete and not runs_on:
-        return ParsedCompletion(None, None, CUT_OFF)
-    return parser.parse(text)
+    read = reader.read_structured if is_structured else reader.read
+    parsed = read(reply.answer_text, asked, reply.may_be_incomplete)
+    reasoning = (reply.reasoning or "").strip()
+    if reasoning and parsed.label is not None and reader.keep_reasoning:
+        return ParsedCompletion(characters.repair(reasoning), parsed.label, None)
+    return parsed
 
 
-def is_cut(reply: StoredReply, parser: CompletionParser, is_structured: bool) -> bool:
+def is_cut(
+    reply: StoredReply, reader: ReplyReader, asked: str, is_structured: bool
+) -> bool:
     """Returns whether a reply was cut off before its answer was complete."""
     if not reply.may_be_incomplete:
         return False
-    return parse_reply(reply, parser, is_structured).label is None
+    return parse_reply(reply, reader, asked, is_structured).label is None
 
 
 def collect(
@@ -68,6 +66,7 @@ def collect(
     replies: Mapping[str, StoredReply],
     errors: Mapping[str, str],
     spec: DatasetSpec,
+    reader: ReplyReader,
     is_structured: bool,
     matcher: LabelMatcher | None = None,
 ) -> Collected:
@@ -77,7 +76,8 @@ def collect(
         inputs: All inputs.
         replies: The stored replies by request key.
         errors: The last error of each failed request by request key.
-        spec: The dataset, whose parser and metric are used.
+        spec: The dataset, whose metric compares labels.
+        reader: Reads the replies.
         is_structured: Whether the replies are structured output.
         matcher: Finds the labels that count; without it, every label counts.
     """
@@ -87,7 +87,7 @@ def collect(
         fields = (row.id, row.input, row.label)
         samples = [replies[key] for key in row.keys if key in replies]
         if any(not sample.is_empty for sample in samples):
-            parsed = [parse_reply(s, spec.parser, is_structured) for s in samples]
+            parsed = [parse_reply(s, reader, row.input, is_structured) for s in samples]
             if matcher:
                 limited = [matcher.limit(one) for one in parsed]
                 pairs = zip(parsed, limited, strict=True)
@@ -97,7 +97,11 @@ def collect(
                 parsed = limited
             texts = [sample.text for sample in samples]
             voted = voting.vote_parsed(*fields, parsed, spec.metric, texts)
-            examples.append(dataclasses.replace(voted, answers=row.answers))
+            examples.append(
+                dataclasses.replace(
+                    voted, answers=row.answers, parser_version=reader.version
+                )
+            )
         else:
             values = zip(("id", "input", "label"), fields, strict=True)
             reason = samples[0].why_empty() if samples else errors[row.keys[0]]

@@ -113,18 +113,20 @@ def test_duplicate_input_is_requested_once(serve, extract, tmp_path, rows):
     assert dropped["id"] == "inputs-2" and "duplicate" in dropped["reason"]
 
 
-def test_structured_output_is_requested_and_read_strictly(serve, extract, rows):
+def test_structured_output_is_requested_and_read(serve, extract, rows):
     replies = {
         "line 0": '{"rationale": "It is dead.", "label": "visit"}',
         "line 1": '{"rationale": "It is dead.", "label": "visit", "x": 1}',
         "line 2": "It is dead. So the answer is visit.",
+        "line 3": '{"rationale": "It is dead.", "label": "vis',
     }
     server = serve(lambda question, _: replies[question])
-    assert extract(server, count=3, STRUCTURED=True) == extraction.DONE
-    (row,) = rows("rationales.jsonl")
-    assert (row["teacher_label"], row["rationale"]) == ("visit", "It is dead.")
-    dropped = {row["id"]: row["completions"] for row in rows("filtered.jsonl")}
-    assert dropped == {"n1": [replies["line 1"]], "n2": [replies["line 2"]]}
+    assert extract(server, count=4, STRUCTURED=True) == extraction.DONE
+    for row in rows("rationales.jsonl"):
+        assert (row["teacher_label"], row["rationale"]) == ("visit", "It is dead.")
+    (dropped,) = rows("filtered.jsonl")
+    assert dropped["completions"] == [replies["line 3"]]
+    assert dropped["reason"] == "unparsable: cut off before the answer was complete"
     body = server.bodies[0]
     schema = body["response_format"]["json_schema"]["schema"]
     assert list(schema["properties"]) == ["rationale", "label"]
@@ -431,7 +433,8 @@ def test_gin_file_holds_the_defaults_of_the_settings():
     macros = re.findall(r"^([A-Z_]+) = ", path.read_text(), re.MULTILINE)
     assert macros == [info.macro for info in own if not info.required]
     header = path.read_text().partition("Commonly overridden")[0]
-    required = {info.macro: "http://x" for info in own if info.required}
+    required = {info.macro: "x" for info in own if info.required}
+    required["BASE_URL"] = "http://x"
     assert all(macro in header for macro in required)
     bindings = [f"{name} = {value!r}" for name, value in required.items()]
     cli.configure([str(path)], bindings, known=extract_command.SETTINGS.values())

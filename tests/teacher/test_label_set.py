@@ -8,6 +8,7 @@ import pytest
 from dsbs_jax.data import completions
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import filters
+from dsbs_jax.replies import problems
 from dsbs_jax.teacher import extraction, prompts
 
 LABELS = ("remote", "visit")
@@ -138,7 +139,7 @@ def test_human_labels_outside_the_set_are_reported(serve, extract, tmp_path):
 
 
 def test_counts_add_up(serve, extract, report, rows):
-    kinds = ["visit", "unclear", "So the answer is twice"]
+    kinds = ["visit", "unclear", "visit. So the answer is remote"]
     server = serve(lambda question, _: answer(kinds[int(question[5:]) % 3]))
     assert extract(server, count=30, labels=True, LABELS=LABELS) == extraction.DONE
     written = report()
@@ -148,8 +149,8 @@ def test_counts_add_up(serve, extract, report, rows):
     assert written["filtered"] == reasons
     assert reasons == {filters.OTHER_LABEL: 10, filters.UNPARSABLE: 10}
     assert written["kept"] + sum(reasons.values()) == written["inputs"] == 30
-    problems = {row["problem"] for row in rows("filtered.jsonl")}
-    assert problems == {completions.NOT_IN_LABEL_SET, completions.SEVERAL_MARKERS}
+    found = {row["problem"] for row in rows("filtered.jsonl")}
+    assert found == {completions.NOT_IN_LABEL_SET, problems.TWO_ANSWERS}
 
 
 def write(path, labels):

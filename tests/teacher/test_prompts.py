@@ -147,8 +147,8 @@ def test_input_is_inserted_unchanged(text):
         ("=== label\nno\n", "", "exemplar 1: expected the .* found input, answer$"),
         ("=== label\nno", "=== label\nyes", "exemplar 1: .* reads 'no' .* label 'yes'"),
         (
-            "So the answer",
-            "The answer",
+            "So the answer is",
+            "I say",
             r"exemplar 1: .* reads None \(no answer marker",
         ),
         ("=== answer", "=== anser", "expected the .* found input, label, anser$"),

@@ -13,6 +13,7 @@ from dsbs_jax.rationales.filters import FilterConfig, FilterResult
 from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.released import reader
 from dsbs_jax.released.raw_split import teacher_statistics
+from dsbs_jax.replies import specs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ def read_file(
         report = output_files.read_report(path.with_name(output_files.REPORT))
     if dataset is None:
         dataset = report.dataset if report else dataset_spec.DEFAULT.name
-    spec = dataset_spec.get(dataset)
+    spec = specs.for_new_rows(dataset_spec.get(dataset))
     result = filters.read(path, filtered_file)
     if filtered_file is None:
         result = filters.apply(result.kept, config, spec)

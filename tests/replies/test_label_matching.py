@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from dsbs_jax.data import completions
 from dsbs_jax.data.completions import ParsedCompletion
-from dsbs_jax.rationales.label_matching import LabelMatcher
+from dsbs_jax.replies.label_matching import LabelMatcher
 
 TICKETS = LabelMatcher(["billing", "Log in", "other_topic"])
 
@@ -38,8 +38,8 @@ def test_the_strictest_form_that_names_a_category_counts():
     languages = LabelMatcher(["C", "c", "C++", "c#"])
     assert languages.match("C") == "C" and languages.match("c") == "c"
     assert languages.match("c++") == "C++" and languages.match("C#") == "c#"
-    # Without punctuation, "C++" and "C" are equal.
-    assert languages.match("*C++*") is None
+    # Markup goes first; without all punctuation, "C++" and "C" are equal.
+    assert languages.match("*C++*") == "C++" and languages.match("+C+") is None
 
 
 def test_a_blank_category_names_nothing():

@@ -1,0 +1,90 @@
+"""Answers that name a choice."""
+
+from tolerance import Refused, Section
+
+# The row's input.
+ASKED = (
+    "Where did the soup go?\nAnswer Choices:\n(a) freezer\n(b) stove\n(c) letter\n"
+    "(d) letter box\n(e) the old bathtub"
+)
+_AMBIGUOUS = Refused("ambiguous choice")
+_NONE = Refused("label is none of the choices")
+
+SECTION = Section(
+    order=3,
+    title="Choices",
+    text="The text after `So the answer is` for the choices (a) freezer, (b) stove, "
+    "(c) letter, (d) letter box, (e) the old bathtub. The label is the choice as the "
+    "input spells it.",
+    columns=("the answer", "label"),
+    rows=(
+        ("(b) stove.", "stove"),
+        ("(b).", "stove"),
+        ("(B)", "stove"),
+        ("b", "stove"),
+        ("B.", "stove"),
+        ("b) stove", "stove"),
+        ("B) Stove.", "stove"),
+        ("b. stove", "stove"),
+        ("B: stove.", "stove"),
+        ("B - stove", "stove"),
+        ("B – stove", "stove"),
+        ("B, stove", "stove"),
+        ("[b] stove", "stove"),
+        ("{B}", "stove"),
+        ("（b）stove", "stove"),
+        ("**(b) stove**.", "stove"),
+        ("**B**", "stove"),
+        ("(**b**) stove", "stove"),
+        ("`b`", "stove"),
+        ("$\\boxed{B}$", "stove"),
+        ("\\boxed{\\text{(b) stove}}", "stove"),
+        ("option B.", "stove"),
+        ("option (b) stove.", "stove"),
+        ("choice b", "stove"),
+        ("letter B", "stove"),
+        ("the option (b)", "stove"),
+        ("stove.", "stove"),
+        ("Stove", "stove"),
+        ("STOVE.", "stove"),
+        ("the stove.", "stove"),
+        ("a stove", "stove"),
+        ("on the stove.", "stove"),
+        ('"stove".', "stove"),
+        ("2", "stove"),
+        ("2.", "stove"),
+        ("(2) stove", "stove"),
+        ("option 2", "stove"),
+        ("B. It gives off heat.", "stove"),
+        ("(b), because it gives off heat.", "stove"),
+        ("(b) stove because it is hot", "stove"),
+        ("(b) stoves", "stove"),
+        ("(b) stove, not (a) freezer.", "stove"),
+        ("(b) rather than (a).", "stove"),
+        ("D", "letter box"),
+        ("letter box", "letter box"),
+        ("letter", "letter"),
+        ("(c) letter", "letter"),
+        ("e", "the old bathtub"),
+        ("the old bathtub", "the old bathtub"),
+        ("old bathtub.", "the old bathtub"),
+        ("(e) bathtub", "the old bathtub"),
+        ("(a) or (b).", _AMBIGUOUS),
+        ("a and b", _AMBIGUOUS),
+        ("A/B", _AMBIGUOUS),
+        ("A, B", _AMBIGUOUS),
+        ("either (a) freezer or (b) stove.", _AMBIGUOUS),
+        ("both (a) and (b).", _AMBIGUOUS),
+        ("(a) stove", _AMBIGUOUS),
+        ("a) stove", _AMBIGUOUS),
+        ("(d) letter", _AMBIGUOUS),
+        ("(c) letter box", _AMBIGUOUS),
+        ("stove or freezer", _AMBIGUOUS),
+        ("(b) Istanbul.", _NONE),
+        ("Istanbul.", _NONE),
+        ("(g)", _NONE),
+        ("7", _NONE),
+        ("none of the above", _NONE),
+        (".", Refused("no label after the marker")),
+    ),
+)
