@@ -32,6 +32,8 @@ from dsbs_jax.errors import UserError
 S = TypeVar("S", bound=settings.Settings)
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
+# As shells report a process that SIGINT ended.
+_INTERRUPTED = 130
 # Settings of the command that runs; `configure` replaces them.
 _macros = gin_files.Macros({}, frozenset(), frozenset())
 
@@ -234,6 +236,9 @@ def run(
             main(arguments)
         except (UserError, OSError) as error:
             _exit(errors.describe(error))
+        except KeyboardInterrupt:
+            # The command has printed what it saved.
+            sys.exit(_INTERRUPTED)
 
     app.run(guarded, flags_parser=_parse_flags)
 

@@ -9,6 +9,12 @@ Commonly overridden: EVAL_SPLIT, MIXTURE_OR_TASK_NAME, NUM_BEAMS.
     --tfds_data_dir=$HOME/data
 """
 
+from dsbs_jax import interruption
+
+if __name__ == "__main__":
+    # Before the other imports, which take a moment.
+    interruption.install()
+
 from dsbs_jax import cli
 from dsbs_jax.local.config import EVAL_SETTINGS, EvalConfig, PredictionSettings
 

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from dsbs_jax import interruption
 from dsbs_jax.errors import UserError
 
 
@@ -25,9 +26,12 @@ def write(path: str | os.PathLike[str], content: str | bytes) -> None:
     content = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, because replacing a file is atomic only within a file system.
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
+    with (
+        interruption.complete_write(),
+        tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file,
+    ):
         try:
             file.write(content)
             file.flush()

@@ -10,6 +10,12 @@ Commonly overridden: RATIONALE, RATIONALE_LENGTH, NUM_BEAMS.
     --gin.OUTPUT_FILE=answers.jsonl --gin.RATIONALE=True
 """
 
+from dsbs_jax import interruption
+
+if __name__ == "__main__":
+    # Before the other imports, which take a moment.
+    interruption.install()
+
 from dsbs_jax import cli
 from dsbs_jax.local.config import INFER_SETTINGS, InferConfig, PredictionSettings
 

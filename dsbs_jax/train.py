@@ -15,6 +15,12 @@ The same command resumes a run that was stopped.
 
 from typing import Any
 
+from dsbs_jax import interruption
+
+if __name__ == "__main__":
+    # Before the other imports, which take a moment.
+    interruption.install()
+
 from dsbs_jax import cli
 from dsbs_jax.local.config import TRAIN_SETTINGS, TrainSettings
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import seqio
 
-from dsbs_jax import files, hub
+from dsbs_jax import files, hub, interruption
 from dsbs_jax.data.methods import Method
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import student_folder
@@ -176,7 +176,7 @@ def _new_folder(output: _Path | None) -> Iterator[pathlib.Path]:
         with writing.new_folder(output) as folder:
             yield folder
     else:
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as scratch, interruption.removed(scratch):
             yield pathlib.Path(scratch) / "student"
 
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping, Set
 from typing import Any
 
-from dsbs_jax import files
+from dsbs_jax import files, interruption
 from dsbs_jax.api import student_cards
 from dsbs_jax.api.student import PREDICTIONS_FILE, Student
 from dsbs_jax.data.column_config import TrainingColumnConfig
@@ -126,7 +126,7 @@ def fit(
             f"compare needs a method with rationales, but the method is {rows.method}: "
             f"{rows.method_reason}"
         )
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, interruption.removed(scratch):
         chosen = vocabularies.choose(
             config.vocabulary,
             config.initial_checkpoint,

@@ -1,7 +1,8 @@
 """Runs the command `dsbs-jax`.
 
 Results go to standard output, notes and errors to standard error. Exit statuses: 0
-done, 2 bad input, 130 after Ctrl-C; a subcommand may return further ones.
+done, 2 bad input, 130 after Ctrl-C, 143 after SIGTERM; a subcommand may return further
+ones.
 """
 
 import os
@@ -9,7 +10,11 @@ import sys
 import typing
 from collections.abc import Sequence
 
+from dsbs_jax import interruption
+
 PROGRAM = "dsbs-jax"
+# Subcommands that handle signals themselves: extract waits for requests it has sent.
+OWN_SIGNALS = frozenset({"extract"})
 BAD_INPUT = 2
 # As shells report a process that SIGINT ended.
 INTERRUPTED = 130
@@ -19,6 +24,8 @@ BROKEN_PIPE = 1
 
 def main() -> typing.NoReturn:
     """Runs the command line of the process and exits with its status."""
+    if not OWN_SIGNALS.intersection(sys.argv[1:2]):
+        interruption.install()
     try:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dsbs_jax.errors import UserError
@@ -41,21 +41,46 @@ def spell(
     """
     if not labels:
         raise UserError("the label set is empty, expected at least one label")
-    spelled = [[*vocabulary.encode(label), vocabulary.eos_id] for label in labels]
-    faults = []
+    found = faults(labels, vocabulary, max_decode_length, distinct=distinct)
+    if found:
+        raise UserError(describe(found.values()))
+    return [[*vocabulary.encode(label), vocabulary.eos_id] for label in labels]
+
+
+def faults(
+    labels: Iterable[str],
+    vocabulary: seqio.Vocabulary,
+    max_decode_length: int,
+    *,
+    distinct: bool = True,
+) -> dict[str, str]:
+    """Describes why a student cannot generate some of the labels, by label.
+
+    Args:
+        labels: The labels.
+        vocabulary: The student's vocabulary.
+        max_decode_length: Longest label in tokens, with the end token.
+        distinct: Whether two labels with the same tokens are a fault.
+    """
+    found = {}
     owners: dict[tuple[int, ...], str] = {}
-    for label, ids in zip(labels, spelled, strict=True):
+    for label in labels:
+        ids = (*vocabulary.encode(label), vocabulary.eos_id)
         fault = _fault(label, ids, vocabulary, max_decode_length)
-        if fault is None and distinct and tuple(ids) in owners:
-            fault = f"label {label!r} has the tokens of label {owners[tuple(ids)]!r}"
+        if fault is None and distinct and ids in owners:
+            fault = f"label {label!r} has the tokens of label {owners[ids]!r}"
         if fault is not None:
-            faults.append(fault)
-        owners.setdefault(tuple(ids), label)
-    if faults:
-        more = len(faults) - _SHOWN
-        rest = [f"and {more} more labels with a fault"] if more > 0 else []
-        raise UserError("; ".join([*faults[:_SHOWN], *rest]))
-    return spelled
+            found[label] = fault
+        owners.setdefault(ids, label)
+    return found
+
+
+def describe(found: Iterable[str]) -> str:
+    """Joins the first faults to one text."""
+    listed = list(found)
+    more = len(listed) - _SHOWN
+    rest = [f"and {more} more labels with a fault"] if more > 0 else []
+    return "; ".join([*listed[:_SHOWN], *rest])
 
 
 def _fault(

@@ -21,7 +21,7 @@ from dsbs_jax.fitting.config import FitConfig
 from dsbs_jax.fitting.lengths import ChosenLength
 from dsbs_jax.fitting.rows import FitRows
 from dsbs_jax.fitting.vocabularies import ChosenVocabulary
-from dsbs_jax.local import student_folder
+from dsbs_jax.local import resume_guard, run_lock, student_folder
 from dsbs_jax.local.config import TRAIN_SETTINGS, TrainSettings
 from dsbs_jax.settings import SettingInfo
 from dsbs_jax.student.config import T5Config, check_vocabulary_size
@@ -122,7 +122,8 @@ class Plan:
         """Checks that the output folder is new, or holds this run.
 
         Raises:
-            UserError: The folder holds another run or other files.
+            UserError: The folder holds another run or other files, or another process
+                trains in it.
         """
         folder = self.output
         if folder.exists() and not folder.is_dir():
@@ -138,7 +139,9 @@ class Plan:
             spec = student_folder.spec_of_run(
                 config.data, data, self.network(), config.decoding
             )
-            student_folder.check_same_student(folder, spec)
+            every = config.all_settings(spec.network)
+            resume_guard.check(folder, settings.values_of(every), spec)
+            run_lock.check_free(folder)
 
     def text(self) -> str:
         """Returns the plan to print: the rows, the choices, the warnings."""

@@ -3,27 +3,29 @@
 checkpoints/checkpoint_<step>/params     parameters, which is all that evaluation
                                          and inference read
 checkpoints/checkpoint_<step>/progress   step and optimizer state
-checkpoints/digests/checkpoint_<step>.json   SHA-256 of each of its files
+checkpoints/digests/checkpoint_<step>.json   SHA-256 of each of its files, written last
 """
 
-import hashlib
-import json
+import contextlib
+import logging as python_logging
 import math
 import pathlib
 import re
 import shutil
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
 from flax import traverse_util
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from dsbs_jax import files
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.state import TrainState
-from dsbs_jax.weights import check_shapes, open_checkpoint
+from dsbs_jax.weights import arrays, check_shapes, digests, open_checkpoint
 from dsbs_jax.weights.checkpoint_folders import PREFIX, SCORE
 
 # Score of a checkpoint that was saved before its evaluation.
@@ -73,58 +75,84 @@ def checkpoint_path(folder: pathlib.Path, step: int) -> pathlib.Path:
 def newest_complete(folder: pathlib.Path) -> int | None:
     """Returns the newest step whose files are unchanged, or None.
 
-    Newer checkpoints with missing or changed files are reported and renamed to
-    `damaged_checkpoint_<step>`.
+    All checkpoints are checked, because the final scores also read the best one.
+    Checkpoints with missing or changed files, or without digests, are reported and
+    renamed to `damaged_checkpoint_<step>`.
 
     Args:
         folder: The folder of the run's checkpoints.
     """
     matches = [re.fullmatch(rf"{PREFIX}(\d+)", p.name) for p in folder.glob("*")]
-    for step in sorted((int(match[1]) for match in matches if match), reverse=True):
+    complete = []
+    for step in (int(match[1]) for match in matches if match):
         checkpoint = checkpoint_path(folder, step)
-        problem = _find_damage(checkpoint)
+        problem = digests.find_damage(checkpoint)
         if problem is None:
-            return step
-        renamed = folder / f"damaged_{checkpoint.name}"
-        logging.warning(
-            "%s is damaged (%s); renamed to %s", checkpoint, problem, renamed.name
-        )
-        shutil.rmtree(renamed, ignore_errors=True)
-        checkpoint.rename(renamed)
-    return None
+            complete.append(step)
+        else:
+            _rename_damaged(checkpoint, problem)
+    return max(complete, default=None)
 
 
-def _find_damage(checkpoint: pathlib.Path) -> str | None:
-    path = _digests_path(checkpoint)
-    if not path.exists():
-        # The run was killed after the checkpoint was complete, before its digests were.
-        return None
+def _rename_damaged(checkpoint: pathlib.Path, problem: str) -> None:
+    renamed = checkpoint.with_name(f"damaged_{checkpoint.name}")
+    logging.warning(
+        "%s is damaged (%s); renamed to %s", checkpoint, problem, renamed.name
+    )
+    shutil.rmtree(renamed, ignore_errors=True)
+    checkpoint.rename(renamed)
+    digests.remove(checkpoint)
+
+
+def _check_finite(state: TrainState, last: int | None) -> None:
+    """Checks the parameters before they replace an older checkpoint."""
+    if all(jax.tree.leaves(jax.tree.map(_is_finite, state.params))):
+        return
+    names = traverse_util.flatten_dict(state.params, sep="/")
+    name = next(name for name, value in names.items() if not _is_finite(value))
+    raise UserError(
+        f"parameter {name} is not finite after step {int(state.step)}; "
+        f"{_last_checkpoint(last)}; try a smaller LEARNING_RATE in a new MODEL_DIR"
+    )
+
+
+@jax.jit
+def _is_finite(array: jax.Array) -> jax.Array:
+    return jnp.isfinite(array).all()
+
+
+def _last_checkpoint(step: int | None) -> str:
+    """Describes the checkpoint that a failed run keeps."""
+    if step is None:
+        return "no checkpoint was saved"
+    return f"the checkpoint of step {step} is complete and is kept"
+
+
+# What operating systems and TensorStore report for a full disk.
+_DISK_FULL = re.compile(r"No space left on device|RESOURCE_EXHAUSTED|Disk quota")
+
+
+def _reason(error: Exception) -> str:
+    """Returns the cause of a failed write in a few words."""
+    text = arrays.reason(error)
+    return "no space left on the disk" if _DISK_FULL.search(text) else text
+
+
+@contextlib.contextmanager
+def _without_library_messages() -> Iterator[None]:
+    """Drops what libraries log and what their threads print while the disk is written.
+
+    Orbax and TensorStore report a full disk in several threads, in hundreds of lines;
+    the error that the caller gets has the same message.
+    """
+    hook, disabled = threading.excepthook, python_logging.root.manager.disable
+    threading.excepthook = lambda _: None
+    python_logging.disable(python_logging.CRITICAL)
     try:
-        expected = json.loads(path.read_bytes())
-    except ValueError:
-        return f"{path} is not JSON"
-    current = digests(checkpoint)
-    for name in sorted(expected.keys() | current.keys()):
-        if name not in current:
-            return f"{name} is missing"
-        if current[name] != expected.get(name):
-            return f"{name} has changed since it was written"
-    return None
-
-
-def _digests_path(checkpoint: pathlib.Path) -> pathlib.Path:
-    return checkpoint.parent / "digests" / f"{checkpoint.name}.json"
-
-
-def digests(folder: pathlib.Path) -> dict[str, str]:
-    """Returns the SHA-256 of every file below a folder, by its relative path."""
-    result = {}
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            result[str(path.relative_to(folder))] = digest
-    return result
+        yield
+    finally:
+        python_logging.disable(disabled)
+        threading.excepthook = hook
 
 
 class Checkpoints:
@@ -189,21 +217,28 @@ class Checkpoints:
             score: Score on validation; higher is better.
 
         Raises:
-            UserError: The checkpoint cannot be written.
+            UserError: The checkpoint cannot be written, or the student's parameters are
+                not finite.
         """
+        _check_finite(state, self.last)
         # A disk that fills up while orbax writes ends in hundreds of lines.
         _check_free_space(self._manager.directory, 1, state)
         step = int(state.step)
+        folder = pathlib.Path(self._manager.directory)
         try:
-            if step in self._manager.all_steps():
-                self._manager.delete(step)
-            self._write(step, state, score)
-            self._write_digests(step)
+            with _without_library_messages():
+                digests.prepare(folder)
+                digests.remove(self._path(step))
+                if step in self._manager.all_steps():
+                    self._manager.delete(step)
+                self._write(step, state, score)
+                digests.write(self._path(step))
+                digests.remove_old(folder)
         # The disk is full or gone; the type depends on what was being written.
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"{self._path(step)}: cannot be written: "
-                f"{' '.join(str(error).split())}; earlier checkpoints are complete"
+                f"{self._path(step)}: cannot be written: {_reason(error)}; earlier "
+                "checkpoints are complete, and the same command resumes from them"
             ) from error
 
     def _write(self, step: int, state: TrainState, score: float) -> None:
@@ -219,14 +254,6 @@ class Checkpoints:
         )
         self._manager.wait_until_finished()
 
-    def _write_digests(self, step: int) -> None:
-        checkpoint = self._path(step)
-        path = _digests_path(checkpoint)
-        files.write(path, json.dumps(digests(checkpoint), indent=1))
-        for old in path.parent.iterdir():
-            if not (checkpoint.parent / old.stem).exists():
-                old.unlink()
-
     def _path(self, step: int) -> pathlib.Path:
         return checkpoint_path(pathlib.Path(self._manager.directory), step)
 
@@ -238,17 +265,25 @@ class Checkpoints:
             abstract: Shapes and shardings of the state.
 
         Raises:
-            UserError: The checkpoint holds another student.
+            UserError: The checkpoint holds another student or optimizer, or is damaged.
         """
         self._check_shapes(step, abstract.params)
         progress = {"step": abstract.step, "opt_state": abstract.opt_state}
-        items = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(abstract.params),
-                progress=ocp.args.StandardRestore(progress),
-            ),
-        )
+        try:
+            items = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    params=ocp.args.StandardRestore(abstract.params),
+                    progress=ocp.args.StandardRestore(progress),
+                ),
+            )
+        # A tree of another optimizer, or a file without digests that is damaged.
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self._path(step)}: the state of the optimizer cannot be read; "
+                "expected that of the run's OPTIMIZER: "
+                f"{arrays.reason(error):.200}"
+            ) from error
         return TrainState(params=items["params"], **items["progress"])
 
     def restore_params(self, step: int, abstract_params: Any) -> Any:
@@ -259,8 +294,14 @@ class Checkpoints:
             abstract_params: Shapes and shardings of the parameters.
 
         Raises:
-            UserError: The checkpoint holds another student.
+            UserError: The checkpoint holds another student, or is damaged.
         """
+        # The disk may have changed since the run wrote the checkpoint.
+        if problem := digests.find_damage(self._path(step), ("params",)):
+            raise UserError(
+                f"{self._path(step)} is damaged ({problem}); the same command resumes "
+                "with the other checkpoints"
+            )
         self._check_shapes(step, abstract_params)
         return self._manager.restore(
             step,

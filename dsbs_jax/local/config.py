@@ -249,6 +249,21 @@ class TrainSettings(PredictionSettings):
     loop: LoopConfig
     optimizer: OptimizerConfig = OptimizerConfig()
 
+    def all_settings(self, student: T5Config) -> list[Settings]:
+        """Returns every setting of the run, which alone repeat it.
+
+        Args:
+            student: The student, with the sizes that come from a checkpoint.
+        """
+        return [
+            self.data,
+            student,
+            self.loop,
+            self.optimizer,
+            self.decoding,
+            self.partitioning,
+        ]
+
     @classmethod
     def _fields(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         return {

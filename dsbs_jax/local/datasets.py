@@ -1,6 +1,7 @@
 """Batches for the local engine, from SeqIO."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,9 +14,10 @@ from dsbs_jax.data.mixtures import MethodData
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.row_merging import Batch, round_up_length
 
-# The most rows that are counted. Only e-SNLI's training set has more.
-_COUNTED_ROWS = 20_000
+# Examples that are counted at a time.
+_COUNTED_AT_A_TIME = 1_024
 _COUNTED_FEATURES = ("inputs", "targets")
+_TEXT = "targets_pretokenized"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,15 +26,19 @@ class TaskSize:
 
     Attributes:
         name: Name of the task.
-        rows: Number of examples, at most 20,000.
+        rows: Number of examples.
         truncated: For each feature, the examples that are longer than its length.
         longest: For each feature, the tokens of the longest example, with end token.
+        targets: Number of examples with each target, by its text, for label tasks.
+        target_lengths: Number of examples with each number of target tokens.
     """
 
     name: str
     rows: int
     truncated: dict[str, int]
     longest: dict[str, int]
+    targets: Counter[str]
+    target_lengths: Counter[int]
 
 
 def task_sizes(data: MethodData) -> list[TaskSize]:
@@ -41,38 +47,52 @@ def task_sizes(data: MethodData) -> list[TaskSize]:
     Raises:
         UserError: A task has no training examples.
     """
-    limits = [data.task_feature_lengths[feature] for feature in _COUNTED_FEATURES]
-    sizes = []
-    for task in seqio.get_subtasks(data.mixture):
-        lengths = _example_lengths(task)
-        if not len(lengths):
-            raise UserError(
-                f"task {task.name!r} has no training examples: no row has the label or "
-                "rationale that it trains on"
-            )
-        truncated = (lengths > limits).sum(axis=0).tolist()
-        longest = lengths.max(axis=0).tolist()
-        sizes.append(
-            TaskSize(
-                task.name,
-                len(lengths),
-                dict(zip(_COUNTED_FEATURES, truncated, strict=True)),
-                dict(zip(_COUNTED_FEATURES, longest, strict=True)),
-            )
+    return [_task_size(data, task) for task in seqio.get_subtasks(data.mixture)]
+
+
+def _task_size(data: MethodData, task: seqio.Task) -> TaskSize:
+    info = data.tasks.get(task.name)
+    is_label = info is not None and info.label is not None and not info.single_task
+    lengths: dict[str, Counter[int]] = {name: Counter() for name in _COUNTED_FEATURES}
+    targets: Counter[str] = Counter()
+    for block in _example_blocks(task, with_text=is_label):
+        for name in _COUNTED_FEATURES:
+            lengths[name].update(block[name].tolist())
+        targets.update(text.decode() for text in block.get(_TEXT, ()))
+    rows = lengths["targets"].total()
+    if not rows:
+        raise UserError(
+            f"task {task.name!r} has no training examples: no row has the label or "
+            "rationale that it trains on"
         )
-    return sizes
+    limits = data.task_feature_lengths
+    return TaskSize(
+        name=task.name,
+        rows=rows,
+        truncated={
+            name: sum(n for length, n in counts.items() if length > limits[name])
+            for name, counts in lengths.items()
+        },
+        longest={name: max(counts) for name, counts in lengths.items()},
+        targets=targets,
+        target_lengths=lengths["targets"],
+    )
 
 
-def _example_lengths(task: seqio.Task) -> np.ndarray:
-    """Returns the tokens of inputs and targets, int [rows, 2]."""
+def _example_blocks(
+    task: seqio.Task, with_text: bool
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the tokens of inputs and targets, int [N], and texts of targets."""
     dataset = task.get_dataset(
         None, "train", shuffle=False, num_epochs=1, try_in_mem_cache=False
     )
-    lengths = dataset.take(_COUNTED_ROWS).map(
-        lambda example: tf.stack([tf.size(example[f]) for f in _COUNTED_FEATURES]),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-    return np.asarray(list(lengths.as_numpy_iterator())).reshape(-1, 2)
+
+    def count(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        counted = {name: tf.size(example[name]) for name in _COUNTED_FEATURES}
+        return counted | ({_TEXT: example[_TEXT]} if with_text else {})
+
+    counts = dataset.map(count, num_parallel_calls=tf.data.AUTOTUNE)
+    yield from counts.batch(_COUNTED_AT_A_TIME).as_numpy_iterator()
 
 
 def trim(batch: Mapping[str, np.ndarray]) -> Batch:

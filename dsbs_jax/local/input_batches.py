@@ -10,6 +10,7 @@ import seqio
 import tensorflow as tf
 from absl import logging
 
+from dsbs_jax import interruption
 from dsbs_jax.data.preprocessors import encode_segments
 from dsbs_jax.local.partitioning import LOGICAL_AXIS_RULES, Partitioner
 from dsbs_jax.local.row_merging import round_up_length
@@ -73,12 +74,16 @@ def in_batches(
 
     Returns:
         For each input a tree as `compute` returns it, of arrays without the first axis.
+
+    Raises:
+        interruption.Stopped: A signal arrived in a block that records them.
     """
     results: list[Any] = [None] * len(inputs)
     # The longest first, so that a batch that does not fit fails at once.
     order = sorted(range(len(inputs)), key=lambda i: -len(inputs[i]))
     size = padded_batch_size(batch_size, partitioner)
     for start in range(0, len(order), size):
+        interruption.check()
         rows = order[start : start + size]
         batch = {"inputs": _padded([inputs[i] for i in rows], size)}
         tokens = partitioner.put_batch(batch)["inputs"]

@@ -4,25 +4,28 @@
 """
 
 import dataclasses
-import functools
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import optax
+from absl import logging
 
-from dsbs_jax import files, settings
+from dsbs_jax import files, interruption, settings
 from dsbs_jax.data import mixtures, vocabulary
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import (
     checkpoints,
     datasets,
     evaluation,
+    label_checks,
     optimizers,
     report,
+    resume_guard,
     row_merging,
+    run_lock,
     state,
     step,
     stopping,
@@ -33,8 +36,7 @@ from dsbs_jax.local.config import LoopConfig, TrainSettings
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.training_log import TrainingLog, one_line
 from dsbs_jax.progress import duration
-from dsbs_jax.settings import Settings
-from dsbs_jax.student.config import T5Config, check_vocabulary_size
+from dsbs_jax.student.config import check_vocabulary_size
 from dsbs_jax.student.network import Transformer
 from dsbs_jax.weights import load_params, open_checkpoint, student_config
 
@@ -77,21 +79,27 @@ def train(config: TrainSettings) -> dict[str, Any]:
         validation and test, and the teacher's score on test, in percent.
 
     Raises:
-        UserError: Settings, data or checkpoints do not fit together, the folder cannot
-            be written, a tracker cannot start, or the loss is not finite.
+        UserError: Settings, data or checkpoints do not fit together, the folder holds
+            another run or is in use, it cannot be written, a tracker cannot start, or
+            the loss is not finite.
         stopping.Terminated: SIGTERM arrived; the state is saved.
+        KeyboardInterrupt: SIGINT (Ctrl-C) arrived; the state is saved.
     """
     began = time.monotonic()
-    run = _set_up(config)
-    with run.log:
-        every = _all_settings(config, run.model.config)
-        run.log.write_settings(settings.values_of(every))
-        steps = _update_until_done(run)
-        results = _score_checkpoints(run, steps)
-        results["seconds"] = round(time.monotonic() - began, 1)
-        files.write_json(run.folder / "results.json", results)
-        table = report.results_table(results)
-        run.log.write_results(steps, table)
+    with run_lock.RunLock(pathlib.Path(config.loop.model_dir)):
+        run = _set_up(config)
+        with run.log, interruption.recorded():
+            every = config.all_settings(run.model.config)
+            run.log.write_settings(settings.values_of(every))
+            steps = _update_until_done(run)
+            try:
+                results = _score_checkpoints(run, steps)
+            except interruption.Stopped as stop:
+                stopping.end_run(stop.number, f"step {steps} is saved, without scores")
+            results["seconds"] = round(time.monotonic() - began, 1)
+            files.write_json(run.folder / "results.json", results)
+            table = report.results_table(results)
+            run.log.write_results(steps, table)
     print(table)
     print(f"Finished after {duration(results['seconds'])}; the run is in {run.folder}")
     return results
@@ -100,8 +108,8 @@ def train(config: TrainSettings) -> dict[str, Any]:
 def _set_up(config: TrainSettings) -> _Run:
     """Checks the settings, reads the data, and restores or creates the state.
 
-    Nothing is written before all settings and data are checked; only damaged
-    checkpoints are renamed.
+    Nothing but the lock is written before all settings and data are checked; only
+    damaged checkpoints are renamed.
     """
     loop = config.loop
     trackers.check_installed(loop.trackers)
@@ -111,12 +119,18 @@ def _set_up(config: TrainSettings) -> _Run:
     optimizer = optimizers.make_optimizer(config.optimizer, schedule)
     folder = pathlib.Path(loop.model_dir)
     newest = checkpoints.newest_complete(folder / "checkpoints")
-    model, data = _load_data(config, newest)
+    resume_guard.check_steps(folder, newest, loop.train_steps)
+    model, data, sizes = _load_data(config, newest)
     student = student_folder.spec_of_run(
         config.data, data, model.config, config.decoding
     )
-
-    student_folder.check_same_student(folder, student)
+    every = config.all_settings(model.config)
+    for note in resume_guard.check(folder, settings.values_of(every), student):
+        logging.info("%s", note)
+    for warning in label_checks.check(
+        data, student.labels, sizes, config.decoding.max_decode_length
+    ):
+        logging.warning("%s", warning)
     abstract = state.abstract_state(model, optimizer, partitioner)
     initial = None
     if newest is None and loop.initial_checkpoint_path:
@@ -130,8 +144,7 @@ def _set_up(config: TrainSettings) -> _Run:
         print(f"Resuming from step {newest} in {folder}")
     else:
         start = state.init_state(model, optimizer, abstract, key, initial)
-    every = _all_settings(config, model.config)
-    files.write(folder / "config.gin", settings.as_gin(every))
+    files.write(folder / resume_guard.CONFIG_FILE, settings.as_gin(every))
     student_folder.write(folder, student, data.vocabulary)
 
     predictor = evaluation.Predictor(model, config.decoding, partitioner)
@@ -155,7 +168,7 @@ def _set_up(config: TrainSettings) -> _Run:
 
 def _load_data(
     config: TrainSettings, newest: int | None
-) -> tuple[Transformer, mixtures.MethodData]:
+) -> tuple[Transformer, mixtures.MethodData, list[datasets.TaskSize]]:
     """Builds the student and its data, and prints the size of each task.
 
     Args:
@@ -173,8 +186,9 @@ def _load_data(
     check_vocabulary_size(student.vocab_size, words.vocab_size)
     data = mixtures.build(config.data, words)
     # Reads all training data once.
-    report.print_task_sizes(datasets.task_sizes(data), data.task_feature_lengths)
-    return Transformer(student), data
+    sizes = datasets.task_sizes(data)
+    report.print_task_sizes(sizes, data.task_feature_lengths)
+    return Transformer(student), data, sizes
 
 
 def _check_batch_size(config: LoopConfig, partitioner: Partitioner) -> None:
@@ -187,20 +201,8 @@ def _check_batch_size(config: LoopConfig, partitioner: Partitioner) -> None:
         )
 
 
-def _all_settings(config: TrainSettings, student: T5Config) -> list[Settings]:
-    """Returns every setting of the run, which alone repeat it."""
-    return [
-        config.data,
-        student,
-        config.loop,
-        config.optimizer,
-        config.decoding,
-        config.partitioning,
-    ]
-
-
 def _update_until_done(run: _Run) -> int:
-    """Updates the student until the last step, an early stop or SIGTERM.
+    """Updates the student until the last step, an early stop or a signal.
 
     At the top of the loop `number` updates are done, so the last round only evaluates.
 
@@ -218,18 +220,17 @@ def _update_until_done(run: _Run) -> int:
     train_step = step.make_train_step(
         run.model, run.optimizer, run.partitioner, config.alpha, config.num_microbatches
     )
-    with stopping.Sigterm() as sigterm:
-        for number in range(start, config.train_steps + 1):
-            if _is_evaluation_due(run, number):
-                _evaluate(run, number, sigterm)
-            if sigterm.received:
-                _save_and_exit(run, number)
-            if number == config.train_steps or _stops_early(run, number):
-                break
-            batch = next(batches)
-            rows = run.partitioner.put_batch(_merge_rows(run, batch))
-            run.state, metrics = train_step(run.state, rows, run.key)
-            run.log.add(number + 1, batch, metrics)
+    for number in range(start, config.train_steps + 1):
+        if _is_evaluation_due(run, number):
+            _evaluate(run, number)
+        if received := interruption.signal_received():
+            _save_and_exit(run, number, received)
+        if number == config.train_steps or _stops_early(run, number):
+            break
+        batch = next(batches)
+        rows = run.partitioner.put_batch(_merge_rows(run, batch))
+        run.state, metrics = train_step(run.state, rows, run.key)
+        run.log.add(number + 1, batch, metrics)
     run.log.close_progress()
     return number
 
@@ -241,14 +242,15 @@ def _is_evaluation_due(run: _Run, number: int) -> bool:
     return due and not run.checkpoints.is_scored(number)
 
 
-def _evaluate(run: _Run, number: int, sigterm: stopping.Sigterm) -> None:
+def _evaluate(run: _Run, number: int) -> None:
     """Scores the student on validation and saves a checkpoint.
 
-    Does neither if SIGTERM arrives.
+    Does neither if a signal arrives.
     """
-    validate = functools.partial(run.validate, run.state.params, f"step_{number}")
-    scores = sigterm.run_interruptible(validate)
-    if scores is None:
+    run.log.check_losses()
+    try:
+        scores = run.validate(run.state.params, f"step_{number}")
+    except interruption.Stopped:
         return
     # Without a validation split, the last checkpoint is the best.
     score = evaluation.mean_accuracy(scores) if scores else float(number)
@@ -259,11 +261,11 @@ def _evaluate(run: _Run, number: int, sigterm: stopping.Sigterm) -> None:
         run.log.say(f"step {number}: validation {one_line(scores)}")
 
 
-def _save_and_exit(run: _Run, number: int) -> None:
+def _save_and_exit(run: _Run, number: int, received: int) -> NoReturn:
     if run.checkpoints.last != number:
         run.checkpoints.save(run.state)
-    print(f"SIGTERM: saved step {number}; run the same command to resume")
-    raise stopping.Terminated
+    run.log.close_progress()
+    stopping.end_run(received, f"saved step {number}")
 
 
 def _stops_early(run: _Run, number: int) -> bool:

@@ -1,12 +1,10 @@
-"""Handling of SIGTERM, which schedulers send before they take a machine away."""
+"""The end of a run after Ctrl-C (SIGINT) or SIGTERM, which schedulers send.
+
+`dsbs_jax.interruption` records the signal; the run saves its state first.
+"""
 
 import signal
-import threading
-import types
-from collections.abc import Callable
-from typing import Self, TypeVar
-
-Result = TypeVar("Result")
+from typing import NoReturn
 
 
 class Terminated(SystemExit):
@@ -17,49 +15,17 @@ class Terminated(SystemExit):
         super().__init__(128 + signal.SIGTERM)
 
 
-class _Interrupted(BaseException):
-    """Raised by the signal handler; not an Exception, so that no library catches it."""
+def end_run(number: int, text: str) -> NoReturn:
+    """Prints one line and ends the run.
 
+    Args:
+        number: The signal.
+        text: What is saved.
 
-class Sigterm:
-    """Records a SIGTERM instead of ending the process, inside a `with` block.
-
-    Attributes:
-        received: Whether a SIGTERM arrived.
+    Raises:
+        KeyboardInterrupt: The signal is SIGINT; commands exit with status 130.
+        Terminated: The signal is SIGTERM.
     """
-
-    def __init__(self) -> None:
-        """Creates the recorder; entering it installs the signal handler."""
-        self.received = False
-        self._interruptible = False
-
-    def __enter__(self) -> Self:
-        """Installs the signal handler; Python allows it in the main thread only."""
-        self._installed = threading.current_thread() is threading.main_thread()
-        if self._installed:
-            self._previous = signal.signal(signal.SIGTERM, self._record)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Restores the previous signal handler."""
-        if self._installed:
-            signal.signal(signal.SIGTERM, self._previous)
-
-    def _record(self, number: int, frame: types.FrameType | None) -> None:
-        self.received = True
-        if self._interruptible:
-            raise _Interrupted
-
-    def run_interruptible(self, work: Callable[[], Result]) -> Result | None:
-        """Runs long work that changes no state, and stops it when SIGTERM arrives.
-
-        Returns:
-            The result of `work`, or None if a SIGTERM arrived before or during it.
-        """
-        self._interruptible = True
-        try:
-            return None if self.received else work()
-        except _Interrupted:
-            return None
-        finally:
-            self._interruptible = False
+    name = signal.Signals(number).name
+    print(f"{name}: {text}; run the same command to resume", flush=True)
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated

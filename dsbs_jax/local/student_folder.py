@@ -32,16 +32,6 @@ from dsbs_jax.student.config import T5Config
 STUDENT_FILE = "student.json"
 VOCABULARY_FILE = "vocabulary/sentencepiece.model"
 SCHEMA_VERSION = 1
-# Fields that decide what the examples of a run are. A run folder never mixes values.
-_IDENTITY = (
-    "dataset",
-    "method",
-    "teacher",
-    "label_prefix",
-    "explain_prefix",
-    "vocabulary_sha256",
-    "data_fingerprint",
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,27 +141,6 @@ def _fingerprint(data: mixtures.MethodData) -> str | None:
     if not isinstance(source, RecordSource):
         return None
     return records.fingerprint(source.records("train"))
-
-
-def check_same_student(folder: pathlib.Path, spec: StudentSpec) -> None:
-    """Checks that a run folder does not hold a student of other examples.
-
-    Raises:
-        UserError: The folder's student has another dataset, method or vocabulary, or
-            other training rows.
-    """
-    if not (folder / STUDENT_FILE).exists():
-        return
-    stored = read_spec(folder)
-    for name in _IDENTITY:
-        found, expected = getattr(spec, name), getattr(stored, name)
-        if name == "data_fingerprint" and None in (found, expected):
-            continue  # not recorded by an earlier version
-        if found != expected:
-            raise UserError(
-                f"{folder} holds a student with {name} {expected!r}, found {found!r}: "
-                "use a new MODEL_DIR, or the settings of the run"
-            )
 
 
 def write(

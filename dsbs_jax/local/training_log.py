@@ -3,7 +3,7 @@
 import math
 import pathlib
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -92,7 +92,7 @@ class TrainingLog:
         """
         self._updates.append(_Update(number, batch, metrics))
         if number % self._config.log_period == 0 or number == self._config.train_steps:
-            means = self._means()
+            means = self._means(self._updates)
             self._updates = []
             means["learning_rate"] = float(self._schedule(number - 1))
             self._curve.write_training(number, means)
@@ -103,16 +103,25 @@ class TrainingLog:
             )
             self._progress.update(number, note)
 
-    def _means(self) -> dict[str, float]:
-        """Returns means over the recorded updates.
+    def check_losses(self) -> None:
+        """Checks the recorded updates before their result is saved.
+
+        Raises:
+            UserError: A loss is not finite.
+        """
+        if self._updates:
+            self._means(self._updates)
+
+    def _means(self, updates: Sequence[_Update]) -> dict[str, float]:
+        """Returns means over updates.
 
         The mean of a task's loss weights each update by the task's tokens in it.
         """
-        metrics = jax.device_get([update.metrics for update in self._updates])
+        metrics = jax.device_get([update.metrics for update in updates])
         columns = {
             k: np.asarray([m[k] for m in metrics], np.float64) for k in metrics[0]
         }
-        self._check_losses(columns["loss"])
+        self._check_finite(updates, columns["loss"])
         means = {k: float(columns[k].mean()) for k in ("loss", "gradient_norm")}
         for task in ("label", "rationale"):
             tokens = columns[f"{task}_tokens"]
@@ -121,15 +130,16 @@ class TrainingLog:
                 means[f"{task}_loss"] = float(loss)
         return means
 
-    def _check_losses(self, losses: np.ndarray) -> None:
-        for update, loss in zip(self._updates, losses, strict=True):
+    def _check_finite(self, updates: Sequence[_Update], losses: np.ndarray) -> None:
+        for update, loss in zip(updates, losses, strict=True):
             if not math.isfinite(loss):
                 path = self._folder / "bad_batch.jsonl"
                 rows = datasets.describe(update.batch, self._vocabulary)
                 files.write_jsonl(path, rows)
                 raise UserError(
                     f"the loss of step {update.number} is {loss}; its batch is in "
-                    f"{path}; try a smaller LEARNING_RATE"
+                    f"{path}; earlier checkpoints are kept; try a smaller "
+                    "LEARNING_RATE in a new MODEL_DIR"
                 )
 
     def write_scores(self, number: int, split: str, scores: Scores) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from etils import epath
 
+from dsbs_jax.weights import digests
+
 # A checkpoint's folder is `checkpoint_<step>`, here and in T5X.
 PREFIX = "checkpoint_"
 # Key of the validation score in the metrics that are saved with a checkpoint.
@@ -30,20 +32,35 @@ def best_checkpoint(folder: epath.Path) -> epath.Path | None:
     """Returns the checkpoint with the best score; None for a folder without one.
 
     The highest score wins, and of equal scores the earliest checkpoint. Checkpoints
-    without a score rank below the others, the newest first.
+    without a score rank below the others, the newest first. Checkpoints that a run is
+    still writing do not count.
+
+    Raises:
+        UserError: A score has changed since it was written.
     """
     if not folder.is_dir():
         return None
-    matches = [
-        re.fullmatch(rf"{PREFIX}(\d+)", entry.name) for entry in folder.iterdir()
-    ]
     ranked = []
-    for step in (int(match[1]) for match in matches if match):
-        checkpoint = folder / f"{PREFIX}{step}"
+    for entry in folder.iterdir():
+        step = _step_of(entry)
+        if step is None or not digests.is_complete(entry):
+            continue
+        checkpoint = folder / entry.name
+        digests.check(checkpoint, "metrics")
         score = saved_score(checkpoint)
         rank = (-math.inf, step) if score is None else (score, -step)
         ranked.append((*rank, checkpoint))
     return max(ranked)[-1] if ranked else None
+
+
+def _step_of(checkpoint: epath.Path) -> int | None:
+    match = re.fullmatch(rf"{PREFIX}(\d+)", checkpoint.name)
+    return int(match[1]) if match else None
+
+
+def is_checkpoint(folder: epath.Path) -> bool:
+    """Returns whether a folder has the name of a checkpoint."""
+    return _step_of(folder) is not None
 
 
 def saved_score(checkpoint: epath.Path) -> float | None:

@@ -45,7 +45,8 @@ def load_params(reader: ParameterReader, abstract_params: Any) -> Any:
         The same tree of float32 arrays, sharded as `abstract_params` says.
 
     Raises:
-        UserError: The checkpoint holds another student, or is damaged.
+        UserError: The checkpoint holds another student, is damaged, or has values that
+            are not finite.
     """
     leaves = traverse_util.flatten_dict(abstract_params, sep="/")
     expected = {name: leaf.shape for name, leaf in leaves.items()}
@@ -54,8 +55,33 @@ def load_params(reader: ParameterReader, abstract_params: Any) -> Any:
     return traverse_util.unflatten_dict(params, sep="/")
 
 
+def check_finite(array: np.ndarray, description: str) -> None:
+    """Checks that a parameter has no NaN and no infinity.
+
+    Args:
+        array: The parameter or a part of it, of any shape.
+        description: What it is, for the error message.
+
+    Raises:
+        UserError: A value is not finite.
+    """
+    # The sum is finite in almost all arrays that are, and needs no array of its own.
+    with np.errstate(all="ignore"):
+        if np.isfinite(array.sum()):
+            return
+    wrong = array[~np.isfinite(array)]
+    if wrong.size:
+        raise UserError(
+            f"{description} has {wrong.size:,} of {array.size:,} values that are not "
+            f"finite (the first is {wrong[0]}), expected finite numbers; the training "
+            "or the conversion of these weights failed"
+        )
+
+
 def _load(reader: ParameterReader, name: str, leaf: jax.ShapeDtypeStruct) -> jax.Array:
     def read(index: Index | None) -> np.ndarray:
-        return reader.read(name, index or ())
+        part = reader.read(name, index or ())
+        check_finite(part, f"{reader.location}: parameter {name}")
+        return part
 
     return jax.make_array_from_callback(leaf.shape, leaf.sharding, read)

@@ -8,6 +8,7 @@ from dsbs_jax import hub
 from dsbs_jax.errors import UserError
 from dsbs_jax.weights import (
     checkpoint_folders,
+    digests,
     huggingface_files,
     orbax_format,
     t5x_native,
@@ -54,7 +55,12 @@ def _open_candidate(folder: epath.Path) -> ParameterReader | None:
     checkpoint_<step>/params/_METADATA    a run of this project (Orbax)
     checkpoint_<step>/state/_METADATA     T5X's Orbax format: `target` in its tree
     checkpoint_<step>/checkpoint          T5X's native format: a msgpack index
+
+    Raises:
+        UserError: A file has changed since a run of this project wrote it.
     """
+    if checkpoint_folders.is_checkpoint(folder) and folder.is_dir():
+        digests.check(folder, "params")
     if (folder / "params" / orbax_format.METADATA).exists():
         return orbax_format.open_item(folder / "params", prefix=())
     if (folder / "state" / orbax_format.METADATA).exists():

@@ -19,6 +19,7 @@ import seqio
 from etils import epath
 from safetensors import SafetensorError
 
+from dsbs_jax import interruption
 from dsbs_jax.errors import UserError
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.weights import arrays, huggingface_reader, orbax_format, t5x_native
@@ -52,9 +53,12 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     target = pathlib.Path(path).absolute()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=target.parent, prefix=f".{target.name}."
-        ) as scratch:
+        with (
+            tempfile.TemporaryDirectory(
+                dir=target.parent, prefix=f".{target.name}."
+            ) as scratch,
+            interruption.removed(scratch),
+        ):
             folder = pathlib.Path(scratch) / target.name
             yield folder
             folder.rename(target)

@@ -127,9 +127,11 @@ def test_folder_of_other_rows_is_refused_and_unchanged(compared, tmp_path):
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     train = compared.folder / "data/train.jsonl"
     before = train.read_bytes()
-    with pytest.raises(UserError, match="holds a student with .* use a new MODEL_DIR"):
+    with pytest.raises(
+        UserError, match="the training rows of DATA_FILES .* differ .* use a new"
+    ):
         dsbs_jax.fit(str(data), compared.folder, **SHORT)
-    with pytest.raises(UserError, match="holds a student with method"):
+    with pytest.raises(UserError, match="METHOD is 'finetune', was 'step_by_step'"):
         dsbs_jax.fit(
             str(compared.folder / "data/train.jsonl"),
             compared.folder,

@@ -126,7 +126,8 @@ sys.argv = ["dsbs-jax", "card", "rows.jsonl", "--output", "x"]
 app.main()
 """
     done = process(code=code)
-    assert (done.returncode, done.stderr) == (128 + signal.SIGINT, "")
+    assert done.returncode == 128 + signal.SIGINT
+    assert done.stderr == "SIGINT: stopped; run the same command again\n"
 
 
 @pytest.mark.parametrize("arguments", [["card", "--help"], ["--version"]])

@@ -1,4 +1,7 @@
+import logging
 import resource
+import shutil
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -241,3 +244,67 @@ def test_checkpoint_that_cannot_be_written_ends_in_one_error(tmp_path):
     saved.close()
     again = checkpoints.Checkpoints(tmp_path)
     assert again.last == 1
+
+
+def test_an_older_checkpoint_that_is_damaged_is_reported_and_renamed(tmp_path, caplog):
+    save_all(tmp_path, {1: 9.0, 2: 3.0, 3: 4.0}).close()
+    (tmp_path / "checkpoint_1/metrics/metrics").unlink()
+    assert checkpoints.newest_complete(tmp_path) == 3
+    assert "checkpoint_1 is damaged (metrics/metrics is missing)" in caplog.text
+    saved = checkpoints.Checkpoints(tmp_path)
+    assert (saved.best, saved.last) == (3, 3)
+
+
+def test_a_checkpoint_is_complete_when_its_digests_are_written(tmp_path, caplog):
+    save_all(tmp_path, {1: 9.0, 2: 3.0}).close()
+    (tmp_path / "digests/checkpoint_2.json").unlink()
+    assert checkpoints.newest_complete(tmp_path) == 1
+    assert "checkpoint_2 is damaged (it has no digests" in caplog.text
+
+
+def test_the_first_checkpoint_without_digests_is_not_complete(tmp_path):
+    save_all(tmp_path, {1: 9.0}).close()
+    (tmp_path / "digests/checkpoint_1.json").unlink()
+    assert checkpoints.newest_complete(tmp_path) is None
+
+
+def test_checkpoints_that_were_copied_without_digests_are_read(tmp_path):
+    save_all(tmp_path, {1: 9.0, 2: 3.0}).close()
+    shutil.rmtree(tmp_path / "digests")
+    assert checkpoints.newest_complete(tmp_path) == 2
+
+
+def test_a_checkpoint_that_is_damaged_while_the_run_trains_is_named(tmp_path):
+    saved = save_all(tmp_path, {1: 9.0})
+    damage(largest(tmp_path / "checkpoint_1/params"))
+    with pytest.raises(UserError, match=r"checkpoint_1 is damaged \(params/.* changed"):
+        saved.restore_params(1, abstract().params)
+
+
+def test_the_state_of_another_optimizer_is_one_error(tmp_path):
+    saved = save_all(tmp_path, {1: 9.0})
+    other = abstract()
+    other = other.replace(opt_state={"nu": other.params["scale"]})
+    with pytest.raises(UserError, match="checkpoint_1: the state of the optimizer"):
+        saved.restore(1, other)
+
+
+@pytest.mark.parametrize("value", [jnp.nan, jnp.inf, -jnp.inf])
+def test_parameters_that_are_not_finite_are_not_saved(tmp_path, value):
+    saved = save_all(tmp_path, {1: 9.0, 2: 8.0})
+    state = make_state(3)
+    bad = state.params["block"]["kernel"].at[1, 2].set(value)
+    state = state.replace(params={**state.params, "block": {"kernel": bad}})
+    message = "parameter block/kernel is not finite after step 3; the checkpoint of st"
+    with pytest.raises(UserError, match=message):
+        saved.save(state, 10.0)
+    assert steps_in(tmp_path) == [1, 2]
+    with pytest.raises(UserError, match="no checkpoint was saved"):
+        checkpoints.Checkpoints(tmp_path / "new").save(state, 10.0)
+
+
+def test_messages_of_libraries_return_after_a_save(tmp_path):
+    hook = threading.excepthook
+    save_all(tmp_path, {1: 9.0})
+    assert threading.excepthook is hook
+    assert logging.getLogger("library").isEnabledFor(logging.ERROR)

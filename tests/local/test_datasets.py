@@ -1,4 +1,5 @@
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -169,3 +170,21 @@ def test_lengths_are_checked(make_data, lengths, message):
 def test_unknown_mixture_is_named(tiny_data):
     with pytest.raises(UserError, match="MIXTURE_OR_TASK_NAME .*tiny_steb_by_step"):
         tiny_data(MIXTURE_OR_TASK_NAME="tiny_steb_by_step")
+
+
+@pytest.mark.parametrize("number", [1, 1023, 1024, 1025, 20_050])
+def test_every_training_row_is_counted(tiny_data, tmp_path, number):
+    rows = [
+        {"input": f"Jar {n}", "label": "red" if n % 2 else "blue"}
+        for n in range(number)
+    ]
+    rows[-1]["input"] = "Jar " * 60
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    every = {split: str(path) for split in ("train", "validation", "test")}
+    (size,) = datasets.task_sizes(tiny_data("finetune", DATA_FILES=every))
+    assert size.rows == number
+    assert size.truncated == {"inputs": 1, "targets": 0}
+    assert size.longest["inputs"] > 60
+    assert size.targets.total() == size.target_lengths.total() == number
+    assert size.targets["red"] == number // 2

@@ -1,3 +1,5 @@
+import collections
+
 from dsbs_jax.local import report
 from dsbs_jax.local.datasets import TaskSize
 
@@ -8,6 +10,8 @@ def test_sizes_tell_how_many_examples_are_truncated(capsys):
         rows=1_234,
         truncated={"inputs": 12, "targets": 0},
         longest={"inputs": 99, "targets": 4},
+        targets=collections.Counter(),
+        target_lengths=collections.Counter(),
     )
     report.print_task_sizes([size], {"inputs": 64, "targets": 16, "task_ids": 16})
     assert capsys.readouterr().out == (

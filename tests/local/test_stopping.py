@@ -1,4 +1,3 @@
-import os
 import signal
 
 import pytest
@@ -6,38 +5,16 @@ import pytest
 from dsbs_jax.local import stopping
 
 
-def send_sigterm():
-    os.kill(os.getpid(), signal.SIGTERM)
+def test_sigterm_ends_a_run_with_its_exit_status(capsys):
+    with pytest.raises(stopping.Terminated) as end:
+        stopping.end_run(signal.SIGTERM, "saved step 3")
+    assert end.value.code == 143
+    line = "SIGTERM: saved step 3; run the same command to resume\n"
+    assert capsys.readouterr().out == line
 
 
-def test_sigterm_is_recorded_and_does_not_end_the_process():
-    before = signal.getsignal(signal.SIGTERM)
-    with stopping.Sigterm() as sigterm:
-        assert not sigterm.received
-        send_sigterm()
-        assert sigterm.received
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_sigterm_stops_interruptible_work():
-    done = []
-    with stopping.Sigterm() as sigterm:
-
-        def work():
-            done.append("begun")
-            send_sigterm()
-            done.append("never")
-
-        assert sigterm.run_interruptible(lambda: "result") == "result"
-        assert sigterm.run_interruptible(work) is None
-        assert sigterm.run_interruptible(work) is None
-    assert done == ["begun"] and sigterm.received
-
-
-def test_errors_of_the_work_are_raised():
-    with stopping.Sigterm() as sigterm, pytest.raises(ZeroDivisionError):
-        sigterm.run_interruptible(lambda: 1 / 0)
-
-
-def test_exit_status_is_that_of_a_process_that_sigterm_ended():
-    assert stopping.Terminated().code == 143
+def test_sigint_ends_a_run_as_ctrl_c(capsys):
+    with pytest.raises(KeyboardInterrupt):
+        stopping.end_run(signal.SIGINT, "saved step 3")
+    line = "SIGINT: saved step 3; run the same command to resume\n"
+    assert capsys.readouterr().out == line
