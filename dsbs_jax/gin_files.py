@@ -11,6 +11,10 @@ module, which can then register a dataset:
 Gin's own parser reads the statements. Gin's bindings of functions are not needed here,
 because commands pass settings as values; T5X reads the files in `gin/t5x` itself.
 
+An import runs the module, so a gin file is a program: read only files that you trust.
+The exception is a run folder's `config.gin`, which often comes from another person: it
+holds values, and a file of this name cannot import.
+
 Files of version 0.1 (the `config.gin` of a run folder, or a user's file) also hold
 bindings and references of functions. `read` keeps the settings that they hold.
 """
@@ -30,6 +34,11 @@ from dsbs_jax.errors import UserError
 
 # Old name of a setting: its name now.
 RENAMED = {"FILES": "DATA_FILES", "MODEL": "TEACHER_MODEL"}
+
+# The settings of a run, which commands read from run folders.
+_RUN_CONFIG = "config.gin"
+# Packages that the `config.gin` of version 0.1 names; nothing of them is needed.
+_OLD_IMPORTS = {"dsbs_jax", "optax", "__gin__"}
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -184,6 +193,7 @@ def _read_file(
     search_paths: Sequence[str],
     macros: dict[str, Any],
     old_names: set[str],
+    may_import: bool = True,
 ) -> None:
     """Adds the macros of a file, and of the files that it includes.
 
@@ -192,24 +202,58 @@ def _read_file(
         search_paths: Folders to search it in.
         macros: The macros so far; changed in place.
         old_names: Names of the macros in files of version 0.1; changed in place.
+        may_import: Whether the file that includes this one can import modules.
     """
     folders = [pathlib.Path(), *map(pathlib.Path, search_paths)]
     path = next((f / name for f in folders if (f / name).is_file()), None)
     if path is None:
         places = ", ".join(map(str, folders))
         raise UserError(f"gin file {name} does not exist; searched in {places}")
-    text = path.read_text(encoding="utf-8")
+    may_import = may_import and path.name != _RUN_CONFIG
+    text = _read_text(path)
     # Version 0.1 wrote this line into each file that refers to functions.
     first = r"^from __gin__ import dynamic_registration"
     old = re.search(first, text, re.MULTILINE) is not None
     for statement in _statements(text, str(path)):
         if isinstance(statement, config_parser.IncludeStatement):
-            _read_file(statement.filename, search_paths, macros, old_names)
+            included = statement.filename
+            _read_file(included, search_paths, macros, old_names, may_import)
+        elif not may_import and isinstance(statement, config_parser.ImportStatement):
+            _check_old_import(statement, path)
         else:
             place = f"{path}: line {statement.location.line_num}"
             _apply(statement, place, macros, old)
             if old and isinstance(statement, config_parser.BindingStatement):
                 old_names.add(RENAMED.get(statement.selector, statement.selector))
+
+
+def _read_text(path: pathlib.Path) -> str:
+    """Reads a file with or without a byte order mark, and with any line ends.
+
+    Raises:
+        UserError: The file is not UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: byte {error.start} is not UTF-8, expected a gin file in UTF-8"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _check_old_import(statement: Any, path: pathlib.Path) -> None:
+    """Checks that a run's file imports nothing but what version 0.1 wrote.
+
+    Raises:
+        UserError: The file imports another module.
+    """
+    if statement.module.partition(".")[0] not in _OLD_IMPORTS:
+        raise UserError(
+            f"{path}: line {statement.location.line_num} imports {statement.module}, "
+            f"but a run's {_RUN_CONFIG} imports nothing; if you trust the file, move "
+            "the line to a gin file with another name"
+        )
 
 
 def _statements(text: str, place: str) -> Iterator[Any]:

@@ -203,3 +203,60 @@ def test_config_that_version_0_1_wrote_for_an_extraction_is_read():
     values = gin_files.read([str(VERSION_0_1 / "extraction/config.gin")]).values
     assert values["TEACHER_MODEL"] and values["SAMPLES"] == 2
     assert "MODEL" not in values
+
+
+@pytest.mark.parametrize("name", ["own.gin", "config.gin"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfA = 'caf\xc3\xa9'\nB = 1\n",
+        b"A = 'caf\xc3\xa9'\r\nB = 1\r\n",
+        b"\xef\xbb\xbfA = 'caf\xc3\xa9'\r\nB = 1",
+        b"A = 'caf\xc3\xa9'\rB = 1\r",
+        b"# caf\xc3\xa9\nA = 'caf\xc3\xa9'\n\nB = 1\n",
+    ],
+)
+def test_byte_order_marks_and_line_ends(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert gin_files.read([str(path)]).values == {"A": "café", "B": 1}
+
+
+@pytest.mark.parametrize("content", [b"A = '\xe9'\n", b"\xff\xfeA\x00", b"A\x80"])
+def test_a_file_that_is_not_utf_8_is_named(tmp_path, content):
+    path = tmp_path / "own.gin"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"own\.gin: byte \d+ is not UTF-8"):
+        gin_files.read([str(path)])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import my_own_module",
+        "import my_own_module.part",
+        "import subprocess\nsubprocess.check_output.args = ['true']",
+        "A = 1\nimport my_own_module as other",
+        "from my_own_module import part",
+        "include 'part.gin'",
+    ],
+)
+def test_the_settings_of_a_run_import_nothing(tmp_path, monkeypatch, text):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_own_module.py").write_text("open('mark', 'w')\n")
+    (tmp_path / "part.gin").write_text("import my_own_module\n")
+    path = tmp_path / "config.gin"
+    path.write_text(f"B = 1\n{text}\n")
+    with pytest.raises(UserError, match="imports .*, but a run's config.gin imports n"):
+        gin_files.read([str(path)])
+    assert not (tmp_path / "mark").exists()
+
+
+def test_imports_in_the_settings_of_a_run_of_version_0_1_are_skipped(tmp_path):
+    (tmp_path / "config.gin").write_text(
+        "from __gin__ import dynamic_registration\n"
+        "from dsbs_jax.local import no_longer_a_module\n"
+        "import optax.no_module\nA = 1\n"
+    )
+    assert gin_files.read([str(tmp_path / "config.gin")]).values == {"A": 1}

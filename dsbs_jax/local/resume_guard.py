@@ -75,7 +75,7 @@ NOTED = {
     "SCAN_LAYERS": _ROUNDING,
     "TRAIN_STEPS": "the learning rate follows the schedule of the new length from here",
 }
-# Settings that change neither the student nor its scores.
+# Settings that do not change the student or its scores.
 FREE = frozenset(
     {
         "DATASET_MODULE",
