@@ -7,6 +7,7 @@ model's pieces.
 import functools
 import io
 import os
+import pathlib
 import re
 import shutil
 import string
@@ -23,6 +24,7 @@ from etils import epath
 from google.protobuf.message import DecodeError
 
 from dsbs_jax import files, hub
+from dsbs_jax.data import tokenizer_json
 from dsbs_jax.data.dataset_spec import EXPLAIN_PREFIX, PREDICT_PREFIX
 from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
 from dsbs_jax.errors import UserError
@@ -45,9 +47,9 @@ def load(path_or_id: str, extra_ids: int = SENTINELS) -> seqio.SentencePieceVoca
     """Loads a vocabulary; the same file gives the same object.
 
     Args:
-        path_or_id: A file, a bucket address (gs://…), or "hub:" and the id of a
-            Hugging Face repository with a `spiece.model`
-            ("hub:google/t5-v1_1-base").
+        path_or_id: A SentencePiece model, a `tokenizer.json` of a T5, a folder with
+            `spiece.model` or `tokenizer.json`, a bucket address (gs://…), or "hub:" and
+            the id of a Hugging Face repository ("hub:google/t5-v1_1-base").
         extra_ids: Number of sentinels above the model's own pieces.
 
     Raises:
@@ -63,6 +65,8 @@ def _version(path: str) -> Version:
         status = os.stat(path)
     except OSError:
         return None
+    if os.path.isdir(path):
+        return _version(os.fspath(_in_folder(pathlib.Path(path))))
     return status.st_size, status.st_mtime_ns
 
 
@@ -73,9 +77,13 @@ def _load(path: str, extra_ids: int, version: Version) -> seqio.SentencePieceVoc
     if _first_versions.setdefault(path, version) != version:
         path = _copy(path)
     if hub.is_address(path):
-        path = str(hub.download_file(path, HUB_FILE))
+        path = _download(path)
+    if os.path.isdir(path):
+        path = os.fspath(_in_folder(pathlib.Path(path)))
     if path.startswith(_BUCKET):
         _check_reachable(path)
+    if path.endswith(".json"):
+        path = _converted(pathlib.Path(path))
     try:
         exists = epath.Path(path).is_file()
     except OSError as error:
@@ -122,7 +130,41 @@ def _check_reachable(path: str) -> None:
         ) from error
 
 
+def _download(address: str) -> str:
+    """Returns the tokenizer's file of a repository, in the local cache."""
+    try:
+        return str(hub.download_file(address, HUB_FILE))
+    except UserError as error:
+        # Repositories that Transformers 5 wrote have no SentencePiece model.
+        try:
+            folder = hub.download_files(address, [tokenizer_json.FILE])
+        except UserError:
+            raise error from None
+        if not (folder / tokenizer_json.FILE).is_file():
+            raise
+    return str(folder / tokenizer_json.FILE)
+
+
+def _in_folder(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the tokenizer's file of a model folder."""
+    path = folder / HUB_FILE
+    return path if path.is_file() else tokenizer_json.find(folder)
+
+
+def _converted(path: pathlib.Path) -> str:
+    """Writes the SentencePiece model of a `tokenizer.json` to a temporary file."""
+    if not path.is_file():
+        raise UserError(f"vocabulary {path}: no such file")
+    model = pathlib.Path(tempfile.mkdtemp(dir=_copies().name), HUB_FILE)
+    model.write_bytes(tokenizer_json.convert(path))
+    return str(model)
+
+
 def _copy(path: str) -> str:
+    if os.path.isdir(path):
+        path = os.fspath(_in_folder(pathlib.Path(path)))
+    if path.endswith(".json"):
+        return path  # the model that is made from it has a path of its own
     folder = tempfile.mkdtemp(dir=_copies().name)
     return shutil.copy(path, os.path.join(folder, HUB_FILE))
 

@@ -18,7 +18,8 @@ class _ConfigFile(msgspec.Struct):
     """The fields of `config.json` that are read; a default is T5's own."""
 
     # These decide that the model is a T5 which the student can compute.
-    model_type: Literal["t5"]
+    # mT5 has the tensors of T5 v1.1.
+    model_type: Literal["t5", "mt5"]
     vocab_size: PositiveInt
     d_model: PositiveInt
     num_heads: PositiveInt
@@ -62,6 +63,8 @@ def read_config(values: Mapping[str, Any], location: str) -> tuple[T5Config, boo
     config = _decode(values, location)
     _check_values(config, location)
     scaled = config.scale_decoder_outputs
+    if config.model_type == "mt5":
+        scaled = False  # Transformers 5 writes no scale for mT5, and never scales
     student = T5Config(
         vocab_size=config.vocab_size,
         emb_dim=config.d_model,
@@ -80,6 +83,11 @@ def read_config(values: Mapping[str, Any], location: str) -> tuple[T5Config, boo
 
 def _decode(values: Mapping[str, Any], location: str) -> _ConfigFile:
     """Checks each field by itself, so that an error shows the field's value."""
+    if values.get("model_type") == "umt5":
+        raise UserError(
+            f"{location}: model_type is 'umt5', where every layer has its own position "
+            "bias, which is not supported; expected 't5' or 'mt5'"
+        )
     arguments = {}
     for field in msgspec.structs.fields(_ConfigFile):
         value = values.get(field.name, field.default)

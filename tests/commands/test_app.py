@@ -115,6 +115,8 @@ def test_an_interrupt_ends_without_a_traceback(module):
     """Also during an import; None interrupts the subcommand."""
     code = f"""
 import builtins, os, signal, sys
+# Background jobs of a shell ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from dsbs_jax.commands import app
 original = builtins.__import__
 def interrupt(name, *arguments, **options):

@@ -285,9 +285,9 @@ def test_transformers_reads_the_written_config(kind):
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        ({"model_type": "mt5"}, "model_type is 'mt5', expected 't5'"),
-        ({"model_type": "bert"}, "model_type is 'bert', expected 't5'"),
-        ({"model_type": None}, "model_type is None, expected 't5'"),
+        ({"model_type": "umt5"}, "model_type is 'umt5', where every layer has its own"),
+        ({"model_type": "bert"}, "model_type is 'bert', expected 't5' or 'mt5'"),
+        ({"model_type": None}, "model_type is None, expected 't5' or 'mt5'"),
         (
             {"feed_forward_proj": "gated-silu"},
             "feed_forward_proj is 'gated-silu', expected 'gated-gelu' or 'relu'",

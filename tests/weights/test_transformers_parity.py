@@ -7,6 +7,7 @@ model.
 
 import copy
 import dataclasses
+import json
 
 import flax.linen as nn
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from dsbs_jax import weights
 from dsbs_jax.local import optimizers, state, step
 from dsbs_jax.local.config import OptimizerConfig
 from dsbs_jax.local.partitioning import Partitioner
@@ -375,3 +377,27 @@ def torch_curve(theirs, batches, rate):
         optimizer.step()
         schedule.step()
     return losses
+
+
+def test_mt5_gives_the_logits_of_transformers(tmp_path):
+    """mT5 as Transformers 5 saves it, and with the values of the published files."""
+    values = {**COMMON, **KINDS["v1.1"]}
+    del values["model_type"]
+    torch.manual_seed(0)
+    model = transformers.MT5ForConditionalGeneration(transformers.MT5Config(**values))
+    model.lm_head = torch.nn.Linear(values["d_model"], VOCABULARY, bias=False)
+    model.eval().save_pretrained(tmp_path)
+    ids = torch.tensor([[5, 6, 7, 1]])
+    with torch.no_grad():
+        theirs = model(input_ids=ids, decoder_input_ids=ids).logits.numpy()
+    config = tmp_path / "config.json"
+    saved = json.loads(config.read_text())
+    assert saved["model_type"] == "mt5"
+    for tied in (saved["tie_word_embeddings"], False):
+        config.write_text(json.dumps({**saved, "tie_word_embeddings": tied}))
+        reader = weights.open_checkpoint(str(tmp_path))
+        student = Transformer(weights.config_of(reader))
+        params = {name: reader.read(name) for name in reader.shapes()}
+        params = traverse_util.unflatten_dict(params, sep="/")
+        ours = student.apply({"params": params}, ids.numpy(), ids.numpy())
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)

@@ -1,0 +1,157 @@
+"""Converts the `tokenizer.json` of a T5 to a SentencePiece model with the same ids.
+
+Transformers 5 saves a tokenizer as `tokenizer.json` alone, without the `spiece.model`
+that it was made from. The file has all that a SentencePiece model holds: the pieces
+with their scores, and the compiled rules that normalize text.
+"""
+
+import base64
+import binascii
+import pathlib
+import re
+from typing import Any, NoReturn
+
+from sentencepiece import sentencepiece_model_pb2
+
+from dsbs_jax import json_input
+from dsbs_jax.errors import UserError
+
+FILE = "tokenizer.json"
+# The file that some tokenizers have instead, which states their class.
+CONFIG = "tokenizer_config.json"
+_SPECIAL = ("<pad>", "</s>", "<unk>")
+_SENTINEL = re.compile(r"<extra_id_\d+>")
+# The classes of a protocol buffer are made when it is imported; mypy does not see them.
+_PROTO: Any = sentencepiece_model_pb2
+
+
+def convert(path: pathlib.Path) -> bytes:
+    """Returns the SentencePiece model of a `tokenizer.json`, without its sentinels.
+
+    The same file gives the same bytes.
+
+    Raises:
+        UserError: The file is not that of a T5, or has tokens or rules that a
+            SentencePiece model cannot hold; the message says which.
+    """
+    try:
+        values = json_input.parse(path.read_bytes(), dict[str, Any])
+        pieces = [(str(p), float(s)) for p, s in _model(values, path)["vocab"]]
+    except (OSError, json_input.JsonError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        _refuse(path, "its vocabulary is not a list of pieces with scores")
+    pieces = _without_sentinels(pieces, path)
+    _check_added_tokens(values, pieces, path)
+    _check_spaces(values.get("pre_tokenizer"), path)
+    model = _PROTO.ModelProto()
+    kinds = _PROTO.ModelProto.SentencePiece
+    kind = (kinds.CONTROL, kinds.CONTROL, kinds.UNKNOWN, kinds.NORMAL)
+    for number, (piece, score) in enumerate(pieces):
+        model.pieces.add(piece=piece, score=score, type=kind[min(number, 3)])
+    trainer = model.trainer_spec
+    trainer.model_type = trainer.UNIGRAM
+    trainer.vocab_size = len(pieces)
+    trainer.pad_id, trainer.eos_id, trainer.unk_id, trainer.bos_id = 0, 1, 2, -1
+    trainer.pad_piece, trainer.eos_piece, trainer.unk_piece = _SPECIAL
+    model.normalizer_spec.name = "from_tokenizer_json"
+    model.normalizer_spec.precompiled_charsmap = _rules(values.get("normalizer"), path)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _refuse(path: pathlib.Path, reason: str) -> NoReturn:
+    raise UserError(
+        f"{path}: {reason}; expected the tokenizer of a T5: give its spiece.model as "
+        "VOCABULARY_PATH"
+    )
+
+
+def _model(values: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
+    model = values.get("model")
+    kind = model.get("type") if isinstance(model, dict) else None
+    if not isinstance(model, dict) or kind != "Unigram":
+        _refuse(path, f"its model is {kind!r}, expected 'Unigram'")
+    if model.get("byte_fallback"):
+        _refuse(path, "its model spells unknown characters with bytes")
+    if model.get("unk_id") != _SPECIAL.index("<unk>"):
+        _refuse(path, f"unk is {model.get('unk_id')!r}, expected 2")
+    return model
+
+
+def _without_sentinels(
+    pieces: list[tuple[str, float]], path: pathlib.Path
+) -> list[tuple[str, float]]:
+    """Removes the sentinels above the pieces; loading a vocabulary adds them again."""
+    end = len(pieces)
+    while end and _SENTINEL.fullmatch(pieces[end - 1][0]):
+        end -= 1
+    names = tuple(piece for piece, _ in pieces[:3])
+    if names != _SPECIAL:
+        _refuse(path, f"its first pieces are {names}, expected {_SPECIAL}")
+    return pieces[:end]
+
+
+def _check_added_tokens(
+    values: dict[str, Any], pieces: list[tuple[str, float]], path: pathlib.Path
+) -> None:
+    """Refuses tokens with an id of their own, which the text is searched for first."""
+    added = [str(token.get("content")) for token in values.get("added_tokens") or []]
+    own = [t for t in added if t not in _SPECIAL and not _SENTINEL.fullmatch(t)]
+    if own:
+        listed = ", ".join(map(repr, own[:10]))
+        _refuse(path, f"it has {len(own)} added tokens, such as {listed}")
+
+
+def _rules(normalizer: Any, path: pathlib.Path) -> bytes:
+    """Returns the compiled rules that normalize text; empty for none."""
+    if normalizer is None:
+        return b""
+    kind = normalizer.get("type") if isinstance(normalizer, dict) else normalizer
+    if kind != "Precompiled":
+        _refuse(path, f"its normalizer is {kind!r}, expected 'Precompiled'")
+    try:
+        return base64.b64decode(normalizer["precompiled_charsmap"] or "", validate=True)
+    except (KeyError, TypeError, binascii.Error):
+        _refuse(path, "the rules of its normalizer are damaged")
+
+
+def _check_spaces(pre_tokenizer: Any, path: pathlib.Path) -> None:
+    """Checks that spaces become "▁", one before the first word, as in SentencePiece."""
+    steps = [pre_tokenizer]
+    if isinstance(pre_tokenizer, dict) and pre_tokenizer.get("type") == "Sequence":
+        steps = pre_tokenizer.get("pretokenizers") or []
+    kinds = [step.get("type") if isinstance(step, dict) else step for step in steps]
+    if kinds not in (["Metaspace"], ["WhitespaceSplit", "Metaspace"]):
+        _refuse(path, f"it splits text by {kinds}, expected 'Metaspace'")
+    last = steps[-1]
+    always = last.get("prepend_scheme", "always") == "always"
+    if last.get("replacement", "▁") != "▁" or not always:
+        _refuse(path, "it does not put '▁' before the first word")
+
+
+def find(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the `tokenizer.json` of a model folder without `spiece.model`.
+
+    Raises:
+        UserError: The folder has none; the message names the tokenizer that it has.
+    """
+    path = folder / FILE
+    if path.is_file():
+        return path
+    name = ""
+    try:
+        values = json_input.parse((folder / CONFIG).read_bytes(), dict[str, Any])
+        name = str(values.get("tokenizer_class") or "")
+    except (OSError, json_input.JsonError):
+        pass  # reported as missing
+    if name.startswith("ByT5"):
+        raise UserError(
+            f"vocabulary {folder}: {name} reads bytes and has no pieces, which is not "
+            "supported; expected a folder with spiece.model or tokenizer.json"
+        )
+    raise UserError(
+        f"vocabulary {folder}: the folder has no spiece.model and no {FILE}, expected "
+        "one of them"
+    )
