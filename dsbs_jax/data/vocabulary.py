@@ -164,7 +164,7 @@ def _copy(path: str) -> str:
     if os.path.isdir(path):
         path = os.fspath(_in_folder(pathlib.Path(path)))
     if path.endswith(".json"):
-        return path  # the model that is made from it has a path of its own
+        return path  # its converted model has a path of its own
     folder = tempfile.mkdtemp(dir=_copies().name)
     return shutil.copy(path, os.path.join(folder, HUB_FILE))
 

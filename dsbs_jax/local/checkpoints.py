@@ -13,6 +13,7 @@ import pathlib
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -128,6 +129,8 @@ def _last_checkpoint(step: int | None) -> str:
     return f"the checkpoint of step {step} is complete and is kept"
 
 
+# Seconds to wait for the threads of a write that failed.
+_THREADS_END = 10.0
 # What operating systems and TensorStore report for a full disk.
 _DISK_FULL = re.compile(r"No space left on device|RESOURCE_EXHAUSTED|Disk quota")
 
@@ -148,8 +151,15 @@ def _without_library_messages() -> Iterator[None]:
     hook, disabled = threading.excepthook, python_logging.root.manager.disable
     threading.excepthook = lambda _: None
     python_logging.disable(python_logging.CRITICAL)
+    before = set(threading.enumerate())
     try:
         yield
+    except BaseException:
+        # The other threads notice the full disk later.
+        deadline = time.monotonic() + _THREADS_END
+        for thread in set(threading.enumerate()) - before:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        raise
     finally:
         python_logging.disable(disabled)
         threading.excepthook = hook
