@@ -83,7 +83,7 @@ def test_result_has_scores_and_paths(compared):
     for name in ("plan.gin", "config.gin", "student.json", "report/report.html"):
         assert (compared.folder / name).exists()
     assert "Jar" in compared.card.read_text()
-    assert [point.step for point in compared.curve] == [1, 2]
+    assert [point.step for point in compared.curve] == [2]
     assert compared.curve[-1].validation and compared.curve[-1].training
 
 
