@@ -116,6 +116,10 @@ setuptools.setup(
             "mypy>=2.0.0",
             "import-linter>=2.6",
             "build>=1.2.0",
+            # To run docs/own_task.ipynb.
+            "nbclient>=0.10.0",
+            "nbformat>=5.10.0",
+            "ipykernel>=6.29.0",
         ],
         "docs": [
             "mkdocs>=1.6.0",

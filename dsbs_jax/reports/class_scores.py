@@ -84,7 +84,7 @@ def confusion(
     """Counts rows by target and prediction.
 
     targets a a b, predictions a b (none) -> rows a b; columns a b (no answer);
-    counts [[1 1 0] [0 0 1]]
+    counts (1 1 0), (0 0 1)
 
     Args:
         labels: The label set. Labels without a target and a prediction are left out.
