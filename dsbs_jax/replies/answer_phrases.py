@@ -16,7 +16,7 @@ from dsbs_jax.replies import markup
 # Ranks, from strong to weak.
 OWN = 0  # exactly a marker of the dataset
 CLEAR = 1  # an answer phrase that begins a sentence or a clause
-WEAK = 2  # the same in the middle of a clause, or with a word such as "result"
+WEAK = 2  # the same within a clause, with "must be", or with a word such as "result"
 # Phrases of a reply that are read at most.
 _MAX_PHRASES = 200
 
@@ -28,12 +28,12 @@ _ADJECTIVE = (
     + r"(?:likely|appropriate|suitable)|likely"
     r"|appropriate|predicted|chosen|overall|short|proper|expected|single|only|true)"
 )
-_VERB = (
-    r"(?:is|was|are|would" + _GAP + r"be|will" + _GAP + r"be|should" + _GAP + r"be|must"
-    + _GAP + r"be|has" + _GAP + r"to" + _GAP + r"be|could" + _GAP + r"be|can" + _GAP
-    + r"only" + _GAP + r"be|becomes|remains|seems" + _GAP + r"to" + _GAP + r"be|equals"
-    r"|appears" + _GAP + r"to" + _GAP + r"be)"
-)  # fmt: skip
+_VERB = r"(?:is|was|are|equals|remains)"
+# "The answer must be a place" is rather a step of the reasoning than the answer.
+_MODAL = (
+    rf"(?:(?:would|will|should|must|could|may|might|can{_GAP}only|has{_GAP}to|seems{_GAP}to"
+    rf"|appears{_GAP}to){_GAP}be|becomes)"
+)
 _NOUN = (
     r"(?:label|class|category|choice|option|solution|result|classification|verdict"
     r"|decision|prediction|conclusion|output|total|relationship|relation)"
@@ -45,7 +45,7 @@ _CORE = (
     rf"(?:\b(?:the|my|our|your|its){_GAP})?(?:\b{_ADJECTIVE}{_GAP}){{0,2}}"
     r"\b{noun}\b"
     rf"(?:{_GAP}(?:to|for|here|in|of)(?:{_GAP}[\w'’-]{{1,20}}){{0,6}}?)?"
-    rf"{_GAP}{_VERB}\b{_AFTER_VERB}"
+    rf"{_GAP}{{verb}}\b{_AFTER_VERB}"
 )
 _OTHER_LANGUAGES = (
     r"\b(?:die (?:richtige )?antwort (?:ist|lautet)"
@@ -80,7 +80,7 @@ _HEADING = (
 _CLEAR = re.compile(
     "|".join(
         [
-            _CORE.replace("{noun}", "answer"),
+            _CORE.replace("{noun}", "answer").replace("{verb}", _VERB),
             _OTHER_LANGUAGES,
             _HEADER.replace("{noun}", _HEADER_NOUN),
             _HEADING,
@@ -89,7 +89,13 @@ _CLEAR = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _WEAK = re.compile(
-    _CORE.replace("{noun}", _NOUN) + "|" + _HEADER.replace("{noun}", _NOUN),
+    "|".join(
+        [
+            _CORE.replace("{noun}", "answer").replace("{verb}", _MODAL),
+            _CORE.replace("{noun}", _NOUN).replace("{verb}", f"(?:{_VERB}|{_MODAL})"),
+            _HEADER.replace("{noun}", _NOUN),
+        ]
+    ),
     re.IGNORECASE | re.MULTILINE,
 )
 # Words that lead to a phrase and do not belong to the rationale.

@@ -47,11 +47,13 @@ class Reading:
         label: The label, or None.
         problem: Why there is no label, or None.
         rest: The text after the label, as far as it is known.
+        is_exact: Whether the label is more than mentioned in a sentence.
     """
 
     label: str | None
     problem: str | None
     rest: str = ""
+    is_exact: bool = True
 
     @property
     def stops(self) -> bool:
@@ -75,9 +77,9 @@ class AnswerRule(abc.ABC):
     def are_equal(self, label: str, other: str) -> bool:
         """Returns whether two labels are the same answer."""
 
-    def is_statement(self, label: str) -> bool:
+    def is_statement(self, reading: Reading) -> bool:
         """Returns whether a text is a statement about the answer, instead of one."""
-        return False
+        return not reading.is_exact
 
     def read_field(self, text: str) -> Reading:
         """Reads the label of a JSON field."""
@@ -122,8 +124,9 @@ class FreeText(AnswerRule):
         """Compares without case."""
         return label.casefold() == other.casefold()
 
-    def is_statement(self, label: str) -> bool:
+    def is_statement(self, reading: Reading) -> bool:
         """Recognizes statements such as "not obvious"."""
+        label = reading.label or ""
         return (
             _STATEMENT.match(label) is not None
             or len(label.split()) > _MAX_STATEMENT_WORDS
@@ -160,9 +163,9 @@ class ClosedSet(AnswerRule):
         """Compares exactly; both are labels of the set."""
         return label == other
 
-    def is_statement(self, label: str) -> bool:
+    def is_statement(self, reading: Reading) -> bool:
         """A text that is not a label of the set is a statement."""
-        return self._matcher.match(label) is None
+        return self._matcher.match(reading.label or "") is None
 
     def is_answer(self, line: str) -> bool:
         """A line that is a label."""
@@ -181,7 +184,8 @@ class Choices(AnswerRule):
         label, problem = choices.read(text, self._texts)
         line, rest = free_text.first_line(text)
         sentences = line.rstrip(" *_`").rstrip(".").partition(". ")
-        return Reading(label, problem, sentences[2] + rest)
+        exact, _ = choices.read(text, self._texts, by_mention=False)
+        return Reading(label, problem, sentences[2] + rest, is_exact=exact is not None)
 
     def are_equal(self, label: str, other: str) -> bool:
         """Compares without case."""

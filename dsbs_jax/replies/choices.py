@@ -67,12 +67,13 @@ def choices_of(asked: str) -> tuple[str, ...]:
     return ()
 
 
-def read(text: str, choices: Sequence[str]) -> Answer:
+def read(text: str, choices: Sequence[str], by_mention: bool = True) -> Answer:
     """Reads the choice at the start of an answer.
 
     Args:
         text: The text after an answer phrase.
         choices: The row's choices; empty if they are not known.
+        by_mention: Whether a short sentence that mentions one choice names it.
 
     Returns:
         (the choice as the row spells it, None), or (None, the problem).
@@ -94,7 +95,7 @@ def read(text: str, choices: Sequence[str]) -> Answer:
     position = _position(letter[1]) if letter else -1
     if letter and 0 <= position < len(choices):
         return _lettered(answer[letter.end() :], answer, letter, position, choices)
-    return _one(_mentioned(answer, forms), choices)
+    return _one(_mentioned(answer, forms) if by_mention else set(), choices)
 
 
 def _named(answer: str, line: str, forms: list[str]) -> set[int]:

@@ -33,7 +33,7 @@ _FENCE = re.compile(r"```[ \t]{0,9}[\w+-]{0,20}[ \t]{0,9}\n([\s\S]*?)\n?[ \t]{0,
 _INITIALS = re.compile(r"(?:^|[\s(])(?:[^\W\d_]\.){2,10}$")
 _HEADER = re.compile(
     r"[#>*_\s-]{0,12}(?:(?:the|my|your|step[- ]by[- ]step|detailed)\s)?"
-    r"(?:rationale|reasoning|reason|explanation|justification|thoughts?|analysis"
+    r"(?:rationale|reasonings?|reason|explanation|justification|thoughts?|analysis"
     r"|solution|step[- ]by[- ]step|response|output|A)"
     r"[*_\s]{0,6}[:：][*_]{0,3}(?=\s|$)",
     re.IGNORECASE,

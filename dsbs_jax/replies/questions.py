@@ -5,6 +5,7 @@ FAQ: dead" and "UserInput: none" do not.
 """
 
 import functools
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -26,8 +27,14 @@ _REPLY_BEGINS = re.compile(
     re.IGNORECASE,
 )
 _WORDS = re.compile(r"\w+")
-# Characters that a restated question may have around the input.
-_MAX_PREAMBLE = 60
+# What may be before a segment of a restated question: nothing, or "**Hypothesis:** ".
+_BEFORE = (
+    re.compile(r"[\W_]{0,12}"),
+    re.compile(
+        r"[\s#>*_\"“]{0,12}[A-Za-z]{1,20}(?:[ ][A-Za-z]{1,20})?[ ]?\d{0,3}"
+        r"[*_]{0,3}[:：][\W_]{0,12}"
+    ),
+)
 
 
 @functools.cache
@@ -95,21 +102,24 @@ def without_restated(text: str, asked: str) -> str:
 
 def _end_of(segment: str, text: str, begin: int) -> int | None:
     """Returns the end of a segment's words in a text, if it begins with them."""
-    wanted = _WORDS.findall(segment)
-    found = _WORDS.finditer(text, begin)
-    end = begin
-    skipped = True
-    for word in wanted:
-        match = next(found, None)
-        while match and skipped and match[0] != word:
-            if match.end() - begin > _MAX_PREAMBLE:
-                return None
-            match = next(found, None)
-        if match is None or match[0] != word:
-            return None
-        skipped = False
-        end = match.end()
+    words = _WORDS.findall(segment)
+    starts = (match.end() for p in _BEFORE if (match := p.match(text, begin)))
+    ends = (_end_of_words(words, text, start) for start in starts)
+    end = next((end for end in ends if end is not None), None)
+    if end is None:
+        return None
     # Punctuation of the input's end.
     while end < len(text) and not text[end].isspace() and not text[end].isalnum():
         end += 1
+    return end
+
+
+def _end_of_words(words: Sequence[str], text: str, begin: int) -> int | None:
+    end = begin
+    for word, match in itertools.zip_longest(words, _WORDS.finditer(text, begin)):
+        if word is None:
+            break
+        if match is None or match[0] != word:
+            return None
+        end = match.end()
     return end

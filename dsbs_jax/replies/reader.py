@@ -52,6 +52,16 @@ class _Answer:
     phrase: Phrase
     reading: Reading
 
+    @property
+    def counts(self) -> bool:
+        """Whether there is a label, or an answer that is ambiguous."""
+        return self.reading.label is not None or self.reading.stops
+
+    @property
+    def is_given(self) -> bool:
+        """Whether any text is after the phrase."""
+        return self.reading.problem != completions.NO_LABEL_AFTER_MARKER
+
 
 @dataclasses.dataclass(frozen=True)
 class ReplyReader:
@@ -148,7 +158,17 @@ class ReplyReader:
     def _read_visible(
         self, text: str, asked: str, rule: AnswerRule, cut_off: bool
     ) -> ParsedCompletion:
-        text = questions.without_restated(_unwrapped(text), asked)
+        text = _unwrapped(text)
+        shorter = questions.without_restated(text, asked)
+        parsed = self._read_text(shorter, rule, cut_off)
+        if parsed.problem == completions.BLANK_RATIONALE and shorter != text:
+            # The rationale is the input itself.
+            return self._read_text(text, rule, cut_off)
+        return parsed
+
+    def _read_text(
+        self, text: str, rule: AnswerRule, cut_off: bool
+    ) -> ParsedCompletion:
         text = questions.cut(text, self.parser.cut_at)
         phrases = answer_phrases.find(text, self.parser.answer_markers)
         answers = self._answers(text, phrases, rule)
@@ -169,33 +189,17 @@ class ReplyReader:
         self, text: str, phrases: list[Phrase], rule: AnswerRule
     ) -> list[_Answer]:
         """Reads the answers after the strongest phrases that have one."""
-        failed: list[_Answer] = []
-        best = min((p.rank for p in phrases), default=answer_phrases.WEAK)
-        for limit in (answer_phrases.CLEAR, answer_phrases.WEAK):
-            answers = []
-            end = len(text)
-            for phrase in phrases:
-                if phrase.rank > limit or phrase.begin >= end:
-                    continue
-                stop = min(phrase.stop, end)
-                reading = rule.read(text[phrase.end : stop], phrase.opened)
-                is_statement = (
-                    phrase.rank > best
-                    and reading.label is not None
-                    and rule.is_statement(reading.label)
-                )
-                if is_statement:
-                    continue
-                answers.append(_Answer(phrase, reading))
-                if reading.label is not None:
-                    # What follows a complete answer as another question is not read.
-                    end = min(end, questions.next_question(text, phrase.end))
-            if any(a.reading.label is not None or a.reading.stops for a in answers):
-                return [
-                    a for a in answers if a.reading.label is not None or a.reading.stops
-                ]
-            failed = failed or answers
-        return failed[-1:]
+        clear = [phrase for phrase in phrases if phrase.rank < answer_phrases.WEAK]
+        answers = _read_phrases(text, clear, rule)
+        found = [answer for answer in answers if answer.counts]
+        if found:
+            return found
+        # The dataset's own phrase has the answer, although it cannot be read.
+        own = [a for a in answers if a.phrase.rank == answer_phrases.OWN and a.is_given]
+        if own:
+            return own[-1:]
+        weak = [a for a in _read_phrases(text, phrases, rule) if a.counts]
+        return weak or answers[-1:]
 
     def _decide(
         self, text: str, answers: list[_Answer], rule: AnswerRule
@@ -209,7 +213,11 @@ class ReplyReader:
             if not rule.are_equal(label, answer.reading.label or ""):
                 return ParsedCompletion(None, None, TWO_ANSWERS)
         rationale = markup.strip_rationale(text[: first.phrase.begin])
-        if not rationale:
+        if rationale:
+            # "The best answer is B, it is hot. So the answer is B.": up to "So".
+            best = min(answers, key=lambda answer: answer.phrase.rank)
+            rationale = markup.strip_rationale(text[: best.phrase.begin])
+        else:
             rationale = answer_rules.explanation_after(first.reading.rest)
         problem = None if rationale else completions.BLANK_RATIONALE
         return ParsedCompletion(rationale or None, label, problem)
@@ -271,6 +279,32 @@ class ReplyReader:
         if parsed.problem == completions.BLANK_RATIONALE and split.reasoning:
             return ParsedCompletion(None, parsed.label, ONLY_REASONING)
         return parsed
+
+
+def _read_phrases(text: str, phrases: list[Phrase], rule: AnswerRule) -> list[_Answer]:
+    """Reads the answer after each phrase, up to a question after an answer.
+
+    Statements about the answer ("The answer is not obvious") are left out if there is
+    an answer.
+    """
+    answers = []
+    end = len(text)
+    for phrase in phrases:
+        if phrase.begin >= end:
+            break
+        reading = rule.read(text[phrase.end : min(phrase.stop, end)], phrase.opened)
+        answers.append(_Answer(phrase, reading))
+        if reading.label is not None:
+            end = min(end, questions.next_question(text, phrase.end))
+    statements = [
+        answer
+        for answer in answers
+        if answer.counts
+        and answer.phrase.rank > answer_phrases.OWN
+        and rule.is_statement(answer.reading)
+    ]
+    others = [answer for answer in answers if answer not in statements]
+    return others if any(answer.counts for answer in others) else answers
 
 
 def _unwrapped(text: str) -> str:

@@ -1,5 +1,7 @@
 """Tests of the reading of replies, by the tables of what is tolerated."""
 
+import re
+
 import pytest
 from tolerance import (
     Refused,
@@ -14,6 +16,8 @@ from tolerance import (
 )
 
 from dsbs_jax.data import arithmetic, dataset_spec
+from dsbs_jax.data.completions import ParsedCompletion
+from dsbs_jax.replies.problems import NOT_A_CHOICE
 from dsbs_jax.replies.reader import ReplyReader
 
 DEAD = "The line is dead."
@@ -66,7 +70,36 @@ def test_arithmetic(text, expected):
 
 @rows_of(answer_phrases)
 def test_answer_phrases(text, expected):
-    check(READERS["default"].read(text), expected, DEAD)
+    parsed = READERS["default"].read(text)
+    rationale = DEAD if not re.search("must|obvious|whether", text) else None
+    check(parsed, expected, rationale)
+
+
+def test_the_rationale_ends_before_the_datasets_own_phrase():
+    reply = (
+        "The answer must be a hot place. Of these, the best answer is the stove, which "
+        "is hot. So the answer is (b) stove."
+    )
+    parsed = READERS["cqa"].read(reply, choice_forms.ASKED)
+    assert parsed.label == "stove"
+    assert parsed.rationale == reply.removesuffix(" So the answer is (b) stove.")
+
+
+def test_a_label_outside_the_choices_is_not_replaced_by_another_phrase():
+    reply = "The answer must be a stove or so. So the answer is (c) clinic."
+    parsed = READERS["cqa"].read(reply, choice_forms.ASKED)
+    assert parsed == ParsedCompletion(None, None, NOT_A_CHOICE)
+
+
+@pytest.mark.parametrize("dataset", ["anli1", "esnli"])
+def test_a_restated_premise_and_hypothesis_is_no_next_question(dataset):
+    asked = "A man sleeps.</s>A man is awake."
+    phrase = {"anli1": " So the answer is", "esnli": "\nAnswer:"}[dataset]
+    answer = f"He sleeps.{phrase} contradiction."
+    restated = f"Premise: A man sleeps.\nHypothesis: A man is awake.\nReason: {answer}"
+    expected = ParsedCompletion("He sleeps.", "contradiction", None)
+    for reply in (answer, restated, f"{answer}\n\n{restated.replace('He', 'It')}"):
+        assert READERS[dataset].read(reply, asked) == expected
 
 
 @rows_of(next_questions)

@@ -72,6 +72,12 @@ SECTION = Section(
         ("The line is dead. So the answer is visit.\n\n**Answer: Visit**", "visit"),
         ("The line is dead. So the answer is visit.\n\n\\boxed{visit}", "visit"),
         ("The line is dead. So the answer is visit. I hope this helps!", "visit"),
+        ("The line is dead. The answer is not obvious. The answer is visit.", "visit"),
+        (
+            "The line is dead. The answer must be short. So the answer is visit.",
+            "visit",
+        ),
+        ("I ask whether the answer is remote. So the answer is visit.", "visit"),
         ("The line is dead. So the answer is visit. So the answer is remote.", _TWO),
         ("The line is dead. The answer is remote. So the answer is visit.", _TWO),
         ("The line is dead. Answer: visit\n\nAnswer: remote", _TWO),
