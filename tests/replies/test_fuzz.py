@@ -194,14 +194,14 @@ LONG = [
 @pytest.mark.parametrize("name", ["default", "labels", "cqa", "svamp"])
 def test_long_replies_are_read_in_time(name):
     for piece in LONG:
-        text = (piece * 40_000)[:40_000]
+        text = (piece * 4_000)[:4_000]
         began = time.process_time()
         for reply in (text, f"It is hot. The answer is {text}", f'{{"label": "{text}'):
             check(READERS[name].read(reply, ASKED))
             check(READERS[name].read_structured(reply, ASKED))
         choices.choices_of(text)
         reasoning.split(text)
-        assert time.process_time() - began < 10, piece
+        assert time.process_time() - began < 2, piece
 
 
 def test_longer_replies_are_refused():
