@@ -54,6 +54,8 @@ class _State:
         # Held while a file is replaced.
         self.writing = threading.RLock()
         self.temporary: list[str] = []
+        # A copy of standard error: imports redirect the original for a moment.
+        self.output = 2
 
 
 _state = _State()
@@ -68,6 +70,8 @@ def install() -> None:
     if _state.installed or threading.current_thread() is not threading.main_thread():
         return
     _state.installed = True
+    with contextlib.suppress(OSError):  # standard error may be closed
+        _state.output = os.dup(2)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -126,7 +130,7 @@ def _print(line: str) -> None:
         sys.stdout.flush()
     with contextlib.suppress(Exception):
         sys.stderr.flush()
-        os.write(2, line.encode())
+        os.write(_state.output, line.encode())
 
 
 @contextlib.contextmanager

@@ -17,6 +17,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
+@pytest.fixture(autouse=True)
+def default_handler():
+    """Processes inherit an ignored SIGINT, as background jobs of a shell have it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def send(number):
     os.kill(os.getpid(), number)
 
@@ -63,7 +71,6 @@ def ready():
         text=True,
         cwd=ROOT,
         env={k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.3)
@@ -90,6 +97,9 @@ def line(number, text):
         "ready()\nwhile True: pass",
         # One call of a library that does not return to Python.
         "import hashlib; ready(); hashlib.pbkdf2_hmac('sha256', b'', b'', 10**8)",
+        # Standard error is redirected, as while TensorFlow is imported.
+        "import os; os.dup2(os.open(os.devnull, os.O_WRONLY), 2)\n"
+        "ready(); time.sleep(20)",
         # Another thread has the lock of a write that never ends.
         "interruption._PATIENCE = 0.2\n"
         "with interruption.complete_write(): ready(); time.sleep(20)",
@@ -173,7 +183,6 @@ def start(arguments, folder):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
