@@ -17,7 +17,6 @@ from dsbs_jax.local.config import TrainSettings
 from dsbs_jax.local.input_batches import encode_inputs
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.row_merging import Batch, merge_rows
-from dsbs_jax.progress import duration
 from dsbs_jax.student.network import Transformer
 
 # Batches from which a typical one is taken, and steps that are measured on it.
@@ -47,11 +46,20 @@ class Trial:
     def text(self) -> str:
         """Returns the expected time and memory to print."""
         return (
-            f"Expected: {duration(self.seconds)} minutes without an early stop and "
+            f"Expected: {_about(self.seconds)} without an early stop and "
             f"{self.peak_bytes / 2**30:.1f} GiB of memory, measured on {_STEPS} steps "
             f"of {self.step_seconds:.3f} s. The student has {self.parameters:,} "
             "parameters."
         )
+
+
+def _about(seconds: float) -> str:
+    """Formats a duration: "40 seconds", "4 minutes" or "10.3 hours"."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"
 
 
 def run(plan: Plan) -> Trial:

@@ -53,14 +53,14 @@ class CurveWriter:
             files.write_jsonl(self._path, map(_fields, kept))
 
     def write_training(self, step: int, means: Mapping[str, float]) -> None:
-        """Appends means over the last updates."""
-        self._append(CurvePoint(step, training=dict(means)))
+        """Appends means over the last updates; JSON has no values for NaN and inf."""
+        self._append(CurvePoint(step, training=_finite(means)))
 
     def write_validation(
         self, step: int, scores: Mapping[str, Mapping[str, float]]
     ) -> None:
         """Appends scores on validation."""
-        tasks = {task: dict(metrics) for task, metrics in scores.items()}
+        tasks = {task: _finite(metrics) for task, metrics in scores.items()}
         self._append(CurvePoint(step, validation=tasks))
 
     def _append(self, point: CurvePoint) -> None:
@@ -93,6 +93,10 @@ def read_curve(folder: pathlib.Path) -> list[CurvePoint]:
 def series(points: Sequence[CurvePoint], name: str) -> list[tuple[int, float]]:
     """Returns the steps and values of one training mean, such as "label_loss"."""
     return [(p.step, p.training[name]) for p in points if name in p.training]
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _fields(point: CurvePoint) -> dict[str, Any]:

@@ -58,11 +58,13 @@ def test_an_incomplete_last_line_is_ignored(tmp_path, cut):
     assert [p.step for p in curves.read_curve(tmp_path)] == [5, 10, 15]
 
 
-def test_values_that_are_not_finite_are_read(tmp_path):
+def test_values_that_are_not_finite_are_left_out(tmp_path):
     writer = curves.CurveWriter(tmp_path, 0)
-    writer.write_training(5, {"gradient_norm": float("inf")})
+    writer.write_training(5, {"gradient_norm": float("inf"), "loss": 1.5})
+    writer.write_validation(5, {"own_label": {"accuracy": float("nan")}})
     (point,) = curves.read_curve(tmp_path)
-    assert point.training == {"gradient_norm": float("inf")}
+    assert point.training == {"loss": 1.5}
+    assert point.validation == {"own_label": {}}
 
 
 @pytest.mark.parametrize("line", ["{}", "[]", '{"step": "5"}', "{"])
