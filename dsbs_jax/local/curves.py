@@ -11,6 +11,7 @@ the file never has a line twice.
 """
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
