@@ -47,8 +47,8 @@ def local_path(path: str | os.PathLike[str]) -> pathlib.Path:
     """Returns a path on this machine; a leading "~" is the home folder.
 
     Raises:
-        UserError: The path is an address such as gs://bucket/run, or names a home
-            folder that does not exist.
+        UserError: The path is an address such as gs://bucket/run, or begins with
+            "~" and the name of a user who does not exist.
     """
     text = os.fspath(path)
     if "://" in text:
@@ -59,7 +59,7 @@ def local_path(path: str | os.PathLike[str]) -> pathlib.Path:
     try:
         return pathlib.Path(text).expanduser()
     except RuntimeError as error:
-        raise UserError(f"{text}: there is no such home folder") from error
+        raise UserError(f"{text}: this user has no home folder") from error
 
 
 def check_output_file(path: str | os.PathLike[str]) -> pathlib.Path:

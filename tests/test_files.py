@@ -75,7 +75,7 @@ def test_address_is_no_path_of_this_machine(path):
 
 
 def test_home_of_an_unknown_user_is_an_error():
-    with pytest.raises(UserError, match="there is no such home folder"):
+    with pytest.raises(UserError, match="this user has no home folder"):
         files.local_path("~no-such-user-0/run")
 
 

@@ -16,7 +16,7 @@ from support.pages import ROOT, Shell, commands, section
 # The first test trains a student as the README does.
 pytestmark = pytest.mark.slow
 
-INSTALL = "python -m venv .venv && . .venv/bin/activate && pip install -e ."
+INSTALL = "python3 -m venv .venv && . .venv/bin/activate && pip install -e ."
 README_FIT = "dsbs-jax fit examples/tickets.jsonl --output runs/tickets"
 ADDRESS = "http://localhost:8000/v1"
 PUBLISHED = "google/t5-v1_1-small"

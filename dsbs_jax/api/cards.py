@@ -9,7 +9,7 @@ from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import output_files
 from dsbs_jax.rationales.card import making
 from dsbs_jax.rationales.card.config import CardConfig
-from dsbs_jax.rationales.card.making import WrittenCard
+from dsbs_jax.reports.page import WrittenPage
 
 _Path = str | os.PathLike[str]
 
@@ -20,7 +20,7 @@ def write_card(
     *,
     release: _Path | None = None,
     **options: Any,
-) -> WrittenCard:
+) -> WrittenPage:
     """Writes the quality card of a set of rationales.
 
     Args:

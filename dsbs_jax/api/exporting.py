@@ -85,8 +85,8 @@ def export_student(
         base_model: For the card: id of the model from which the training started.
 
     Raises:
-        UserError: An argument is wrong, there is no student, the output exists or
-            cannot be written, or the hub refuses the upload.
+        UserError: An argument is wrong, the path holds no student, the output folder
+            exists or cannot be written, or the hub refuses the upload.
     """
     known = _known(format)
     _check_arguments(output, known, push_to_hub)

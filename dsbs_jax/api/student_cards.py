@@ -16,6 +16,7 @@ from dsbs_jax.reports import saved_report, student_card
 from dsbs_jax.reports.classification import ClassificationReport
 from dsbs_jax.reports.curve_plots import Curves
 from dsbs_jax.reports.open_answers import OpenReport
+from dsbs_jax.reports.page import WrittenPage
 from dsbs_jax.reports.report import Texts
 from dsbs_jax.reports.student_card import StudentCard
 from dsbs_jax.student.network import parameter_shapes
@@ -25,22 +26,9 @@ _Path = str | os.PathLike[str]
 _LOSSES = {"label_loss": "label", "rationale_loss": "rationale", "loss": "total"}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class WrittenStudentCard:
-    """The card of a student on disk.
-
-    Attributes:
-        page: The HTML page, which needs no other file.
-        headline: The most important figure in one or two sentences.
-    """
-
-    page: pathlib.Path
-    headline: str
-
-
 def write_student_card(
     run: _Path, output: _Path | None = None, *, test_data: _Path | None = None
-) -> WrittenStudentCard:
+) -> WrittenPage:
     """Writes a page about a trained student.
 
     It has the curves of training, the metrics, examples with the rationales of the
@@ -56,7 +44,7 @@ def write_student_card(
             `data/test.jsonl`. The teacher's rationales are those of these rows.
 
     Raises:
-        UserError: There is no student, or a file cannot be read.
+        UserError: The folder holds no student, or a file cannot be read.
         OSError: The page cannot be written.
     """
     folder = pathlib.Path(run)
@@ -74,7 +62,7 @@ def write_student_card(
     )
     page = pathlib.Path(output or folder) / student_card.HTML
     files.write(page, card.as_html())
-    return WrittenStudentCard(page, card.headline())
+    return WrittenPage(page, card.headline())
 
 
 def _report(

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
+from typing import Any
 
 # Marks the end-of-sequence token (id 1) between two segments of an input, as between
 # the premise and the hypothesis of an NLI example.
@@ -48,6 +49,18 @@ class Record:
             check_text("label", answer)
         if self.answers and self.answers[0] != self.label:
             raise ValueError("label is not the first of the answers")
+
+
+def as_row(record: Record) -> dict[str, Any]:
+    """Returns the fields of a record that have a value, as a user's row has them.
+
+    Record("a", "2 + 2", "4", answers=("4", "four"))
+    -> {"id": "a", "input": "2 + 2", "label": ["4", "four"]}
+    """
+    label = list(record.answers) or record.label
+    fields = dataclasses.asdict(record) | {"label": label}
+    del fields["answers"]
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def fingerprint(records: Iterable[Record]) -> str:

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 from dsbs_jax import files
 from dsbs_jax.data import dataset_spec
-from dsbs_jax.data.records import Record
+from dsbs_jax.data.records import Record, as_row
 
 VISIT, REMOTE = "visit", "remote"
 SIZES = {"validation": 200, "test": 400}
@@ -212,7 +212,7 @@ def write(dataset: DemoDataset, folder: pathlib.Path) -> dict[str, str]:
     """
     paths = {}
     for split in ("train", "validation", "test"):
-        rows = [dataclasses.asdict(record) for record in dataset.records[split]]
+        rows = map(as_row, dataset.records[split])
         paths[split] = str(folder / f"{split}.jsonl")
         files.write_jsonl(folder / f"{split}.jsonl", rows)
     completions = [

@@ -1,6 +1,7 @@
 """The plan of a fit: every setting that is chosen, with its reason."""
 
 import dataclasses
+import functools
 import pathlib
 import re
 import textwrap
@@ -14,7 +15,7 @@ from dsbs_jax import files, settings
 from dsbs_jax.data import dataset_spec, mixtures, vocabulary
 from dsbs_jax.data.dataset_spec import USER_TEACHER
 from dsbs_jax.data.label_sets import target_labels
-from dsbs_jax.data.records import Record
+from dsbs_jax.data.records import as_row
 from dsbs_jax.errors import UserError
 from dsbs_jax.fitting import lengths, recipe
 from dsbs_jax.fitting.config import FitConfig
@@ -94,13 +95,14 @@ class Plan:
         """The settings of the run by macro name."""
         return {k: v for choice in self.choices for k, v in choice.macros.items()}
 
-    @property
+    @functools.cached_property
     def settings(self) -> TrainSettings:
         """The settings of the run."""
         return TrainSettings.from_macros(self.macros)
 
+    @functools.cached_property
     def network(self) -> T5Config:
-        """Returns the student's size; reads the shapes of the checkpoint.
+        """The student's size; the first use reads the shapes of the checkpoint.
 
         Raises:
             UserError: The checkpoint cannot be read, or has fewer rows in its embedding
@@ -113,8 +115,9 @@ class Plan:
         check_vocabulary_size(network.vocab_size, self.words.vocab_size)
         return network
 
+    @functools.cached_property
     def method_data(self) -> mixtures.MethodData:
-        """Returns the examples of the rows, as the run reads them from its files."""
+        """The examples of the rows, as the run reads them from its files."""
         config = self.settings.data
         return mixtures.build_from_records(config, self.rows.splits, self.words)
 
@@ -135,9 +138,8 @@ class Plan:
                     "one of an earlier fit"
                 )
             config = self.settings
-            data = self.method_data()
             spec = student_folder.spec_of_run(
-                config.data, data, self.network(), config.decoding
+                config.data, self.method_data, self.network, config.decoding
             )
             every = config.all_settings(spec.network)
             resume_guard.check(folder, settings.values_of(every), spec)
@@ -176,7 +178,7 @@ class Plan:
         # First, so that a fit that is stopped here may write the other files again.
         files.write(self.output / PLAN_FILE, self.gin())
         for split, path in split_paths(self.output, self.rows.splits).items():
-            files.write_jsonl(path, map(_as_row, self.rows.splits[split]))
+            files.write_jsonl(path, map(as_row, self.rows.splits[split]))
         student_folder.write_vocabulary(self.output, self.words)
 
 
@@ -438,11 +440,3 @@ def _warnings(
                 f"than {length.tokens} tokens and are cut"
             )
     return warnings
-
-
-def _as_row(record: Record) -> dict[str, Any]:
-    """Returns the fields of a record that have a value."""
-    label = list(record.answers) or record.label
-    fields = dataclasses.asdict(record) | {"label": label}
-    del fields["answers"]
-    return {name: value for name, value in fields.items() if value is not None}

@@ -68,8 +68,8 @@ def run(plan: Plan) -> Trial:
     Raises:
         UserError: The settings do not fit the machine or the checkpoint.
     """
-    config, data = plan.settings, plan.method_data()
-    model = Transformer(plan.network())
+    config, data = plan.settings, plan.method_data
+    model = Transformer(plan.network)
     partitioner = Partitioner(config.partitioning.num_partitions)
     params, first, each = _time_steps(config, data, model, partitioner)
     predictor = evaluation.Predictor(model, config.decoding, partitioner)

@@ -58,7 +58,6 @@ class _Run:
     checkpoints: checkpoints.Checkpoints
     state: state.TrainState
     key: jax.Array
-    predictor: evaluation.Predictor
     validate: ScoreFn
     test: ScoreFn
     log: TrainingLog
@@ -131,6 +130,9 @@ def _set_up(config: TrainSettings) -> _Run:
         data, student.labels, sizes, config.decoding.max_decode_length
     ):
         logging.warning("%s", warning)
+    predictor = evaluation.Predictor(model, config.decoding, partitioner)
+    validate = _make_scorer(data, data.validated, "validation", predictor, folder)
+    test = _make_scorer(data, data.test_task, "test", predictor, folder)
     abstract = state.abstract_state(model, optimizer, partitioner)
     initial = None
     if newest is None and loop.initial_checkpoint_path:
@@ -147,7 +149,6 @@ def _set_up(config: TrainSettings) -> _Run:
     files.write(folder / resume_guard.CONFIG_FILE, settings.as_gin(every))
     student_folder.write(folder, student, data.vocabulary)
 
-    predictor = evaluation.Predictor(model, config.decoding, partitioner)
     return _Run(
         config=loop,
         folder=folder,
@@ -159,9 +160,8 @@ def _set_up(config: TrainSettings) -> _Run:
         checkpoints=saved,
         state=start,
         key=key,
-        predictor=predictor,
-        validate=_make_scorer(data, data.validated, "validation", predictor, folder),
-        test=_make_scorer(data, data.test_task, "test", predictor, folder),
+        validate=validate,
+        test=test,
         log=TrainingLog(folder, loop, schedule, data.vocabulary, int(start.step)),
     )
 

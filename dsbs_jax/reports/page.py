@@ -10,6 +10,7 @@ sequences.
 import base64
 import dataclasses
 import functools
+import pathlib
 import re
 import textwrap
 import unicodedata
@@ -31,6 +32,19 @@ _MARKUP = re.compile(r"[\\`*_\[\]<>#|~&@$!]|:(?=//)|(?<=www)\.")
 # Unicode categories of invisible characters: control and format characters, surrogates,
 # line and paragraph separators.
 _INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WrittenPage:
+    """A page on disk.
+
+    Attributes:
+        page: The HTML file, which needs no other file.
+        headline: The most important figures in one or two sentences.
+    """
+
+    page: pathlib.Path
+    headline: str
 
 
 @dataclasses.dataclass(frozen=True)

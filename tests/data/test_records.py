@@ -4,7 +4,9 @@ import dataclasses
 
 import pytest
 
-from dsbs_jax.data.records import Record
+from dsbs_jax import files
+from dsbs_jax.data import tables
+from dsbs_jax.data.records import Record, as_row
 
 FIELDS = ("id", "input", "label", "teacher_label", "rationale")
 
@@ -34,3 +36,15 @@ def test_answers_begin_with_the_label():
         Record("a", "x", "one", answers=("1", "one"))
     with pytest.raises(ValueError, match="label is blank"):
         Record("a", "x", "one", answers=("one", " "))
+
+
+def test_row_of_a_record_is_read_back_as_the_same_record(tmp_path, capsys):
+    records = [
+        Record("a", "2 + 2", "4", answers=("4", "four")),
+        Record("b", "1 + 1", None, "2", "one and one"),
+        Record("c", "ë\u2028", "x"),
+    ]
+    assert as_row(records[0]) == {"id": "a", "input": "2 + 2", "label": ["4", "four"]}
+    files.write_jsonl(tmp_path / "rows.jsonl", map(as_row, records))
+    assert tables.read_split(tmp_path / "rows.jsonl") == records
+    assert capsys.readouterr().err == ""

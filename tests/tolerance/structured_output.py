@@ -53,7 +53,7 @@ SECTION = Section(
         ('{"rationale": "The line is dead.", "label": "visit"', "visit"),
         ('"{\\"rationale\\": \\"The line is dead.\\", \\"label\\": \\"no\\"}"', "no"),
         (
-            '{"rationale": "The line is dead. So the answer is no.", "label": "no"}',
+            '{"rationale": "No signal arrives. So the answer is no.", "label": "no"}',
             "no",
         ),
         ('{"rationale": "By the FAQ: dead.\\n\\nQ: x", "label": "visit"}', "visit"),

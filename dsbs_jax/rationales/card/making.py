@@ -1,6 +1,5 @@
 """Makes a quality card from its settings: reads the rationales and writes the pages."""
 
-import dataclasses
 import importlib
 import pathlib
 
@@ -11,22 +10,10 @@ from dsbs_jax.rationales.card import content, inputs
 from dsbs_jax.rationales.card.config import CardConfig
 from dsbs_jax.rationales.card.inputs import RationaleSet
 from dsbs_jax.rationales.lengths import TokenLimits
+from dsbs_jax.reports.page import WrittenPage
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class WrittenCard:
-    """A quality card on disk.
-
-    Attributes:
-        page: The HTML page, which needs no other file.
-        headline: The most important figures in one or two sentences.
-    """
-
-    page: pathlib.Path
-    headline: str
-
-
-def make(config: CardConfig) -> WrittenCard:
+def make(config: CardConfig) -> WrittenPage:
     """Writes the card that the settings describe.
 
     Raises:
@@ -47,7 +34,7 @@ def make(config: CardConfig) -> WrittenCard:
         facts=rationales.facts,
     )
     page = pathlib.Path(config.output_dir) / card.HTML
-    return WrittenCard(page, content.headline(figures))
+    return WrittenPage(page, content.headline(figures))
 
 
 def _import(module: str) -> None:
