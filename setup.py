@@ -109,6 +109,7 @@ setuptools.setup(
             "hypothesis>=6.100.0",
             "datasets>=4.2.0",
             "pytest-cov>=6.0.0",
+            "pytest-xdist>=3.6.0",
             # The metrics of reports are compared with it.
             "scikit-learn>=1.5.0",
             # The formatter's output depends on the version.

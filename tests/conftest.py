@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import tempfile
 
 import hypothesis
 import pytest
@@ -15,6 +16,30 @@ hypothesis.settings.load_profile("any_time")
 # Tests spend most of their time on compilation, and the compiled code runs for
 # milliseconds.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+# Many tests, and the commands that they run, compile the same programs.
+_PROGRAMS = tempfile.TemporaryDirectory(prefix="dsbs_jax_programs_")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _PROGRAMS.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+
+def pytest_unconfigure():
+    _PROGRAMS.cleanup()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--scheduled", action="store_true", help="also run tests of the weekly job"
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--scheduled"):
+        return
+    weekly = [item for item in items if item.get_closest_marker("scheduled")]
+    config.hook.pytest_deselected(items=weekly)
+    items[:] = [item for item in items if item not in set(weekly)]
+
 
 # The authors' data and T5X's numbers are not in the repository. They may be in a folder
 # next to the checkout, or in the folder that this variable names.

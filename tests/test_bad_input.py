@@ -146,16 +146,21 @@ def test_truncated_examples_are_counted(train, monkeypatch, capsys):
     assert "48 truncated to 12" in explain
 
 
-@pytest.mark.parametrize("way", ["resume", "initial"])
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("MODEL_DIR", "a run with other settings: .*EMB_DIM is 24, was 16; use a new"),
+        (
+            "INITIAL_CHECKPOINT_PATH",
+            r"checkpoint_1: parameter .* has shape \(.*16.*\), expected \(.*24.*\)",
+        ),
+    ],
+)
 @pytest.mark.slow
-def test_checkpoint_of_another_size_is_refused(train, run, tmp_path, way):
-    macros = {"MODEL_DIR": run}
-    if way == "initial":
-        macros = {"INITIAL_CHECKPOINT_PATH": str(run)}
+def test_checkpoint_of_another_size_is_refused(train, run, tmp_path, setting, message):
     before = (run / "config.gin").read_text()
-    message = r"checkpoint_1: parameter .* has shape \(.*16.*\), expected \(.*24.*\)"
     with pytest.raises(UserError, match=message):
-        train(EMB_DIM=24, **macros)
+        train(EMB_DIM=24, **{setting: str(run)})
     assert (run / "config.gin").read_text() == before
     assert not (tmp_path / "run").exists()
 
@@ -170,6 +175,7 @@ def test_checkpoint_of_another_size_is_refused(train, run, tmp_path, way):
         ({"INPUT_FILE": "/no/such.jsonl"}, "/no/such.jsonl: No such file"),
     ],
 )
+@pytest.mark.slow
 def test_inference_names_what_is_wrong(run, tmp_path, macros, message):
     questions = tmp_path / "questions.jsonl"
     questions.write_text('{"input": "Jar 1"}\n')

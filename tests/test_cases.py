@@ -13,10 +13,31 @@ import pytest
 
 CASES = pathlib.Path(__file__).parent / "cases"
 NAMES = sorted(path.parent.name for path in CASES.glob("*/cmd"))
+# These train several students one after another. Shorter tests of the same behavior
+# run for every commit.
+LONG = {
+    "19-fewer-steps-than-done",
+    "20-other-data-on-resume",
+    "21-other-optimizer-on-resume",
+    "22-two-runs-one-folder",
+    "37-rows-counted-up-to-20000",
+    "39-mt5-folder",
+    "72-infer-from-a-damaged-checkpoint",
+    "73-older-checkpoint-damaged",
+    "75-disk-fills-while-training",
+    "76-gin-file-runs-a-command",
+    "92-other-method-same-folder",
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.scheduled if name in LONG else ())
+        for name in NAMES
+    ],
+)
 def test_case(name):
     folders = [str(pathlib.Path(sys.executable).parent), os.environ["PATH"]]
     done = subprocess.run(
@@ -35,6 +56,6 @@ def test_case(name):
 
 
 def test_every_case_says_what_is_expected():
-    assert NAMES
+    assert set(NAMES) > LONG
     for name in NAMES:
         assert "Expected:" in (CASES / name / "why.md").read_text()

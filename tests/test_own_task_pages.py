@@ -13,8 +13,8 @@ from support import scripted_teacher
 from support.loopback_hub import TOKEN, Hub
 from support.pages import ROOT, Shell, commands, section
 
-# The first test trains a student as the README does.
-pytestmark = pytest.mark.slow
+# The first of these tests trains a student as the README does.
+long = pytest.mark.scheduled
 
 INSTALL = "python3 -m venv .venv && . .venv/bin/activate && pip install -e ."
 README_FIT = "dsbs-jax fit examples/tickets.jsonl --output runs/tickets"
@@ -77,6 +77,7 @@ def hub(shell):
     server.close()
 
 
+@long
 def test_commands_of_the_readme_train_a_student_that_beats_the_majority(shell):
     report = json.loads((shell.folder / "runs/tickets/report/report.json").read_text())
     assert report["beats_majority"]
@@ -87,6 +88,7 @@ def test_commands_of_the_readme_train_a_student_that_beats_the_majority(shell):
     assert (shell.folder / "runs/tickets_hf/model.safetensors").exists()
 
 
+@long
 def test_python_of_the_readme_resumes_the_run_and_answers(shell, readme):
     code = next(text for language, text in readme[0] if language == "python")
     printed = shell.printed[code]
@@ -94,6 +96,7 @@ def test_python_of_the_readme_resumes_the_run_and_answers(shell, readme):
     assert "Prediction(predicted_label=" in printed
 
 
+@long
 def test_commands_of_the_readme_about_a_teacher(shell, readme):
     for language, text in readme[1]:
         printed = shell.run(language, text)
@@ -107,6 +110,7 @@ def test_first_block_of_the_readme_is_the_own_task_and_the_second_is_python(read
     assert [text for _, text in readme[0]][:2] == [INSTALL, README_FIT]
 
 
+@long
 def test_commands_of_the_page(tmp_path_factory, teacher, hub):
     page = (ROOT / "docs/five_commands.md").read_text()
     folder = new_folder(tmp_path_factory, "page")
@@ -150,9 +154,13 @@ def check_tensorboard(shell, command):
     """Checks that TensorBoard shows the run."""
     process = shell.start("bash", f"exec {command} --port 0")
     try:
+        printed = []
         for line in process.stdout:
+            printed.append(line)
             if found := re.search(r"http://localhost:\d+/", line):
                 break
+        else:
+            pytest.fail(f"TensorBoard ended: {''.join(printed)}")
         with urllib.request.urlopen(f"{found[0]}data/runs", timeout=60) as answer:
             assert "tickets" in json.load(answer)
     finally:

@@ -24,7 +24,7 @@ from dsbs_jax.local import checkpoints, curves, datasets, evaluation, stopping
 from dsbs_jax.weights.huggingface_names import EMBEDDING
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-KILLS = int(os.environ.get("DSBS_KILLS", "5"))
+KILLS = int(os.environ.get("DSBS_KILLS", "2"))
 RUN = {"TRAIN_STEPS": 30, "EVAL_PERIOD": 10, "LOG_PERIOD": 5}
 
 

@@ -6,15 +6,10 @@ checkpoints/checkpoint_<step>/progress   step and optimizer state
 checkpoints/digests/checkpoint_<step>.json   SHA-256 of each of its files, written last
 """
 
-import contextlib
-import logging as python_logging
 import math
 import pathlib
 import re
 import shutil
-import threading
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -26,7 +21,13 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.state import TrainState
-from dsbs_jax.weights import arrays, check_shapes, digests, open_checkpoint
+from dsbs_jax.weights import (
+    arrays,
+    check_shapes,
+    digests,
+    failed_writes,
+    open_checkpoint,
+)
 from dsbs_jax.weights.checkpoint_folders import PREFIX, SCORE
 
 # Score of a checkpoint that was saved before its evaluation.
@@ -129,42 +130,6 @@ def _last_checkpoint(step: int | None) -> str:
     return f"the checkpoint of step {step} is complete and is kept"
 
 
-# Seconds to wait for the threads of a write that failed.
-_THREADS_END = 10.0
-# What operating systems and TensorStore report for a full disk.
-_DISK_FULL = re.compile(r"No space left on device|RESOURCE_EXHAUSTED|Disk quota")
-
-
-def _reason(error: Exception) -> str:
-    """Returns the cause of a failed write in a few words."""
-    text = arrays.reason(error)
-    return "no space left on the disk" if _DISK_FULL.search(text) else text
-
-
-@contextlib.contextmanager
-def _without_library_messages() -> Iterator[None]:
-    """Drops what libraries log and what their threads print while the disk is written.
-
-    Orbax and TensorStore report a full disk in several threads, in hundreds of lines;
-    the error that the caller gets has the same message.
-    """
-    hook, disabled = threading.excepthook, python_logging.root.manager.disable
-    threading.excepthook = lambda _: None
-    python_logging.disable(python_logging.CRITICAL)
-    before = set(threading.enumerate())
-    try:
-        yield
-    except BaseException:
-        # The other threads notice the full disk later.
-        deadline = time.monotonic() + _THREADS_END
-        for thread in set(threading.enumerate()) - before:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        raise
-    finally:
-        python_logging.disable(disabled)
-        threading.excepthook = hook
-
-
 class Checkpoints:
     """The checkpoints of one run."""
 
@@ -236,7 +201,7 @@ class Checkpoints:
         step = int(state.step)
         folder = pathlib.Path(self._manager.directory)
         try:
-            with _without_library_messages():
+            with failed_writes.without_library_messages(self._path(step)):
                 digests.prepare(folder)
                 digests.remove(self._path(step))
                 if step in self._manager.all_steps():
@@ -246,9 +211,10 @@ class Checkpoints:
                 digests.remove_old(folder)
         # The disk is full or gone; the type depends on what was being written.
         except (OSError, ValueError, RuntimeError) as error:
+            reason = failed_writes.reason(error)
             raise UserError(
-                f"{self._path(step)}: cannot be written: {_reason(error)}; earlier "
-                "checkpoints are complete, and the same command resumes from them"
+                f"{self._path(step)}: cannot be written: {reason}; earlier checkpoints "
+                "are complete, and the same command resumes from them"
             ) from error
 
     def _write(self, step: int, state: TrainState, score: float) -> None:

@@ -9,6 +9,7 @@ restores complete arrays of a tree, and cannot read a part of one parameter by n
 """
 
 import os
+import pathlib
 from collections.abc import Mapping
 
 import msgspec
@@ -20,7 +21,7 @@ from flax import traverse_util
 from dsbs_jax import json_input
 from dsbs_jax.errors import UserError
 from dsbs_jax.json_input import JsonError
-from dsbs_jax.weights import arrays
+from dsbs_jax.weights import arrays, failed_writes
 from dsbs_jax.weights.arrays import ArrayReader
 
 METADATA = "_METADATA"
@@ -90,9 +91,12 @@ def write_checkpoint(folder: epath.Path, params: Mapping[str, np.ndarray]) -> No
     """
     tree = traverse_util.unflatten_dict(dict(params), sep="/")
     state = {"target": tree, "state": {"step": np.int32(0), "param_states": {}}}
-    with ocp.Checkpointer(
-        ocp.CompositeCheckpointHandler(state=ocp.PyTreeCheckpointHandler())
-    ) as checkpointer:
+    with (
+        failed_writes.without_library_messages(pathlib.Path(folder)),
+        ocp.Checkpointer(
+            ocp.CompositeCheckpointHandler(state=ocp.PyTreeCheckpointHandler())
+        ) as checkpointer,
+    ):
         checkpointer.save(
             os.path.abspath(folder),
             args=ocp.args.Composite(state=ocp.args.PyTreeSave(state)),

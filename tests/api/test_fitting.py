@@ -6,11 +6,9 @@ import json
 import pathlib
 import shutil
 
-import jax
 import numpy as np
 import pytest
 from conftest import tiny_rows
-from jax.experimental.compilation_cache import compilation_cache
 
 import dsbs_jax
 from dsbs_jax import gin_files
@@ -29,23 +27,6 @@ SHORT = {
     "num_encoder_layers": 1,
     "num_decoder_layers": 1,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shared_programs(tmp_path_factory):
-    """Most fits of this file compile the same programs."""
-    names = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
-        "jax_persistent_cache_min_compile_time_secs": 0.1,
-    }
-    before = {name: getattr(jax.config, name) for name in names}
-    for name, value in names.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 def parameters(folder):

@@ -145,6 +145,7 @@ def test_a_closed_pipe_ends_quietly(arguments):
     assert done.returncode == app.BROKEN_PIPE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
 def test_text_that_the_terminal_lacks_is_printed_as_escapes(encoding, tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"input": "ë – 🦊", "label": "x"}\n' * 2)

@@ -172,7 +172,10 @@ def test_unknown_mixture_is_named(tiny_data):
         tiny_data(MIXTURE_OR_TASK_NAME="tiny_steb_by_step")
 
 
-@pytest.mark.parametrize("number", [1, 1023, 1024, 1025, 20_050])
+@pytest.mark.parametrize(
+    "number",
+    [1, 1023, 1024, 1025, pytest.param(20_050, marks=pytest.mark.slow)],
+)
 def test_every_training_row_is_counted(tiny_data, tmp_path, number):
     rows = [
         {"input": f"Jar {n}", "label": "red" if n % 2 else "blue"}

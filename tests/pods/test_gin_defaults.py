@@ -32,6 +32,7 @@ READ_BY_T5X = {"BATCH_SIZE", "EVAL_OUTPUT_DIR"}
 # Settings of the local engine that T5X has no counterpart for. T5X decodes greedily,
 # writes TensorBoard files, and its scalable network has its own scan and remat.
 ONLY_LOCAL = {
+    "LABELS",
     "PATIENCE",
     "TRACKERS",
     "NUM_BEAMS",

@@ -23,7 +23,7 @@ method=step_by_step
 tiny_train() {
   local name=$1
   shift
-  nice -n 10 python -m dsbs_jax.train "${size[@]}" --gin_file=methods/$method.gin \
+  python -m dsbs_jax.train "${size[@]}" --gin_file=methods/$method.gin \
     --gin_file=datasets/jsonl.gin --gin_file=local/train.gin "${data[@]}" \
     "${vocabulary[@]}" "${steps[@]}" "${short[@]}" --gin.MODEL_DIR="'$out/run'" "$@" \
     >"$out/$name.log" 2>&1
@@ -33,7 +33,7 @@ tiny_train() {
 tiny_infer() {
   local name=$1
   shift
-  nice -n 10 python -m dsbs_jax.infer --gin_file=local/infer.gin \
+  python -m dsbs_jax.infer --gin_file=local/infer.gin \
     --gin_file="$out/run/config.gin" --gin.CHECKPOINT_PATH="'$out/run'" "$@" \
     >"$out/$name.log" 2>&1
   status=$?
@@ -47,7 +47,7 @@ wrong() { echo "wrong: $*"; exit 1; }
 run_as() {
   local name=$1
   shift
-  nice -n 10 "$@" >"$out/$name.log" 2>&1
+  "$@" >"$out/$name.log" 2>&1
   status=$?
 }
 

@@ -1,0 +1,82 @@
+"""Tests of the messages about a checkpoint that cannot be written."""
+
+import logging
+import threading
+
+import pytest
+
+from dsbs_jax.weights import failed_writes
+
+FULL = "RESOURCE_EXHAUSTED: Error writing local file: No space left on device"
+
+
+@pytest.fixture
+def clean_up():
+    """Removes the filters that a failed write leaves."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    filters, hook = [list(logger.filters) for logger in loggers], threading.excepthook
+    yield
+    for logger, before in zip(loggers, filters, strict=True):
+        logger.filters[:] = before
+    threading.excepthook = hook
+
+
+def fail(folder):
+    with failed_writes.without_library_messages(folder):
+        raise OSError("the disk is full")
+
+
+def fail_in_thread(message):
+    def target():
+        raise RuntimeError(message)
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("name", ["absl", "asyncio"])
+def test_late_messages_about_the_checkpoint_are_dropped(
+    tmp_path, clean_up, caplog, name
+):
+    with pytest.raises(OSError, match="the disk is full"):
+        fail(tmp_path / "checkpoint_6")
+    logger = logging.getLogger(name)
+    logger.error("%s/checkpoint_6.orbax-checkpoint-tmp: it failed", tmp_path)
+    logger.error("Task exception was never retrieved", exc_info=RuntimeError(FULL))
+    assert not caplog.records
+    logger.error("%s/checkpoint_8: another message", tmp_path)
+    logger.error("Task exception was never retrieved", exc_info=RuntimeError("other"))
+    assert len(caplog.records) == 2
+
+
+def test_late_exceptions_of_threads_are_dropped(tmp_path, clean_up, monkeypatch):
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+    with pytest.raises(OSError, match="the disk is full"):
+        fail(tmp_path)
+    fail_in_thread(FULL)
+    fail_in_thread("another failure")
+    assert [str(arguments.exc_value) for arguments in seen] == ["another failure"]
+
+
+def test_messages_return_after_a_write(tmp_path, caplog):
+    hook = threading.excepthook
+    with failed_writes.without_library_messages(tmp_path):
+        logging.getLogger("absl").error("a message of a library")
+    assert not caplog.records
+    logging.getLogger("absl").error("%s: another message", tmp_path)
+    assert len(caplog.records) == 1
+    assert threading.excepthook is hook
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (FULL, "no space left on the disk"),
+        ("[Errno 28] No space left on device", "no space left on the disk"),
+        ("Permission denied", "Permission denied"),
+    ],
+)
+def test_reason(message, expected):
+    assert expected in failed_writes.reason(OSError(message))
