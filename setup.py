@@ -42,7 +42,8 @@ setuptools.setup(
     # Lower bounds are the lowest versions that pass the tests (.ci/lowest.txt).
     install_requires=[
         # Student and local engine.
-        "jax>=0.6.0",
+        # 0.6.0 decodes nothing with programs from its persistent compilation cache.
+        "jax>=0.6.1",
         "flax>=0.10.6",
         "optax>=0.2.4",
         "orbax-checkpoint>=0.11.20",

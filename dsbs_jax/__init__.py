@@ -33,13 +33,21 @@ _MODULES = {
     "write_student_card": "dsbs_jax.api.student_cards",
 }
 
+# The modules that need neither TensorFlow nor JAX.
+_LIGHT = {"dsbs_jax.api.extraction", "dsbs_jax.api.prompts"}
+
 __all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> typing.Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'dsbs_jax' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULES[name]), name)
+    module = _MODULES[name]
+    if module.startswith("dsbs_jax.api.") and module not in _LIGHT:
+        from dsbs_jax import tensorflow_import
+
+        tensorflow_import.import_quietly()
+    value = getattr(importlib.import_module(module), name)
     globals()[name] = value
     return value
 

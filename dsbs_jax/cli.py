@@ -14,7 +14,6 @@ import difflib
 import inspect
 import io
 import logging as python_logging
-import os
 import pathlib
 import re
 import sys
@@ -26,7 +25,7 @@ from typing import Any, TypeVar
 import msgspec
 from absl import app, flags, logging
 
-from dsbs_jax import errors, gin_files, settings
+from dsbs_jax import errors, gin_files, settings, tensorflow_import
 from dsbs_jax.errors import UserError
 
 S = TypeVar("S", bound=settings.Settings)
@@ -42,28 +41,6 @@ def config_dir() -> pathlib.Path:
     """Returns the folder of the project's gin files: installed, or in the checkout."""
     installed = _PACKAGE / "configs"
     return installed if installed.is_dir() else _PACKAGE.parent / "gin"
-
-
-def quiet_tensorflow() -> None:
-    """Imports TensorFlow without its messages, and keeps it off accelerators.
-
-    TensorFlow only reads data here. On import its libraries write about missing
-    accelerators to file descriptor 2, whatever the log level is, so the descriptor is
-    redirected for that moment. Errors of the import are raised as usual.
-    """
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    sys.stderr.flush()
-    standard_error = os.dup(2)
-    with open(os.devnull, "w") as discarded:
-        os.dup2(discarded.fileno(), 2)
-    try:
-        import tensorflow as tf
-        import tensorflow_text  # noqa: F401 (registers the operations of tokenizers)
-
-        tf.config.set_visible_devices([], "GPU")
-    finally:
-        os.dup2(standard_error, 2)
-        os.close(standard_error)
 
 
 def use_tfds_data_dir() -> None:
@@ -324,7 +301,7 @@ def run_configured(
         if not flags.FLAGS.gin_file:
             raise UserError("no --gin_file given; --help shows the settings")
         if tensorflow:
-            quiet_tensorflow()
+            tensorflow_import.import_quietly()
         configure(
             flags.FLAGS.gin_file,
             flags.FLAGS.gin_bindings,

@@ -16,7 +16,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from dsbs_jax import cli
+from dsbs_jax import cli, tensorflow_import
 from dsbs_jax.errors import UserError
 from dsbs_jax.settings import AnyPath, LocalPath, Settings, Text, setting
 
@@ -75,7 +75,7 @@ def released_texts(
 
 def main(config: VocabularyConfig) -> None:
     """Trains the vocabulary."""
-    cli.quiet_tensorflow()
+    tensorflow_import.import_quietly()
     # TensorFlow takes seconds to import, which --help should not wait for.
     from dsbs_jax.data import data_files, vocabulary
 

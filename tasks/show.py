@@ -10,7 +10,7 @@ begins the name, or that of the gin files.
 
 from absl import flags
 
-from dsbs_jax import cli, settings
+from dsbs_jax import cli, settings, tensorflow_import
 from dsbs_jax.data import dataset_spec
 from dsbs_jax.data.data_config import DataConfig
 from dsbs_jax.errors import UserError
@@ -84,7 +84,7 @@ def main(arguments: list[str]) -> None:
         flags.FLAGS.gin_search_paths,
         known=[DataConfig],
     )
-    cli.quiet_tensorflow()
+    tensorflow_import.import_quietly()
     cli.use_tfds_data_dir()
     show(data_config(arguments[1]), flags.FLAGS.split)
 

@@ -185,8 +185,8 @@ def test_run_stops_early_after_patience_evaluations(train, tmp_path, capsys):
 # Imports once; each run is a fork, which starts after the imports.
 ZYGOTE = """
 import json, os, sys
-from dsbs_jax import cli, train
-cli.quiet_tensorflow()
+from dsbs_jax import cli, tensorflow_import, train
+tensorflow_import.import_quietly()
 from dsbs_jax.local import loop
 for line in sys.stdin:
     job = json.loads(line)

@@ -82,9 +82,9 @@ def _student_card(
             raise UserError(
                 f"--{info.field} is for the card of rationales, and {run} is a student"
             )
-    from dsbs_jax import cli
+    from dsbs_jax import tensorflow_import
 
-    cli.quiet_tensorflow()
+    tensorflow_import.import_quietly()
     from dsbs_jax.api import student_cards
 
     written = student_cards.write_student_card(run, output, test_data=test_data)

@@ -98,9 +98,9 @@ def export(
 ) -> None:
     """Writes the folder, pushes it, and prints where it is."""
     token = _token(token_variable)
-    from dsbs_jax import cli
+    from dsbs_jax import tensorflow_import
 
-    cli.quiet_tensorflow()
+    tensorflow_import.import_quietly()
     from dsbs_jax.api import exporting
 
     exported = exporting.export_student(

@@ -21,10 +21,16 @@ _EXAMPLES = options.examples(
     "dsbs-jax fit tickets.jsonl --output runs/tickets --compare",
 )
 
+_NEXT = """
+The student is the folder {output}. To use it:
+  dsbs-jax predict {output} <inputs> --output answers.jsonl
+  dsbs-jax eval {output} <rows with labels>
+  dsbs-jax export {output} --output {output}_hf"""
+
 _ADVICE = """
 The student was trained without rationales. These commands ask a teacher for rationales
 and train with them:
-  dsbs-jax prompt init {data} --output prompt.txt
+  dsbs-jax prompt init {data} --output prompt.txt --zero_shot
   dsbs-jax extract {data} --prompt prompt.txt --output rationales.jsonl \\
     --base_url http://localhost:8000/v1 --model <the teacher's name>
   dsbs-jax fit rationales.jsonl --output {output}_step_by_step"""
@@ -75,18 +81,20 @@ def fit(
 ) -> None:
     """Trains, and prints how to add rationales to rows without them."""
     others = dict(map(_assignment, set or []))
-    from dsbs_jax import cli
+    from dsbs_jax import tensorflow_import
 
     # The trial, the run and a repetition share compiled programs.
     os.environ.setdefault(
         "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path.home() / ".cache" / "dsbs_jax")
     )
-    cli.quiet_tensorflow()
+    tensorflow_import.import_quietly()
     from dsbs_jax.api import fitting
 
     result = fitting.fit(
         data, output, dry_run=dry_run, compare=compare, **chosen, **others
     )
+    if not dry_run:
+        print(_NEXT.format(output=output))
     if not result.plan.rows.has_rationales:
         print(_ADVICE.format(data=data, output=output))
 

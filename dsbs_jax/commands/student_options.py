@@ -45,9 +45,9 @@ BatchSize = Annotated[
 
 def load(path: str, labels: str | None, batch_size: int | None) -> Student:
     """Loads a student, without TensorFlow's messages."""
-    from dsbs_jax import cli
+    from dsbs_jax import tensorflow_import
 
-    cli.quiet_tensorflow()
+    tensorflow_import.import_quietly()
     from dsbs_jax.api.student import Student
 
     return Student.load(

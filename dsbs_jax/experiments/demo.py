@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from dsbs_jax import cli, files
+from dsbs_jax import cli, files, tensorflow_import
 from dsbs_jax.settings import (
     LocalPath,
     NonNegativeInt,
@@ -26,7 +26,7 @@ from dsbs_jax.settings import (
 
 if __name__ == "__main__":
     # Before another module imports TensorFlow.
-    cli.quiet_tensorflow()
+    tensorflow_import.import_quietly()
 
 from dsbs_jax.api import student
 from dsbs_jax.data import tables, vocabulary

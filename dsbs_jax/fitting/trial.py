@@ -46,7 +46,7 @@ class Trial:
     def text(self) -> str:
         """Returns the expected time and memory to print."""
         return (
-            f"Expected: {_about(self.seconds)} without an early stop and "
+            f"Expected: {_about(self.seconds)} without an early stop and at least "
             f"{self.peak_bytes / 2**30:.1f} GiB of memory, measured on {_STEPS} steps "
             f"of {self.step_seconds:.3f} s. The student has {self.parameters:,} "
             "parameters."

@@ -1,8 +1,10 @@
 """Decodes the inputs of a split, scores the predictions and writes them to files."""
 
+import contextlib
 import dataclasses
+import logging
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +27,21 @@ from dsbs_jax.student.network import Transformer
 ACCURACY = "accuracy"
 # Task: metric: value in percent.
 Scores = dict[str, dict[str, float]]
+
+
+@contextlib.contextmanager
+def _without_seqio_warnings() -> Iterator[None]:
+    """Drops SeqIO's warnings about lengths and loggers, which are chosen on purpose."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return record.module != "evaluation" or record.levelno > logging.WARNING
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +126,7 @@ class Scorer:
                 has no row with a label.
         """
         self._split, self._predictor = split, predictor
-        with mixtures.temporary_name(provider) as name:
+        with mixtures.temporary_name(provider) as name, _without_seqio_warnings():
             # Targets are not truncated: predictions are compared with complete targets.
             self._evaluator = seqio.Evaluator(
                 name,

@@ -5,6 +5,7 @@ from typing import Any
 
 import tabulate
 
+from dsbs_jax.data.dataset_spec import USER_TEACHER
 from dsbs_jax.local.datasets import TaskSize
 
 
@@ -45,9 +46,7 @@ def results_table(results: Mapping[str, Any]) -> str:
         title = f"student, {name} checkpoint (step {scored['step']})"
         rows.append([title, accuracy(scored["validation"]), accuracy(scored["test"])])
     for teacher, score in results["teacher_test"].items():
-        title = (
-            f"teacher {teacher} "
-            f"({score['unparsable']} of {score['rows']} rows without a label)"
-        )
-        rows.append([title, "-", f"{score['accuracy']:.2f}"])
+        title = "teacher" if teacher == USER_TEACHER else f"teacher {teacher}"
+        missing = f"{score['unparsable']} of {score['rows']} rows without a label"
+        rows.append([f"{title} ({missing})", "-", f"{score['accuracy']:.2f}"])
     return table(rows)

@@ -14,7 +14,7 @@ import pathlib
 import sys
 import tempfile
 
-from dsbs_jax import cli
+from dsbs_jax import cli, tensorflow_import
 from dsbs_jax.settings import AnyPath, Settings, Text, setting
 
 
@@ -39,7 +39,7 @@ class PrepareConfig(Settings):
 
 def main(config: PrepareConfig) -> None:
     """Prepares the datasets and prints a table for each."""
-    cli.quiet_tensorflow()
+    tensorflow_import.import_quietly()
     # TensorFlow takes seconds to import, which --help should not wait for.
     import tensorflow_datasets as tfds
 

@@ -93,8 +93,8 @@ class ClassificationReport(Report):
         """Returns the most important figures in two sentences."""
         relation = "excludes" if self.beats_majority else "does not exclude"
         return (
-            f"The predicted label is right on {self.accuracy.percent} of "
-            f"{self.accuracy.total:,} rows (95 % interval "
+            f"The predicted label, one of {len(self.classes)}, is right on "
+            f"{self.accuracy.percent} of {self.accuracy.total:,} rows (95 % interval "
             f"{self.accuracy.percent_interval}). The interval {relation} "
             f"{self.majority.percent}, the accuracy of always predicting "
             f"{self.majority_label!r}, the most frequent label."

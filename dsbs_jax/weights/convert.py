@@ -16,11 +16,11 @@ Formats:
 import dataclasses
 import pathlib
 
-from dsbs_jax import cli
+from dsbs_jax import cli, tensorflow_import
 
 if __name__ == "__main__":
     # Before another import loads TensorFlow, which prints warnings.
-    cli.quiet_tensorflow()
+    tensorflow_import.import_quietly()
 
 from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError

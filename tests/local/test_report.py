@@ -31,7 +31,10 @@ def test_results_table_lists_student_and_teacher():
     results = {
         "best": {"step": 20, "validation": scores, "test": scores},
         "last": {"step": 30, "validation": {}, "test": {}},
-        "teacher_test": {"sage": {"rows": 8, "unparsable": 1, "accuracy": 75.0}},
+        "teacher_test": {
+            "sage": {"rows": 8, "unparsable": 1, "accuracy": 75.0},
+            "teacher": {"rows": 8, "unparsable": 0, "accuracy": 50.0},
+        },
     }
     lines = report.results_table(results).splitlines()
     assert [line.split("  ", 1)[0] for line in lines] == [
@@ -39,10 +42,12 @@ def test_results_table_lists_student_and_teacher():
         "student, best checkpoint (step 20)",
         "student, last checkpoint (step 30)",
         "teacher sage (1 of 8 rows without a label)",
+        "teacher (0 of 8 rows without a label)",
     ]
     assert [line.split()[-2:] for line in lines] == [
         ["validation", "test"],
         ["62.50", "62.50"],
         ["-", "-"],
         ["-", "75.00"],
+        ["-", "50.00"],
     ]
