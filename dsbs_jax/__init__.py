@@ -33,7 +33,7 @@ _MODULES = {
     "write_student_card": "dsbs_jax.api.student_cards",
 }
 
-# The modules that need neither TensorFlow nor JAX.
+# The modules that import without TensorFlow and JAX.
 _LIGHT = {"dsbs_jax.api.extraction", "dsbs_jax.api.prompts"}
 
 __all__ = list(_MODULES)
