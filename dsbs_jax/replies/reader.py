@@ -40,6 +40,8 @@ from dsbs_jax.replies.reasoning import SplitReply
 # Version of the rules, for rows and reports. 1 are the paper's parsers.
 READER_VERSION = 2
 MAX_LENGTH = 400_000  # characters of a reply
+# A brace of JSON, unlike one of LaTeX: \boxed{4}.
+_OBJECT_BEGINS = re.compile(r"""\{\s*(\\?["'“‘]|\w+\s*:|\Z)""")
 _WRAPPED = re.compile(
     r"<(answer|final_answer|final|response|output|result)>([\s\S]*)</\1>", re.IGNORECASE
 )
@@ -149,7 +151,7 @@ class ReplyReader:
         visible = special_tokens.without(split.visible)
         rule = self._rule(asked)
         parsed = self._read_object(visible, rule)
-        if parsed is None and "{" in visible:
+        if parsed is None and _OBJECT_BEGINS.search(visible):
             parsed = ParsedCompletion(None, None, INCOMPLETE)
         if parsed is None:
             return self.read(reply, asked, cut_off)
