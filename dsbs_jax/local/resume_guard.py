@@ -101,10 +101,12 @@ _IDENTITY = {
     "target_length": "TASK_FEATURE_LENGTHS",
     "vocabulary_sha256": "VOCABULARY_PATH",
     "data_fingerprint": "DATA_FILES",
+    "validation_fingerprint": "DATA_FILES",
 }
 _CONTENT = {
     "vocabulary_sha256": "the vocabulary",
     "data_fingerprint": "the training rows",
+    "validation_fingerprint": "the validation rows",
 }
 # A macro and its value, which may continue in indented lines.
 _ASSIGNMENT = re.compile(r"^([A-Z][A-Z0-9_]*) = (.*(?:\n[ \t]+.*)*)", re.MULTILINE)
@@ -189,7 +191,7 @@ def _of_student(
     earlier = student_folder.read_spec(folder)
     for field, name in _IDENTITY.items():
         now, then = getattr(spec, field), getattr(earlier, field)
-        if now == then or (field == "data_fingerprint" and None in (now, then)):
+        if now == then or (field.endswith("_fingerprint") and None in (now, then)):
             continue  # None: not recorded by an earlier version
         if field in _CONTENT:
             path, old = values.get(name), stored.get(name, _NOT_RECORDED)

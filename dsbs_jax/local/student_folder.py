@@ -54,6 +54,8 @@ class StudentSpec:
         teacher: Name of the teacher whose labels and rationales were used.
         vocabulary_sha256: Hash of the vocabulary's file.
         data_fingerprint: Hash of a user's training rows; None for a registered dataset.
+        validation_fingerprint: Hash of a user's validation rows, which decide the best
+            checkpoint; None as above.
         sentinels: Ids above the pieces of the vocabulary.
         schema_version: Version of this layout.
         written_by: The version of dsbs_jax.
@@ -73,6 +75,7 @@ class StudentSpec:
     teacher: str | None = None
     vocabulary_sha256: str = ""
     data_fingerprint: str | None = None
+    validation_fingerprint: str | None = None
     sentinels: int = vocabulary.SENTINELS
     schema_version: int = SCHEMA_VERSION
     written_by: str = importlib.metadata.version("dsbs-jax")
@@ -105,7 +108,8 @@ def spec_of_run(
         method=config.method,
         teacher=config.teacher or data.spec.teachers[0],
         vocabulary_sha256=_sha256(data.vocabulary),
-        data_fingerprint=_fingerprint(data),
+        data_fingerprint=_fingerprint(data, "train"),
+        validation_fingerprint=_fingerprint(data, "validation"),
         sentinels=data.vocabulary.extra_ids,
     )
 
@@ -135,12 +139,12 @@ def _label_set(config: DataConfig, data: mixtures.MethodData) -> tuple[str, ...]
     return detected.labels if detected else None
 
 
-def _fingerprint(data: mixtures.MethodData) -> str | None:
-    """Hashes a user's training rows."""
+def _fingerprint(data: mixtures.MethodData, split: str) -> str | None:
+    """Hashes a user's rows of a split."""
     source = data.test_task.source
-    if not isinstance(source, RecordSource):
+    if not isinstance(source, RecordSource) or split not in source.splits:
         return None
-    return records.fingerprint(source.records("train"))
+    return records.fingerprint(source.records(split))
 
 
 def write(

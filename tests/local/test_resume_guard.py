@@ -37,6 +37,7 @@ SPEC = StudentSpec(
     teacher="teacher",
     vocabulary_sha256="a" * 64,
     data_fingerprint="b" * 64,
+    validation_fingerprint="d" * 64,
 )
 VALUES = {
     "ALPHA": 0.5,
@@ -161,6 +162,10 @@ def test_more_steps_with_a_constant_learning_rate_need_no_note(run):
             "the training rows of DATA_FILES 'tickets.jsonl' differ from those of the",
         ),
         (
+            {"validation_fingerprint": "c" * 64},
+            "the validation rows of DATA_FILES 'tickets.jsonl' differ from those of",
+        ),
+        (
             {"vocabulary_sha256": "c" * 64},
             "the vocabulary of VOCABULARY_PATH 'own.model' differ",
         ),
@@ -179,6 +184,11 @@ def test_other_data_are_named(run, changed, message):
 def test_the_path_of_the_same_data_may_change(run):
     moved = {"DATA_FILES": "elsewhere.jsonl", "VOCABULARY_PATH": "elsewhere.model"}
     assert check(run, TEACHER="teacher", **moved) == []
+
+
+@pytest.mark.parametrize("name", ["data_fingerprint", "validation_fingerprint"])
+def test_rows_that_were_not_recorded_may_be_any(run, name):
+    assert check(run, dataclasses.replace(SPEC, **{name: None})) == []
 
 
 def test_one_report_lists_every_difference(run):
