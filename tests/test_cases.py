@@ -20,6 +20,9 @@ LONG = {
     "20-other-data-on-resume",
     "21-other-optimizer-on-resume",
     "22-two-runs-one-folder",
+    "24-settings-of-another-type",
+    "30-output-not-writable-found-at-the-end",
+    "31-gold-label-overwritten",
     "37-rows-counted-up-to-20000",
     "39-mt5-folder",
     "72-infer-from-a-damaged-checkpoint",
@@ -27,6 +30,7 @@ LONG = {
     "75-disk-fills-while-training",
     "76-gin-file-runs-a-command",
     "92-other-method-same-folder",
+    "99-unlabeled-train-labeled-validation",
 }
 
 

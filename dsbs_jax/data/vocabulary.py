@@ -126,7 +126,8 @@ def _check_reachable(path: str) -> None:
         raise UserError(
             f"vocabulary {path}: the bucket cannot be reached ({reason}); without a "
             "network, set VOCABULARY_PATH to a SentencePiece model on this machine, "
-            "such as the spiece.model of a Hugging Face folder"
+            "such as the spiece.model of a Hugging Face folder, or one that "
+            "`python -m dsbs_jax.train_vocabulary` trains on your rows"
         ) from error
 
 

@@ -99,6 +99,26 @@ class Predictor:
         )
 
 
+def _check_examples(provider: mixtures.Provider, split: str) -> None:
+    """Checks that each label task has a row to be scored on.
+
+    Raises:
+        UserError: No task has the split and a metric, or a task has no row.
+    """
+    tasks = seqio.evaluation.get_valid_eval_tasks(seqio.get_subtasks(provider), split)
+    if not tasks:
+        raise UserError(
+            f"{provider.name!r} has no task with a {split!r} split and a metric"
+        )
+    for task in tasks:
+        examples = task.get_dataset(None, split, shuffle=False)
+        if next(iter(examples.take(1)), None) is None:
+            raise UserError(
+                f"task {task.name!r} has no {split} example: no row of {split} has the "
+                "label that it is scored on"
+            )
+
+
 class Scorer:
     """Scores a student on one split of the label tasks of a mixture.
 
@@ -126,6 +146,7 @@ class Scorer:
                 has no row with a label.
         """
         self._split, self._predictor = split, predictor
+        _check_examples(provider, split)
         with mixtures.temporary_name(provider) as name, _without_seqio_warnings():
             # Targets are not truncated: predictions are compared with complete targets.
             self._evaluator = seqio.Evaluator(
@@ -135,17 +156,6 @@ class Scorer:
                 sequence_length={"inputs": task_feature_lengths["inputs"]},
                 async_compute_metrics=False,
             )
-        if not self._evaluator.eval_tasks:
-            raise UserError(
-                f"{provider.name!r} has no task with a {split!r} split and a metric"
-            )
-        for task in self._evaluator.eval_tasks:
-            examples = self._evaluator.cached_task_datasets[task.name]
-            if next(iter(examples.take(1)), None) is None:
-                raise UserError(
-                    f"task {task.name!r} has no {split} example: no row of {split} has "
-                    "the label that it is scored on"
-                )
 
     def __call__(self, params: Any, folder: pathlib.Path, name: str) -> Scores:
         """Scores these parameters.

@@ -133,6 +133,13 @@ def test_missing_split_or_metric_is_named(make_scorer):
         make_scorer("scored_teacher_rationale")
 
 
+def test_a_split_without_labels_is_named(build, make_scorer):
+    unlabeled = [("a", "4 red, 2 blue", None, "red", "4 are more")]
+    data = build({**ROWS, "test": unlabeled})
+    with pytest.raises(UserError, match="no test example: no row of test has the lab"):
+        make_scorer("scored_predict", data=data)
+
+
 def test_teacher_is_scored_with_the_same_metric(data):
     # "b" is wrong, "c" has no answer.
     assert evaluation.teacher_accuracy(data.test_task) == {
