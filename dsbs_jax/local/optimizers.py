@@ -14,12 +14,13 @@ def make_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
         total_steps: Updates of the run, at which a decaying schedule reaches 0.
 
     Raises:
-        UserError: The warmup is longer than the run.
+        UserError: The warmup is longer than the run, or leaves no step to the cosine.
     """
-    if config.warmup_steps > total_steps:
+    longest = total_steps - (config.schedule == "cosine")
+    if config.warmup_steps > longest:
         raise UserError(
-            f"WARMUP_STEPS is {config.warmup_steps}, expected 0 to TRAIN_STEPS, "
-            f"{total_steps}"
+            f"WARMUP_STEPS is {config.warmup_steps}, expected 0 to {longest}, because "
+            f"TRAIN_STEPS is {total_steps} and SCHEDULE is {config.schedule!r}"
         )
     if config.schedule == "linear":
         return linear_decay(config.learning_rate, total_steps, config.warmup_steps)

@@ -27,12 +27,33 @@ def test_warmup_is_linear_to_the_peak():
     )
 
 
-@pytest.mark.parametrize("warmup_steps", [-1, 7])
-@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+@pytest.mark.parametrize(
+    ("schedule", "warmup_steps"),
+    [
+        ("linear", -1),
+        ("linear", 7),
+        ("cosine", -1),
+        ("cosine", 6),
+        ("cosine", 7),
+        ("constant", -1),
+        ("constant", 7),
+    ],
+)
 def test_warmup_has_to_fit_into_the_run(schedule, warmup_steps):
     with pytest.raises(UserError, match=f"WARMUP_STEPS is {warmup_steps}, expected"):
         config = OptimizerConfig(schedule=schedule, warmup_steps=warmup_steps)
         optimizers.make_schedule(config, 6)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup_steps"), [("linear", 6), ("cosine", 5), ("constant", 6)]
+)
+def test_longest_warmup_reaches_the_peak(schedule, warmup_steps):
+    config = OptimizerConfig(
+        schedule=schedule, warmup_steps=warmup_steps, learning_rate=1.0
+    )
+    rate = optimizers.make_schedule(config, 6)
+    np.testing.assert_allclose(float(rate(warmup_steps)), 1.0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
