@@ -20,7 +20,7 @@ import pytest
 
 from dsbs_jax import weights
 from dsbs_jax.errors import UserError
-from dsbs_jax.local import checkpoints, curves, datasets, evaluation, stopping
+from dsbs_jax.local import checkpoints, curves, datasets, evaluation, step, stopping
 from dsbs_jax.weights.huggingface_names import EMBEDDING
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -108,6 +108,54 @@ def test_sigterm_in_an_evaluation(train, uninterrupted, tmp_path, monkeypatch):
     monkeypatch.undo()
     train(tmp_path / "run")
     assert_same_run(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_final_scores(
+    train, uninterrupted, tmp_path, monkeypatch, capsys
+):
+    score = evaluation.Scorer.__call__
+
+    def interrupted(self, params, folder, name):
+        if name == "best":
+            os.kill(os.getpid(), signal.SIGINT)
+        return score(self, params, folder, name)
+
+    monkeypatch.setattr(evaluation.Scorer, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run")
+    out = capsys.readouterr().out
+    assert "SIGINT: step 30 is saved, without scores; run the same command" in out
+    assert not (tmp_path / "run/results.json").exists()
+    assert not (tmp_path / "run/run.lock").exists()
+    monkeypatch.undo()
+    train(tmp_path / "run")
+    assert_same_run(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_never_replaces_a_checkpoint(
+    train, tmp_path, monkeypatch
+):
+    """LOG_PERIOD is longer than EVAL_PERIOD, so the log is not written between."""
+    make = step.make_train_step
+
+    def diverges(*args):
+        train_step = make(*args)
+
+        def diverging(state, batch, key):
+            state, metrics = train_step(state, batch, key)
+            if int(state.step) == 12:
+                metrics = {**metrics, "loss": metrics["loss"] * np.nan}
+            return state, metrics
+
+        return diverging
+
+    monkeypatch.setattr(step, "make_train_step", diverges)
+    with pytest.raises(UserError, match=r"loss of step 12 is nan; .* checkpoints are"):
+        train(tmp_path / "run", LOG_PERIOD=1000)
+    saved = checkpoints.Checkpoints(tmp_path / "run/checkpoints")
+    assert saved.last == 10
 
 
 @pytest.mark.slow
