@@ -41,6 +41,7 @@ BAD_SETTINGS = [
     ({"EVAL_PERIOD": 0}, "EVAL_PERIOD is 0"),
     ({"LOG_PERIOD": 0}, "LOG_PERIOD is 0"),
     ({"WARMUP_STEPS": 9}, "WARMUP_STEPS is 9"),
+    ({"SCHEDULE": "cosine", "WARMUP_STEPS": 2}, "WARMUP_STEPS is 2.* TRAIN_STEPS is 2"),
     ({"EMB_DIM": "wide"}, "EMB_DIM is 'wide', expected int"),
     ({"DROPOUT_RATE": 1.0}, "DROPOUT_RATE is 1.0"),
     ({"SUBSAMPLE_FRACTION": 2.0}, "SUBSAMPLE_FRACTION is 2.0"),

@@ -182,7 +182,9 @@ def test_the_spec_of_a_registered_name_is_used_for_files(build):
     assert data.test_task.metric_fns == [metrics.EQUATION_ACCURACY]
 
 
-@pytest.mark.parametrize("name", ["cqa", "svamp", "svamp_asdiv"])
+@pytest.mark.parametrize(
+    "name", ["anli1", "asdiv", "cqa", "default", "esnli", "svamp", "svamp_asdiv"]
+)
 def test_the_spec_of_a_built_in_dataset_is_not_used_for_files(build, name):
     data = build("finetune", dataset=name)
     assert data.spec == dataset_spec.user_dataset(name)

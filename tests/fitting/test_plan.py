@@ -6,7 +6,7 @@ import pytest
 from conftest import tiny_rows
 
 from dsbs_jax import gin_files
-from dsbs_jax.data import data_files
+from dsbs_jax.data import data_files, dataset_spec, metrics
 from dsbs_jax.errors import UserError
 from dsbs_jax.fitting import plan as plans
 from dsbs_jax.local.config import TrainSettings
@@ -37,6 +37,13 @@ def test_names_of_folders_and_files(make_plan, tmp_path):
     folder = tmp_path / "runs/my-jars"
     assert plan.macros["MODEL_DIR"] == str(folder)
     assert plan.macros["DATA_FILES"]["test"] == str(folder / "data/test.jsonl")
+
+
+@pytest.mark.parametrize("name", ["anli1", "svamp", "svamp_asdiv"])
+def test_a_folder_with_the_name_of_a_built_in_dataset(make_plan, tmp_path, name):
+    data = make_plan(folder=tmp_path / name).method_data
+    assert data.spec == dataset_spec.user_dataset(name)
+    assert data.test_task.metric_fns == [metrics.EXACT_MATCH]
 
 
 def test_other_settings_replace_chosen_ones(make_plan):
