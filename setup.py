@@ -101,6 +101,8 @@ setuptools.setup(
             "jaxtyping>=0.3.11",
             "ml-collections>=1.1.0",
         ],
+        # The engine of the export format "ctranslate2".
+        "serve": ["ctranslate2>=4.6.0"],
         # Trackers. mlflow-skinny is MLflow without its server; the other two packages
         # write its database.
         "wandb": ["wandb>=0.20.0"],

@@ -7,11 +7,13 @@ import pathlib
 import tempfile
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import seqio
 
 from dsbs_jax import files, hub, interruption
+from dsbs_jax.api import ctranslate2_export
+from dsbs_jax.api.ctranslate2_export import Agreement
 from dsbs_jax.data.methods import Method
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import student_folder
@@ -27,11 +29,15 @@ from dsbs_jax.weights import (
     open_checkpoint,
     writing,
 )
+from dsbs_jax.weights.ctranslate2_format import Quantization
 
 _Path = str | os.PathLike[str]
-FORMATS: tuple[writing.Format, ...] = typing.get_args(writing.Format)
+Format = writing.Format | Literal["ctranslate2"]
+FORMATS: tuple[Format, ...] = (*typing.get_args(writing.Format), "ctranslate2")
+QUANTIZATIONS: tuple[Quantization, ...] = typing.get_args(Quantization)
 # T5X reads checkpoints with the name of their step.
 _T5X_CHECKPOINT = "checkpoint_0"
+Name = TypeVar("Name", bound=str)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,10 +47,12 @@ class ExportedStudent:
     Attributes:
         folder: The folder; None if the student was only pushed.
         address: Address of the page on the hub; None if it was not pushed.
+        agreement: How the answers of format "ctranslate2" compare with the student's.
     """
 
     folder: pathlib.Path | None
     address: str | None
+    agreement: Agreement | None = None
 
 
 def export_student(
@@ -52,6 +60,7 @@ def export_student(
     output: _Path | None = None,
     *,
     format: str = "hf",
+    quantization: str = "float32",
     push_to_hub: str | None = None,
     public: bool = False,
     token: str | None = None,
@@ -72,7 +81,11 @@ def export_student(
         student: A run folder, of which the best checkpoint is exported; or an exported
             student, in a folder or as "hub:" and the id of a repository.
         output: The new folder; None only pushes.
-        format: "hf" for transformers, or "t5x" or "t5x_orbax" for T5X.
+        format: "hf" for transformers, "t5x" or "t5x_orbax" for T5X, or "ctranslate2"
+            for CTranslate2, which is fast on CPUs. The last one is written only if it
+            answers as the student does.
+        quantization: How format "ctranslate2" stores the weights: "float32",
+            "bfloat16", "int8", "int8_float32" or "int8_bfloat16".
         push_to_hub: "<owner>/<name>" of the hub repository that gets the folder. If the
             hub refuses it, `output` is not written.
         public: Whether a new repository is public; an existing one keeps its state.
@@ -88,7 +101,10 @@ def export_student(
         UserError: An argument is wrong, the path holds no student, the output folder
             exists or cannot be written, or the hub refuses the upload.
     """
-    known = _known(format)
+    known = _known("format", format, FORMATS)
+    stored_as = _known("quantization", quantization, QUANTIZATIONS)
+    if stored_as != "float32" and known != "ctranslate2":
+        raise UserError(f"quantization is for format ctranslate2, found format {known}")
     _check_arguments(output, known, push_to_hub)
     if push_to_hub is not None:
         token = hub.write_token(push_to_hub, token)
@@ -98,9 +114,9 @@ def export_student(
         "language": tuple(language),
         "base_model": base_model,
     }
-    address = None
+    address = agreement = None
     with _new_folder(output) as folder:
-        _write(folder, known, source)
+        agreement = _write(folder, known, source, stored_as)
         if known == "hf":
             name = pathlib.Path(push_to_hub or output or "").name
             facts = _facts(source, name, push_to_hub, details)
@@ -113,14 +129,15 @@ def export_student(
                 token=token,
                 allow_other_files=allow_other_files,
             )
-    return ExportedStudent(None if output is None else pathlib.Path(output), address)
+    path = None if output is None else pathlib.Path(output)
+    return ExportedStudent(path, address, agreement)
 
 
-def _known(format_name: str) -> writing.Format:
-    for known in FORMATS:
-        if known == format_name:
-            return known
-    raise UserError(f"format is {format_name!r}, expected {' or '.join(FORMATS)}")
+def _known(name: str, value: str, known: Sequence[Name]) -> Name:
+    for one in known:
+        if one == value:
+            return one
+    raise UserError(f"{name} is {value!r}, expected {' or '.join(known)}")
 
 
 def _check_arguments(
@@ -180,7 +197,12 @@ def _new_folder(output: _Path | None) -> Iterator[pathlib.Path]:
             yield pathlib.Path(scratch) / "student"
 
 
-def _write(folder: pathlib.Path, format_name: writing.Format, source: _Source) -> None:
+def _write(
+    folder: pathlib.Path,
+    format_name: Format,
+    source: _Source,
+    quantization: Quantization,
+) -> Agreement | None:
     """Creates the folder with weights, vocabulary and `student.json`."""
     params = {name: source.reader.read(name) for name in source.reader.shapes()}
     network = source.spec.network
@@ -189,11 +211,15 @@ def _write(folder: pathlib.Path, format_name: writing.Format, source: _Source) -
         for name, content in writing.tokenizer_files(source.words).items():
             files.write(folder / name, content)
         student_folder.write_spec(folder, source.spec)
-    else:
-        folder.mkdir()
-        checkpoint = folder / _T5X_CHECKPOINT
-        writing.write_weights(checkpoint, format_name, params, network)
-        student_folder.write(folder, source.spec, source.words)
+        return None
+    folder.mkdir()
+    student_folder.write(folder, source.spec, source.words)
+    if format_name == "ctranslate2":
+        return ctranslate2_export.write(
+            folder, source.folder, source.spec, source.words, params, quantization
+        )
+    writing.write_weights(folder / _T5X_CHECKPOINT, format_name, params, network)
+    return None
 
 
 def _facts(

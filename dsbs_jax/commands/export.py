@@ -14,6 +14,8 @@ _EXAMPLES = options.examples(
     "dsbs-jax export runs/tickets --push_to_hub my-name/tickets --license apache-2.0 "
     "--language en",
     "dsbs-jax export runs/tickets --format t5x --output runs/tickets_t5x",
+    "dsbs-jax export runs/tickets --format ctranslate2 --quantization int8 "
+    "--output runs/tickets_int8",
 )
 _PUSH, _CARD = "Push to the hub", "Model card"
 
@@ -31,10 +33,19 @@ def export(
     format: Annotated[
         str,
         typer.Option(
-            metavar="<hf or t5x or t5x_orbax>",
-            help="hf is for transformers; t5x and t5x_orbax are for T5X.",
+            metavar="<hf or t5x or t5x_orbax or ctranslate2>",
+            help="hf is for transformers; t5x and t5x_orbax are for T5X; ctranslate2 "
+            "is for CTranslate2, and is compared with the student.",
         ),
     ] = "hf",
+    quantization: Annotated[
+        str,
+        typer.Option(
+            metavar="<name>",
+            help="Weights of format ctranslate2: float32, bfloat16, int8, int8_float32 "
+            "or int8_bfloat16.",
+        ),
+    ] = "float32",
     push_to_hub: Annotated[
         str | None,
         typer.Option(
@@ -107,6 +118,7 @@ def export(
         student,
         output,
         format=format,
+        quantization=quantization,
         push_to_hub=push_to_hub,
         public=public,
         token=token,
@@ -115,6 +127,8 @@ def export(
         language=options.list_of(language or ""),
         base_model=base_model,
     )
+    if exported.agreement is not None:
+        print(exported.agreement.text())
     for place in (exported.folder, exported.address):
         if place is not None:
             print(place)

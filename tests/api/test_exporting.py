@@ -13,9 +13,10 @@ import pytest
 from huggingface_hub import constants
 
 import dsbs_jax
-from dsbs_jax.api import exporting
+from dsbs_jax.api import ctranslate2_export, exporting
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import student_folder
+from dsbs_jax.weights import ctranslate2_format, writing
 from support.loopback_hub import TOKEN, Hub, use
 
 # Every test needs a trained student.
@@ -44,7 +45,7 @@ def run(train_tiny, tiny_jsonl, tmp_path_factory):
 def exported(run):
     """The run in each format, by its name."""
     folders = {}
-    for name in exporting.FORMATS:
+    for name in typing.get_args(writing.Format):
         done = exporting.export_student(run, run.parent / name, format=name)
         assert done == exporting.ExportedStudent(run.parent / name, None)
         folders[name] = done.folder
@@ -66,7 +67,7 @@ def answers(path):
     return student.spec, student.predict(INPUTS, rationales=True)
 
 
-@pytest.mark.parametrize("name", exporting.FORMATS)
+@pytest.mark.parametrize("name", typing.get_args(writing.Format))
 def test_an_export_answers_as_the_run(run, exported, name, tmp_path):
     copy = shutil.copytree(exported[name], tmp_path / "copy")
     spec, predictions = answers(run)
@@ -271,6 +272,7 @@ def test_commands_and_code_of_the_page_run_as_written(
     from dsbs_jax.commands import app
 
     pytest.importorskip("transformers", reason=NEEDS)
+    pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
     monkeypatch.chdir(tmp_path)
     shutil.copytree(run, "runs/own")
     shutil.copy(tiny_jsonl, "tickets.jsonl")
@@ -289,3 +291,68 @@ def test_commands_and_code_of_the_page_run_as_written(
     assert set(hub.repositories) == {"my-name/tickets"}
     files = hub.repositories["my-name/tickets"]
     assert huggingface_hub.ModelCard(files["README.md"].decode()).data.metrics
+
+
+@pytest.mark.parametrize("quantization", ["float32", "bfloat16", "int8"])
+def test_ctranslate2_answers_as_the_student(run, tmp_path, quantization, monkeypatch):
+    pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
+    if quantization == "int8":
+        # The answers of a student of two steps are nearly ties.
+        monkeypatch.setattr(ctranslate2_export, "_MIN_EQUAL", 0.0)
+    done = exporting.export_student(
+        run, tmp_path / "fast", format="ctranslate2", quantization=quantization
+    )
+    assert {path.name for path in done.folder.iterdir()} == {
+        "ctranslate2",
+        "student.json",
+        "vocabulary",
+    }
+    agreement = done.agreement
+    lines = (run / "predictions/validation-best-tiny_predict.jsonl").read_text()
+    assert agreement.rows == len(lines.splitlines())
+    right = sum(json.loads(line)["correct"] for line in lines.splitlines())
+    assert (agreement.targets, agreement.student_right) == (True, right)
+    if quantization == "float32":
+        assert agreement.equal == agreement.rows
+        assert agreement.export_right == right
+        assert agreement.difference < 1e-3
+
+
+def test_ctranslate2_without_predictions_is_compared_on_made_up_inputs(
+    exported, tmp_path
+):
+    pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
+    done = exporting.export_student(
+        exported["hf"], tmp_path / "fast", format="ctranslate2"
+    )
+    assert (done.agreement.rows, done.agreement.equal) == (32, 32)
+    assert "right" not in done.agreement.text()
+
+
+def test_ctranslate2_that_answers_otherwise_is_refused(run, tmp_path, monkeypatch):
+    pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
+    write = ctranslate2_format.write_model
+
+    def write_other(folder, params, *arguments):
+        name = "decoder/decoder_norm/scale"
+        write(folder, {**params, name: -params[name]}, *arguments)
+
+    monkeypatch.setattr(ctranslate2_format, "write_model", write_other)
+    with pytest.raises(UserError, match="does not answer as the student: 0 of 6 answ"):
+        exporting.export_student(run, tmp_path / "fast", format="ctranslate2")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("format", "quantization", "message"),
+    [
+        ("ctranslate2", "float16", "quantization is 'float16', expected float32 or"),
+        ("hf", "int8", "quantization is for format ctranslate2, found format hf"),
+    ],
+)
+def test_quantization_is_checked(run, tmp_path, format, quantization, message):
+    with pytest.raises(UserError, match=message):
+        exporting.export_student(
+            run, tmp_path / "new", format=format, quantization=quantization
+        )
+    assert not list(tmp_path.iterdir())

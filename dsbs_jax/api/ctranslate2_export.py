@@ -1,0 +1,157 @@
+"""Export of a student for CTranslate2, with a comparison of its answers."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import seqio
+from flax import traverse_util
+
+from dsbs_jax import json_input
+from dsbs_jax.errors import UserError
+from dsbs_jax.local import evaluation
+from dsbs_jax.local.input_batches import encode_inputs
+from dsbs_jax.local.partitioning import Partitioner
+from dsbs_jax.local.student_folder import StudentSpec
+from dsbs_jax.serving.ctranslate2_engine import CTranslate2Engine
+from dsbs_jax.student.network import Transformer
+from dsbs_jax.weights import ctranslate2_format
+from dsbs_jax.weights.ctranslate2_format import Quantization
+
+# The model, in the folder of the exported student.
+MODEL_FOLDER = "ctranslate2"
+# Rows that are compared, of those that the run predicted at its end.
+_PREDICTIONS, _ROWS = "predictions/validation-best-*.jsonl", 256
+# Made-up inputs of a student without predictions, and their length in tokens.
+_MADE_UP, _LENGTH = 32, 16
+# Largest difference of a log-probability in nats, and smallest share of equal answers.
+_TOLERANCE = 1e-3
+_MIN_EQUAL = 0.9
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How the answers of an export compare with those of the student.
+
+    Attributes:
+        rows: Inputs that both answered.
+        equal: Inputs with equal answers.
+        difference: Largest difference of the log-probabilities of equal answers, nats.
+        targets: Whether the right answers are known.
+        student_right: Right answers of the student.
+        export_right: Right answers of the export.
+    """
+
+    rows: int
+    equal: int
+    difference: float
+    targets: bool = False
+    student_right: int = 0
+    export_right: int = 0
+
+    def text(self) -> str:
+        """Returns the comparison as one line."""
+        line = (
+            f"{self.equal} of {self.rows} answers are equal to the student's, and "
+            f"their log-probabilities differ by at most {self.difference:.2g}"
+        )
+        if self.targets:
+            line += f"; right are {self.export_right}, the student {self.student_right}"
+        return line
+
+
+def write(
+    folder: pathlib.Path,
+    run: pathlib.Path,
+    spec: StudentSpec,
+    words: seqio.SentencePieceVocabulary,
+    params: Mapping[str, np.ndarray],
+    quantization: Quantization,
+) -> Agreement:
+    """Writes the model into the folder of an export, and compares its answers.
+
+    Args:
+        folder: The folder of the export.
+        run: The folder of the student, whose predictions on validation are compared if
+            it has them; otherwise made-up inputs are.
+        spec: The student.
+        words: The vocabulary.
+        params: Float32 arrays by parameter name.
+        quantization: How the weights are stored.
+
+    Raises:
+        UserError: The answers differ more than the quantization explains, or
+            CTranslate2 is not installed.
+    """
+    tokens = ctranslate2_format.tokens_of(words, spec.network.vocab_size)
+    model = folder / MODEL_FOLDER
+    ctranslate2_format.write_model(model, params, spec.network, tokens, quantization)
+    engine = CTranslate2Engine(model, tokens)
+    texts, targets = _samples(run, words)
+    agreement = _compare(engine, spec, words, params, texts, targets)
+    _check(agreement, quantization)
+    return agreement
+
+
+def _samples(
+    run: pathlib.Path, words: seqio.SentencePieceVocabulary
+) -> tuple[list[str], list[str]]:
+    """Returns inputs with prefix, and their targets if they are known."""
+    for path in sorted(run.glob(_PREDICTIONS)):
+        lines = path.read_bytes().splitlines()[:_ROWS]
+        rows = [json_input.parse(line, dict) for line in lines]
+        if rows:
+            return [row["input"] for row in rows], [row["target"] for row in rows]
+    rng = np.random.default_rng(0)
+    ids = rng.integers(3, words.vocab_size - words.extra_ids, (_MADE_UP, _LENGTH))
+    return [words.decode(row) or "a" for row in ids.tolist()], []
+
+
+def _compare(
+    engine: CTranslate2Engine,
+    spec: StudentSpec,
+    words: seqio.SentencePieceVocabulary,
+    params: Mapping[str, Any],
+    texts: Sequence[str],
+    targets: Sequence[str],
+) -> Agreement:
+    """Answers the texts with both, greedily."""
+    inputs = encode_inputs(texts, words, spec.input_length)
+    decoding = dataclasses.replace(spec.decoding, num_beams=1)
+    tree = traverse_util.unflatten_dict(dict(params), sep="/")
+    predictor = evaluation.Predictor(
+        Transformer(spec.network), decoding, Partitioner(1)
+    )
+    ours, our_scores = predictor(tree, inputs)
+    theirs, their_scores = engine.generate(inputs, decoding.max_decode_length)
+    answers = [
+        (words.decode(a), words.decode(b)) for a, b in zip(ours, theirs, strict=True)
+    ]
+    equal = [one == other for one, other in answers]
+    # Without targets, nothing is counted as right.
+    known = list(zip(answers, targets, strict=bool(targets)))
+    differences = np.abs(np.subtract(our_scores, their_scores))[equal]
+    return Agreement(
+        rows=len(texts),
+        equal=sum(equal),
+        difference=float(differences.max(initial=0.0)),
+        targets=bool(targets),
+        student_right=sum(one == target for (one, _), target in known),
+        export_right=sum(other == target for (_, other), target in known),
+    )
+
+
+def _check(agreement: Agreement, quantization: Quantization) -> None:
+    exact = quantization == "float32"
+    if (
+        agreement.equal < agreement.rows * (1.0 if exact else _MIN_EQUAL)
+        or (exact and agreement.difference > _TOLERANCE)
+        or not np.isfinite(agreement.difference)
+    ):
+        expected = f"all, to {_TOLERANCE:g}" if exact else f"at least {_MIN_EQUAL:.0%}"
+        raise UserError(
+            f"the export with quantization {quantization} does not answer as the "
+            f"student: {agreement.text()}; expected {expected}"
+        )

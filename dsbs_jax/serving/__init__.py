@@ -1,0 +1,1 @@
+"""Engines that answer with a trained student outside of JAX."""
