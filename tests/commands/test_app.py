@@ -114,14 +114,15 @@ def test_without_a_subcommand_the_help_is_printed(dsbs):
 def test_an_interrupt_ends_without_a_traceback(module):
     """Also during an import; None interrupts the subcommand."""
     code = f"""
-import builtins, signal, sys
+import builtins, signal, sys, time
 # Background jobs of a shell ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from dsbs_jax.commands import app
 original = builtins.__import__
 def interrupt(name, *arguments, **options):
     if name == {module!r} or name == "dsbs_jax.api" and {module is None}:
-        signal.raise_signal(signal.SIGINT)  # in this thread
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(60)  # a thread ends the process at once
     return original(name, *arguments, **options)
 builtins.__import__ = interrupt
 sys.argv = ["dsbs-jax", "card", "rows.jsonl", "--output", "x"]
