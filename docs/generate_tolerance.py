@@ -13,7 +13,7 @@ PAGE = ROOT / "docs/tolerance.md"
 sys.path.insert(0, str(ROOT / "tests"))
 
 import tolerance  # noqa: E402
-from tolerance import Refused, Section  # noqa: E402
+from tolerance import REPLIES, SETTINGS_AND_FILES, Section  # noqa: E402
 
 INTRODUCTION = """\
 # What is tolerated, what is refused
@@ -22,22 +22,33 @@ INTRODUCTION = """\
 
 Language models, servers and users write the same thing in many forms. This page lists
 forms that are read, and forms that are refused with a reason. Every row is a test.
+"""
 
+PARTS = {
+    REPLIES: """\
 New extractions are read by these rules. The released completions are read by the
 paper's parsers, so that the published figures stay the same. A refused row is in
 `filtered.jsonl` with its reason, and the printout, `report.json` and the card count
 the reasons. If these rules would change the labels of a prompt file's exemplars, such
-as labels in quotes, the paper's parser reads the replies to that prompt too.
-"""
+as labels in quotes, the paper's parser reads the replies to that prompt too.""",
+    SETTINGS_AND_FILES: """\
+A command that refuses its input prints one line, `error:` and the reason, and exits
+with status 2. The tables give the part of the line that names the reason.""",
+}
 
 
 def cell(text: str) -> str:
     """Formats a text as code for a table cell, with its control characters escaped."""
-    shown = "".join(c if c.isprintable() else _escaped(c) for c in text)
-    shown = html.escape(shown, quote=False).replace("|", "&#124;")
+    shown = _escape_markup("".join(c if c.isprintable() else _escaped(c) for c in text))
+    return f"<code>{shown}</code>" if text else "(empty)"
+
+
+def _escape_markup(text: str) -> str:
+    """Escapes the characters that Markdown and tables read."""
+    shown = html.escape(text, quote=False).replace("|", "&#124;")
     for character in "\\`*_[]":
         shown = shown.replace(character, f"&#{ord(character)};")
-    return f"<code>{shown}</code>" if text else "(empty)"
+    return shown
 
 
 def _escaped(character: str) -> str:
@@ -47,21 +58,27 @@ def _escaped(character: str) -> str:
 def table(section: Section) -> list[str]:
     """Makes the table of a section: rows that are read, then refused ones."""
     first, second = section.columns
-    lines = [f"| {first} | {second} |", "| --- | --- |"]
-    refused = [f"| {first} | reason |", "| --- | --- |"]
-    for text, expected in section.rows:
-        if isinstance(expected, Refused):
-            refused.append(f"| {cell(text)} | {expected} |")
-        else:
-            lines.append(f"| {cell(text)} | {cell(expected)} |")
-    return [*lines, "", "Refused:", "", *refused] if len(refused) > 2 else lines
+    read = [f"| {cell(text)} | {cell(value)} |" for text, value in section.accepted]
+    refused = [
+        f"| {cell(text)} | {_escape_markup(reason)} |"
+        for text, reason in section.refused
+    ]
+    lines = [f"| {first} | {second} |", "| --- | --- |", *read] if read else []
+    if refused:
+        gap = [""] if read else []
+        lines += [*gap, "Refused:", "", f"| {first} | reason |", "| --- | --- |"]
+    return lines + refused
 
 
 def page() -> str:
     """Makes the page."""
     lines = []
-    for section in tolerance.sections():
-        lines += ["", f"## {section.title}", "", section.text, "", *table(section)]
+    for part, text in PARTS.items():
+        lines += ["", f"## {part}", "", text]
+        for section in tolerance.sections():
+            if section.part == part:
+                lines += ["", f"### {section.title}", "", section.text, ""]
+                lines += table(section)
     return INTRODUCTION + "\n".join(lines) + "\n"
 
 

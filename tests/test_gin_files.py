@@ -1,9 +1,11 @@
 """Macros of gin files, and of files that version 0.1 wrote."""
 
+import ast
 import pathlib
 import sys
 
 import pytest
+from tolerance import gin_contents, gin_encodings, run_configs
 
 from dsbs_jax import gin_files
 from dsbs_jax.errors import UserError
@@ -62,23 +64,16 @@ def test_required_macro_is_not_set(tmp_path):
     assert read("A = %gin.REQUIRED\n", tmp_path, "A = 3").values == {"A": 3}
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("A = 1\nB = runs/own\n", "own.gin: line 2: cannot parse 'B = runs/own'"),
-        ("A = 1\nB\n", "own.gin: line 2: cannot parse"),
-        ("A = [1,\n", "own.gin: a bracket is not closed"),
-        ("A = %B\n", "A refers to B, which is not set; give --gin.B=value"),
-        ("A = %B\nB = %A\n", "A refers to itself"),
-        ("A = @optimizers.adamw()\n", "line 1: A is @optimizers.adamw"),
-        ("A = [@f]\n", "A contains @f, expected a value"),
-        ("f.x = 3\n", "line 1: f.x is not a setting"),
-        ("eval/f.x = 3\n", "line 1: f.x is not a setting"),
-    ],
-)
+@pytest.mark.parametrize(("text", "value"), gin_contents.SECTION.accepted)
+def test_file_with_a_value(tmp_path, text, value):
+    assert repr(read(text, tmp_path).values["A"]) == value
+
+
+@pytest.mark.parametrize(("text", "message"), gin_contents.SECTION.refused)
 def test_bad_file_is_reported_with_its_line(tmp_path, text, message):
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(UserError) as caught:
         read(text, tmp_path)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -206,49 +201,30 @@ def test_config_that_version_0_1_wrote_for_an_extraction_is_read():
 
 
 @pytest.mark.parametrize("name", ["own.gin", "config.gin"])
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"\xef\xbb\xbfA = 'caf\xc3\xa9'\nB = 1\n",
-        b"A = 'caf\xc3\xa9'\r\nB = 1\r\n",
-        b"\xef\xbb\xbfA = 'caf\xc3\xa9'\r\nB = 1",
-        b"A = 'caf\xc3\xa9'\rB = 1\r",
-        b"# caf\xc3\xa9\nA = 'caf\xc3\xa9'\n\nB = 1\n",
-    ],
-)
-def test_byte_order_marks_and_line_ends(tmp_path, name, content):
+@pytest.mark.parametrize(("content", "value"), gin_encodings.SECTION.accepted)
+def test_byte_order_marks_and_line_ends(tmp_path, name, content, value):
     path = tmp_path / name
-    path.write_bytes(content)
-    assert gin_files.read([str(path)]).values == {"A": "café", "B": 1}
+    path.write_bytes(ast.literal_eval(content))
+    assert gin_files.read([str(path)]).values == {"A": value, "B": 1}
 
 
-@pytest.mark.parametrize("content", [b"A = '\xe9'\n", b"\xff\xfeA\x00", b"A\x80"])
-def test_a_file_that_is_not_utf_8_is_named(tmp_path, content):
+@pytest.mark.parametrize(("content", "reason"), gin_encodings.SECTION.refused)
+def test_a_file_that_is_not_utf_8_is_named(tmp_path, content, reason):
     path = tmp_path / "own.gin"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=r"own\.gin: byte \d+ is not UTF-8"):
+    path.write_bytes(ast.literal_eval(content))
+    with pytest.raises(UserError, match=rf"own\.gin: byte \d+ {reason}"):
         gin_files.read([str(path)])
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "import my_own_module",
-        "import my_own_module.part",
-        "import subprocess\nsubprocess.check_output.args = ['true']",
-        "A = 1\nimport my_own_module as other",
-        "from my_own_module import part",
-        "include 'part.gin'",
-    ],
-)
-def test_the_settings_of_a_run_import_nothing(tmp_path, monkeypatch, text):
+@pytest.mark.parametrize(("text", "reason"), run_configs.SECTION.refused)
+def test_the_settings_of_a_run_import_nothing(tmp_path, monkeypatch, text, reason):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_own_module.py").write_text("open('mark', 'w')\n")
     (tmp_path / "part.gin").write_text("import my_own_module\n")
     path = tmp_path / "config.gin"
     path.write_text(f"B = 1\n{text}\n")
-    with pytest.raises(UserError, match="imports .*, but a run's config.gin imports n"):
+    with pytest.raises(UserError, match=f"imports .*, {reason}"):
         gin_files.read([str(path)])
     assert not (tmp_path / "mark").exists()
 

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from tolerance import interruptions
 
 from dsbs_jax import interruption
 from dsbs_jax.commands.app import OWN_SIGNALS
@@ -86,29 +87,40 @@ def line(number, text):
     return f"{signal.Signals(number).name}: {text}; run the same command again\n"
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize(
-    "body",
-    [
-        "ready(); time.sleep(20)",
-        # A library that catches everything.
-        "ready()\nwhile True:\n  try: time.sleep(20)\n  except BaseException: pass",
-        # A loop without a system call.
-        "ready()\nwhile True: pass",
-        # One call of a library that does not return to Python.
-        "import hashlib; ready(); hashlib.pbkdf2_hmac('sha256', b'', b'', 10**8)",
-        # Standard error is redirected, as while TensorFlow is imported.
+MOMENTS = {
+    "the command waits": "ready(); time.sleep(20)",
+    "a library catches every exception": (
+        "ready()\nwhile True:\n  try: time.sleep(20)\n  except BaseException: pass"
+    ),
+    # A loop without a system call.
+    "Python computes": "ready()\nwhile True: pass",
+    # One call that does not return to Python.
+    "a library computes": (
+        "import hashlib; ready(); hashlib.pbkdf2_hmac('sha256', b'', b'', 10**8)"
+    ),
+    # As while TensorFlow is imported.
+    "standard error is redirected": (
         "import os; os.dup2(os.open(os.devnull, os.O_WRONLY), 2)\n"
-        "ready(); time.sleep(20)",
-        # Another thread has the lock of a write that never ends.
+        "ready(); time.sleep(20)"
+    ),
+    # Another thread has the lock.
+    "a write does not end": (
         "interruption._PATIENCE = 0.2\n"
-        "with interruption.complete_write(): ready(); time.sleep(20)",
-    ],
-)
-def test_a_command_ends_at_once_with_one_line(number, body):
-    status, out, err = run(body, number)
+        "with interruption.complete_write(): ready(); time.sleep(20)"
+    ),
+    "a run saves its state, and a second signal arrives": (
+        "interruption.GRACE = 60\nwith interruption.recorded(): ready(); time.sleep(9)"
+    ),
+}
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize(("moment", "end"), interruptions.SECTION.rows)
+def test_a_command_ends_at_once_with_one_line(number, moment, end):
+    times = 2 if "second signal" in moment else 1
+    status, out, err = run(MOMENTS[moment], number, times=times)
     assert (status, out) == (128 + number, "")
-    assert err == line(number, "stopped")
+    assert err == line(number, end)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -128,16 +140,6 @@ with interruption.recorded():
     print("saved")
 """
     assert run(body, number) == (0, "saved\n", "")
-
-
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_second_signal_ends_a_block_that_records(number):
-    body = (
-        "interruption.GRACE = 60\nwith interruption.recorded(): ready(); time.sleep(9)"
-    )
-    status, _, err = run(body, number, times=2)
-    assert status == 128 + number
-    assert err == line(number, "stopped at the second signal without saving")
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -1,13 +1,16 @@
 """Every setting of every command refuses values of another type in one line."""
 
+import ast
 import importlib
 import pathlib
 import typing
 
 import pytest
+from tolerance import Refused, setting_types
 
 from dsbs_jax import settings
 from dsbs_jax.errors import UserError
+from dsbs_jax.local.config import TRAIN_SETTINGS
 
 PACKAGE = pathlib.Path(settings.__file__).parent
 # Values of every type that gin and JSON have.
@@ -63,6 +66,20 @@ def test_value_of_another_type_is_one_line_that_names_the_setting(info):
             assert "\n" not in str(error)
         else:
             assert fits(value, info.type), f"{info.macro} accepts {value!r}"
+
+
+@pytest.mark.parametrize(("text", "expected"), setting_types.SECTION.rows)
+def test_types_of_the_page(text, expected):
+    macro, _, literal = text.partition(" = ")
+    value = ast.literal_eval(literal)
+    every = [info for cls in TRAIN_SETTINGS for info in settings.settings_of(cls)]
+    (info,) = [one for one in every if one.macro == macro]
+    if not isinstance(expected, Refused):
+        assert repr(settings.check(info, value)) == expected
+        return
+    with pytest.raises(UserError) as error:
+        settings.check(info, value)
+    assert str(error.value) == expected
 
 
 def test_there_are_many_settings():

@@ -9,6 +9,9 @@ import importlib
 import pathlib
 import pkgutil
 
+REPLIES = "Replies of a teacher"
+SETTINGS_AND_FILES = "Settings, files and runs"
+
 
 class Refused(str):
     """The reason for which an input is refused."""
@@ -24,6 +27,7 @@ class Section:
         text: What the section is about.
         columns: Headings of the two columns.
         rows: Pairs of an input and what is read from it: a text, or `Refused`.
+        part: The part of the page, `REPLIES` or `SETTINGS_AND_FILES`.
     """
 
     order: int
@@ -31,6 +35,17 @@ class Section:
     text: str
     columns: tuple[str, str]
     rows: tuple[tuple[str, str], ...]
+    part: str = REPLIES
+
+    @property
+    def accepted(self) -> list[tuple[str, str]]:
+        """The rows that are read."""
+        return [row for row in self.rows if not isinstance(row[1], Refused)]
+
+    @property
+    def refused(self) -> list[tuple[str, str]]:
+        """The rows that are refused."""
+        return [row for row in self.rows if isinstance(row[1], Refused)]
 
 
 def sections() -> list[Section]:

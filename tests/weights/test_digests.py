@@ -4,6 +4,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from tolerance import damaged_checkpoints
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.weights import check_finite, digests, load_params, open_checkpoint
@@ -36,19 +37,19 @@ def flip(path):
     path.write_bytes(content)
 
 
-HARMS = [
-    (lambda c: (c / "params/d/a").unlink(), "params/d/a is missing"),
-    (lambda c: append(c / "params/d/a"), "params/d/a has changed"),
-    (lambda c: flip(c / "params/d/a"), "params/d/a has changed"),
-    (lambda c: (c / "params/d/a").write_bytes(b""), "params/d/a has changed"),
-    (lambda c: (c / "params/d/new").touch(), "params/d/new has changed"),
-    (lambda c: shutil.rmtree(c / "params"), "params/d/a is missing"),
-]
+HARMS = {
+    "a file is removed": lambda c: (c / "params/d/a").unlink(),
+    "a file is longer": lambda c: append(c / "params/d/a"),
+    "one bit of a file differs": lambda c: flip(c / "params/d/a"),
+    "a file is empty": lambda c: (c / "params/d/a").write_bytes(b""),
+    "a file is new": lambda c: (c / "params/d/new").touch(),
+    "a folder is removed": lambda c: shutil.rmtree(c / "params"),
+}
 
 
-@pytest.mark.parametrize(("harm", "message"), HARMS)
+@pytest.mark.parametrize(("harm", "message"), damaged_checkpoints.SECTION.refused)
 def test_each_kind_of_damage_is_named(checkpoint, harm, message):
-    harm(checkpoint)
+    HARMS[harm](checkpoint)
     assert message in digests.find_damage(checkpoint)
     with pytest.raises(UserError, match=f"checkpoint_2 is damaged .*{message}"):
         digests.check(checkpoint, "params")

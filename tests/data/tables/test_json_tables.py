@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tolerance import json_rows
 
 from dsbs_jax.data import tables
 from dsbs_jax.data.records import Record
@@ -38,26 +39,14 @@ def test_unknown_fields_are_ignored_with_one_note(write, capsys):
     assert "ignoring fields 'source'" in note and "teacher_label" in note
 
 
-WRONG_LINES = [
-    ('{"input": "a"', "broken JSON at column 14"),
-    ("[1]", "expected object, found list"),
-    ({"label": "x"}, "field 'input' is missing"),
-    ({"input": " ", "label": "x"}, "input is blank"),
-    ({"input": 3, "label": "x"}, "field 'input' must be text, found integer"),
-    ({"input": "a", "label": ""}, "label is blank"),
-    ({"input": "a", "label": {}}, "field 'label' must be text, number, true, false"),
-    (
-        {"input": "a", "label": "x", "rationale": ["r"]},
-        "field 'rationale' must be text or null, found list",
-    ),
-    (
-        {"input": "a", "label": "x", "id": True},
-        "field 'id' must be integer or text or null, found true",
-    ),
-    ({"input": "a", "label": "\ud800"}, "lone surrogate"),
-    ({"input": "a"}, "none of label, teacher_label and rationale"),
-    ("[" * 200_000, "nested too deeply"),
-]
+# One that is too long for the page.
+WRONG_LINES = [*json_rows.SECTION.refused, ("[" * 200_000, "nested too deeply")]
+
+
+@pytest.mark.parametrize(("line", "label"), json_rows.SECTION.accepted)
+def test_label_of_a_line(write, line, label):
+    (record,) = tables.read_examples(write(line))
+    assert record.label == label
 
 
 @pytest.mark.parametrize("line,problem", WRONG_LINES)
