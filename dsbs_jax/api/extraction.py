@@ -8,7 +8,7 @@ from typing import Any
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import extraction
 from dsbs_jax.teacher.budget import BudgetConfig
-from dsbs_jax.teacher.config import ExtractionSettings, RunnerConfig
+from dsbs_jax.teacher.config import BatchConfig, ExtractionSettings, RunnerConfig
 from dsbs_jax.teacher.endpoint import EndpointConfig
 from dsbs_jax.teacher.extraction_result import ExtractionResult
 from dsbs_jax.teacher.sampling import SamplingConfig
@@ -36,6 +36,7 @@ def extract(
     max_cost: float | None = BudgetConfig.max_cost,
     max_requests: int | None = BudgetConfig.max_requests,
     max_total_tokens: int | None = BudgetConfig.max_total_tokens,
+    batch: bool = BatchConfig.batch,
     dry_run: bool = False,
     **options: Any,
 ) -> ExtractionResult:
@@ -80,6 +81,9 @@ def extract(
             output.
         max_requests: Cap on requests, retries included.
         max_total_tokens: Cap on prompt and completion tokens together.
+        batch: Whether to send the requests through OpenAI's Batch API, for half the
+            price and with replies within 24 hours. The call waits for them; a second
+            call with the same output resumes.
         dry_run: Whether to only print the first request and the estimated cost.
         **options: Other settings of an extraction by their names in lower case, such as
             the columns (`input_column="text"`), the filters (`drop_disagreement=True`)
@@ -111,6 +115,7 @@ def extract(
             "max_cost": max_cost,
             "max_requests": max_requests,
             "max_total_tokens": max_total_tokens,
+            "batch": batch,
         }
     )
     return extraction.extract(config, dry_run, kept_file)

@@ -8,7 +8,7 @@ from dsbs_jax.commands import options
 from dsbs_jax.data.column_config import ColumnConfig
 from dsbs_jax.rationales.filters import FilterConfig
 from dsbs_jax.teacher.budget import BudgetConfig
-from dsbs_jax.teacher.config import ExtractionConfig, RunnerConfig
+from dsbs_jax.teacher.config import BatchConfig, ExtractionConfig, RunnerConfig
 from dsbs_jax.teacher.endpoint import EndpointConfig
 from dsbs_jax.teacher.reading import ReadingConfig
 from dsbs_jax.teacher.sampling import SamplingConfig
@@ -24,6 +24,7 @@ _GROUPS = {
     "How the teacher answers": SamplingConfig,
     "Server": EndpointConfig,
     "Concurrency": RunnerConfig,
+    "Batch API": BatchConfig,
     "Cost": BudgetConfig,
     "Reading of replies": ReadingConfig,
     "Filters": FilterConfig,

@@ -27,22 +27,45 @@ _Count = NonNegativeInt | None
 
 @dataclasses.dataclass(slots=True)
 class Spending:
-    """Requests sent, and the tokens of their prompts and completions."""
+    """Requests sent, and the tokens of their prompts and completions.
+
+    Attributes:
+        requests: Requests sent.
+        prompt_tokens: Tokens of all prompts.
+        completion_tokens: Tokens of all completions.
+        batch_prompt_tokens: Those of `prompt_tokens` that batches have at half price.
+        batch_completion_tokens: Those of `completion_tokens`, in the same way.
+    """
 
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    batch_prompt_tokens: int = 0
+    batch_completion_tokens: int = 0
 
     @property
     def tokens(self) -> int:
         """The sum of prompt and completion tokens."""
         return self.prompt_tokens + self.completion_tokens
 
+    def in_batch(self) -> "Spending":
+        """Returns the same spending in a batch: all of its tokens have half price."""
+        read, written = self.prompt_tokens, self.completion_tokens
+        return Spending(self.requests, read, written, read, written)
+
+    def entry(self) -> dict[str, int]:
+        """Returns the fields by name; those of batches only if they have tokens."""
+        fields = dataclasses.asdict(self)
+        has_batch = self.batch_prompt_tokens or self.batch_completion_tokens
+        return {n: v for n, v in fields.items() if has_batch or "batch" not in n}
+
     def add(self, other: "Spending") -> None:
         """Adds other spending to this."""
         self.requests += other.requests
         self.prompt_tokens += other.prompt_tokens
         self.completion_tokens += other.completion_tokens
+        self.batch_prompt_tokens += other.batch_prompt_tokens
+        self.batch_completion_tokens += other.batch_completion_tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,8 +108,9 @@ class BudgetConfig(Settings):
         """Returns the cost in the prices' currency, or 0 without prices."""
         if self.prompt_price is None or self.completion_price is None:
             return 0.0
-        total = spent.prompt_tokens * self.prompt_price
-        total += spent.completion_tokens * self.completion_price
+        read = spent.prompt_tokens - spent.batch_prompt_tokens / 2
+        written = spent.completion_tokens - spent.batch_completion_tokens / 2
+        total = read * self.prompt_price + written * self.completion_price
         return total / _MILLION
 
     def exceeded_cap(self, spent: Spending) -> str | None:

@@ -9,7 +9,15 @@ from dsbs_jax import settings
 from dsbs_jax.data.column_config import ColumnConfig
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales.filters import FilterConfig
-from dsbs_jax.settings import AnyPath, LocalPath, PositiveInt, Settings, Text, setting
+from dsbs_jax.settings import (
+    AnyPath,
+    LocalPath,
+    NonNegativeFloat,
+    PositiveInt,
+    Settings,
+    Text,
+    setting,
+)
 from dsbs_jax.teacher.budget import BudgetConfig
 from dsbs_jax.teacher.endpoint import EndpointConfig
 from dsbs_jax.teacher.reading import ReadingConfig
@@ -68,6 +76,20 @@ class RunnerConfig(Settings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchConfig(Settings):
+    """Requests through OpenAI's Batch API."""
+
+    batch: bool = setting(
+        False,
+        help="Send the requests through OpenAI's Batch API: half price, replies within "
+        "24 hours.",
+    )
+    batch_period: NonNegativeFloat = setting(
+        30.0, help="Seconds between two questions for the state of a batch."
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ExtractionSettings:
     """All settings of an extraction, in the order of the gin file.
 
@@ -77,6 +99,7 @@ class ExtractionSettings:
         sampling: How the teacher answers.
         endpoint: The teacher's server.
         runner: Concurrency and circuit breaker.
+        batch: Whether the requests are sent as a batch.
         budget: Prices and caps.
         reading: How replies are read.
         filters: Which rows are dropped.
@@ -87,6 +110,7 @@ class ExtractionSettings:
     sampling: SamplingConfig
     endpoint: EndpointConfig
     runner: RunnerConfig
+    batch: BatchConfig
     budget: BudgetConfig
     reading: ReadingConfig
     filters: FilterConfig

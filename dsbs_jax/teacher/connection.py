@@ -7,7 +7,7 @@ second would never exceed a read timeout.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx2
@@ -75,24 +75,69 @@ class Connection:
         try:
             async with asyncio.timeout(self._endpoint.timeout):
                 content = await self._read_response(body)
-            answers = replies.decode_all(content, self._style)
-        except ServerError as error:
-            raise self._reported_failure(error) from error
+            answers = self.read(content)
         except MalformedReply as error:
-            reason = self._clean(str(error)) + self._hint(None, "")
+            reason = self.clean(str(error)) + self._hint(None, "")
             raise RequestFailure(reason, may_be_billed=True, status=200) from error
         except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError) as error:
             raise self._transport_failure(error) from error
         self.has_succeeded = True
+        return answers
+
+    def read(self, content: bytes) -> list[Reply]:
+        """Decodes the body of a reply, without the key if the server repeats it.
+
+        Raises:
+            RequestFailure: The reply reports an error.
+            RunFailure: The reply reports an error that concerns all requests.
+            MalformedReply: The reply is not a completion.
+        """
+        try:
+            answers = replies.decode_all(content, self._style)
+        except ServerError as error:
+            raise self._reported_failure(error) from error
         return [self._without_secrets(answer) for answer in answers]
+
+    async def receive(
+        self,
+        start: Callable[[openai.AsyncOpenAI], Any],
+        write: Callable[[bytes], object],
+        max_bytes: int,
+        timeout: float,
+    ) -> None:
+        """Sends a request of another API once, and passes on the response.
+
+        Args:
+            start: Starts the request with a method for streamed responses.
+            write: Takes each part of the body.
+            max_bytes: Bytes that the body may have.
+            timeout: Seconds for the complete request.
+
+        Raises:
+            RequestFailure: The attempt failed.
+            RunFailure: The server will reject all requests.
+            UserError: The server cannot be reached.
+        """
+        size = 0
+        try:
+            async with asyncio.timeout(timeout), start(self._client) as response:
+                async for chunk in response.iter_bytes():
+                    size += len(chunk)
+                    if size > max_bytes:
+                        raise RequestFailure(
+                            f"the reply exceeds {max_bytes:,} bytes", can_retry=False
+                        )
+                    write(chunk)
+        except (TimeoutError, openai.APIConnectionError, httpx2.HTTPError) as error:
+            raise self._transport_failure(error) from error
 
     def _without_secrets(self, reply: Reply) -> Reply:
         return Reply(
             self._redact(reply.text),
-            reply.finish_reason and self._clean(reply.finish_reason),
+            reply.finish_reason and self.clean(reply.finish_reason),
             reply.usage,
             reply.reasoning and self._redact(reply.reasoning),
-            reply.problem and self._clean(reply.problem),
+            reply.problem and self.clean(reply.problem),
         )
 
     async def _read_response(self, body: Mapping[str, Any]) -> bytes:
@@ -117,7 +162,7 @@ class Connection:
         cause = error.__cause__
         if isinstance(cause, httpx2.ConnectTimeout | httpx2.ConnectError):
             detail = str(cause) or "no answer in time"
-            reason = self._clean(f"the connection failed: {detail}")
+            reason = self.clean(f"the connection failed: {detail}")
             if self._has_responded:
                 return RequestFailure(reason)
             # Probably a wrong address or a stopped server, not a busy one.
@@ -125,7 +170,7 @@ class Connection:
         if isinstance(error, TimeoutError | openai.APITimeoutError):
             reason = f"no complete reply within {self._endpoint.timeout:g} s"
         else:
-            reason = self._clean(f"the connection failed: {cause or error}")
+            reason = self.clean(f"the connection failed: {cause or error}")
         return RequestFailure(reason, may_be_billed=True)
 
     async def _check_status(self, response: httpx2.Response) -> None:
@@ -146,7 +191,7 @@ class Connection:
                     break
         status, text = response.status_code, content.decode("utf-8", "replace")
         message, code, param = replies.error_fields(text)
-        reason = self._clean(f"status {status}: {message or response.reason_phrase}")
+        reason = self.clean(f"status {status}: {message or response.reason_phrase}")
         seconds = retry_after.seconds_to_wait(response.headers, text)
         failure = self._failure(status, reason, code, seconds)
         failure.detail = f"{message} '{param}'" if param else message
@@ -156,7 +201,7 @@ class Connection:
         """Returns the failure that a reply with a status of success reports."""
         status = failures.status_of(error.code)
         named = f"status {status}" if status else str(error.code or "an error")
-        reason = self._clean(f"the reply reports {named}: {error}")
+        reason = self.clean(f"the reply reports {named}: {error}")
         seconds = retry_after.seconds_to_wait({}, str(error))
         # Without a status, the error may be temporary.
         failure = self._failure(status or 500, reason, error.code, seconds)
@@ -183,7 +228,7 @@ class Connection:
             self._key is not None,
         )
 
-    def _clean(self, text: str) -> str:
+    def clean(self, text: str) -> str:
         """Returns a server's text as one printable line of at most 300 characters."""
         words = " ".join(self._redact(text).split())
         return "".join(c if c.isprintable() else "\ufffd" for c in words[:300])

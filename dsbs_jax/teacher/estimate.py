@@ -68,9 +68,11 @@ class CostEstimate:
         budget, most = self._budget, Spending()
         for request in requests:
             most.add(request)
-        expected = dataclasses.replace(
-            most, completion_tokens=round(self._completion_tokens * replies)
-        )
+        count = round(self._completion_tokens * replies)
+        expected = dataclasses.replace(most, completion_tokens=count)
+        in_batch = bool(most.batch_completion_tokens)
+        if in_batch:
+            expected.batch_completion_tokens = count
         method = (
             f"{budget.chars_per_token:g} characters per token"
             if budget.tokenizer_path is None
@@ -85,6 +87,7 @@ class CostEstimate:
         if budget.has_prices:
             line += f", cost about {budget.cost(expected):,.4f}"
             line += f" (at most {budget.cost(most):,.4f})"
+            line += " at the half price of a batch" if in_batch else ""
         expected.add(spent or Spending())
         cap = budget.exceeded_cap(expected)
         return f"{line}\n{cap} will probably stop the run early" if cap else line

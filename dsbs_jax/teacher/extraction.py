@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from dsbs_jax import files
@@ -19,7 +19,15 @@ from dsbs_jax.rationales import accuracy, filters, output_files
 from dsbs_jax.rationales.filters import FilterResult
 from dsbs_jax.replies import specs
 from dsbs_jax.replies.label_matching import LabelMatcher
-from dsbs_jax.teacher import folder, label_set, prompts, reading, results
+from dsbs_jax.teacher import (
+    batch_records,
+    folder,
+    label_set,
+    prompts,
+    reading,
+    results,
+)
+from dsbs_jax.teacher.batch_runner import BatchRunner
 from dsbs_jax.teacher.config import ExtractionSettings
 from dsbs_jax.teacher.extraction_result import (
     CAPPED,
@@ -66,7 +74,7 @@ def extract(
     if labels:
         print(labels.describe())
     if dry_run:
-        requests = plan.missing_requests((), config.runner.samples_per_request)
+        requests = _requests(plan, (), config)
         most = [request.max_spending for request in requests]
         count = sum(len(request.samples) for request in requests)
         print(plan.first_request(), plan.estimate.describe(most, count), sep="\n\n")
@@ -160,10 +168,18 @@ def _send_requests(
     plan: RequestPlan, store: Store, config: ExtractionSettings
 ) -> RunSummary:
     """Sends the requests whose replies are not stored."""
-    requests = _missing_requests(plan, store, config)
-    if not requests:
-        return RunSummary()
-    summary = Runner(plan, requests, store, config.endpoint, config.runner).run()
+
+    def missing_requests() -> list[Request]:
+        return _missing_requests(plan, store, config)
+
+    if config.batch.batch:
+        summary = BatchRunner(plan, store, config).run(missing_requests)
+    else:
+        batch_records.check_none_pending(pathlib.Path(config.extraction.output_dir))
+        requests = missing_requests()
+        if not requests:
+            return RunSummary()
+        summary = Runner(plan, requests, store, config.endpoint, config.runner).run()
     spent = config.budget.describe(store.spent)
     print(f"spent so far: {store.spent.requests:,} requests, {spent}")
     return summary
@@ -183,7 +199,7 @@ def _missing_requests(
     # If nothing has text, the server was wrong, and its replies are of no use.
     if config.runner.retry_empty or len(empty) == len(stored):
         stored = {key: r for key, r in stored.items() if key not in empty}
-    requests = plan.missing_requests(stored.keys(), config.runner.samples_per_request)
+    requests = _requests(plan, stored.keys(), config)
     count = sum(len(request.samples) for request in requests)
     print(f"replies to request: {count:,}, stored: {len(stored):,}")
     if requests:
@@ -192,8 +208,29 @@ def _missing_requests(
     return requests
 
 
+def _requests(
+    plan: RequestPlan, replies: Container[str], config: ExtractionSettings
+) -> list[Request]:
+    """Lists the requests without a reply, with the cost that they have in this run."""
+    requests = plan.missing_requests(replies, config.runner.samples_per_request)
+    if not config.batch.batch:
+        return requests
+    return [
+        dataclasses.replace(request, max_spending=request.max_spending.in_batch())
+        for request in requests
+    ]
+
+
 def _stopped_early(summary: RunSummary) -> int:
     """Prints why the run stopped and how to resume; returns the exit status."""
+    if summary.stop_signal and summary.on_server:
+        name, *others = summary.on_server
+        more = f" and {len(others):,} more" if others else ""
+        print(
+            f"stopped by {summary.stop_signal.name}; batch {name}{more} continues on "
+            "the server, and the same command resumes"
+        )
+        return 128 + summary.stop_signal
     if summary.stop_signal and not summary.cap:
         reason, command = f"stopped by {summary.stop_signal.name}", "again"
         status = 128 + summary.stop_signal
@@ -301,7 +338,7 @@ def _write_files(
         **result.report_fields(),
         **_reply_counts(plan, store),
         "parser_version": plan.reader.version,
-        "spent": dataclasses.asdict(store.spent),
+        "spent": store.spent.entry(),
     }
     files.write_json(output / output_files.REPORT, report)
     if result.card:

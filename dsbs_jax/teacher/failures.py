@@ -76,10 +76,12 @@ class RunFailure(Exception):
     Attributes:
         reason: The error, and what to do.
         detail: The complete refusal, with the field that the server reports.
+        status: The HTTP status, or the one that the reply reports; None without one.
     """
 
     reason: str
     detail: str = ""
+    status: int | None = None
 
 
 def is_about_content(reason: str) -> bool:
@@ -106,7 +108,8 @@ def for_status(
     if _is_quota(status, reason, code, retry_after):
         return RunFailure(
             f"{reason}; the replies until now are stored, and the same command resumes "
-            "when the account may send requests again"
+            "when the account may send requests again",
+            status=status,
         )
     if status in _RETRIED_STATUS or status >= 500:
         return RequestFailure(reason, retry_after=retry_after, status=status)
@@ -117,7 +120,7 @@ def for_status(
     if has_succeeded and status not in _FINAL_STATUS:
         # A firewall, for example, refuses certain texts with 403.
         return RequestFailure(reason, status=status, can_retry=False)
-    return RunFailure(reason)
+    return RunFailure(reason, status=status)
 
 
 def _is_quota(

@@ -34,6 +34,7 @@ class RunSummary:
         missing: Number of requests without a reply that did not fail.
         cap: The cap that stopped the run, or None.
         stop_signal: The signal that stopped the run, or None.
+        on_server: Ids of the batches that continue on the server.
     """
 
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -41,6 +42,7 @@ class RunSummary:
     missing: int = 0
     cap: str | None = None
     stop_signal: signal.Signals | None = None
+    on_server: tuple[str, ...] = ()
 
 
 class Runner:

@@ -46,6 +46,7 @@ class StoredReply:
         tokens: Tokens of the completion that the server counted, or None.
         max_tokens: The token limit of the request; None in logs of version 0.1.
         changes: Changes to the request that the server needed (`features`).
+        batch: The server's id of the batch that the reply is from, or None.
     """
 
     key: str
@@ -59,6 +60,7 @@ class StoredReply:
     tokens: int | None = None
     max_tokens: int | None = None
     changes: tuple[str, ...] = ()
+    batch: str | None = None
 
     @property
     def may_be_incomplete(self) -> bool:
@@ -97,7 +99,7 @@ class StoredReply:
         """Returns the fields of the log's line, without those that are not known."""
         fields = dataclasses.asdict(self)
         fields["changes"] = list(self.changes) or None
-        optional = ("reasoning", "problem", "tokens", "max_tokens", "changes")
+        optional = ("reasoning", "problem", "tokens", "max_tokens", "changes", "batch")
         return {n: v for n, v in fields.items() if v is not None or n not in optional}
 
 
@@ -148,7 +150,7 @@ class Store:
     def _append(self, entries: list[tuple[dict[str, Any], Spending]]) -> None:
         line = b""
         for entry, spent in entries:
-            entry["spent"] = list(dataclasses.astuple(spent))
+            entry["spent"] = list(spent.entry().values())
             line += _encode({**entry, "checksum": _checksum(entry)}) + b"\n"
         size = os.fstat(self._log).st_size
         try:

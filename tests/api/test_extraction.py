@@ -131,7 +131,7 @@ def test_defaults_are_those_of_the_settings():
     }
     parameters = inspect.signature(dsbs_jax.extract).parameters.values()
     optional = [p for p in parameters if p.default is not inspect.Parameter.empty]
-    assert len(optional) == 14
+    assert len(optional) == 15
     for parameter in optional:
         if parameter.name != "dry_run":
             assert parameter.default == infos[parameter.name].default, parameter.name

@@ -1,0 +1,291 @@
+"""Extractions through a Batch API on loopback."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from dsbs_jax.errors import UserError
+from dsbs_jax.teacher import batch_records
+from support.batch_server import answered, batch_server, completion
+
+__all__ = ["batch_server"]
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PRICES = {"PROMPT_PRICE": 10.0, "COMPLETION_PRICE": 100.0}
+STEPS = [
+    ("list", "before"),
+    ("upload", "before"),
+    ("upload", "after"),
+    ("create", "before"),
+    ("create", "after"),
+    ("retrieve", "before"),
+    ("content", "before"),
+    ("content", "after"),
+]
+
+
+@pytest.fixture
+def run(extract):
+    def run_batch(server, **options):
+        options = {"BATCH": True, "BATCH_PERIOD": 0.01, **options}
+        return extract(server, **options)
+
+    return run_batch
+
+
+def test_batch_answers_every_row_at_half_price(batch_server, run, rows, tmp_path):
+    assert run(batch_server, count=5, **PRICES) == 0
+    assert len(rows("rationales.jsonl")) == 5
+    assert len(batch_server.requests()) == 5 and batch_server.direct == 0
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["spent"] == {
+        "requests": 5,
+        "prompt_tokens": 500,
+        "completion_tokens": 50,
+        "batch_prompt_tokens": 500,
+        "batch_completion_tokens": 50,
+    }
+    assert report["cost"] == pytest.approx(0.005)
+    steps = len(batch_server.steps)
+    assert run(batch_server, count=5, **PRICES) == 0
+    assert len(batch_server.steps) == steps
+
+
+def test_dry_run_shows_half_the_cost_and_sends_nothing(batch_server, run, capsys):
+    costs = []
+    for batch in (True, False):
+        run(batch_server, dry_run=True, BATCH=batch, **PRICES)
+        output = capsys.readouterr().out
+        costs.append(float(output.split("at most ")[-1].split(")")[0]))
+        assert ("at the half price of a batch" in output) == batch
+    assert costs[0] == pytest.approx(costs[1] / 2, abs=1e-4)
+    assert batch_server.steps == []
+
+
+def test_direct_and_batch_replies_mix(batch_server, run, tmp_path):
+    assert run(batch_server, count=2, BATCH=False) == 0
+    with (tmp_path / "inputs.jsonl").open("a") as file:
+        file.write('{"id": "n2", "input": "line 2"}\n')
+    assert run(batch_server) == 0
+    assert batch_server.direct == 2 and len(batch_server.requests()) == 1
+
+
+def test_failed_and_expired_rows_are_sent_directly_without_batch(
+    batch_server, run, rows, capsys
+):
+    def answer(line):
+        text = line["body"]["messages"][-1]["content"]
+        if "line 1" in text:
+            body = {"error": {"message": "too long"}}
+            return {"response": {"status_code": 400, "body": body}}
+        if "line 2" in text:
+            return {"error": {"code": "batch_expired", "message": "late"}}
+        return answered(completion())
+
+    batch_server.answer, batch_server.status = answer, "expired"
+    assert run(batch_server, count=4) == 4
+    reasons = [row["reason"] for row in rows("failed.jsonl")]
+    assert reasons == [
+        "batch: status 400: too long",
+        "batch: the batch expired before this request",
+    ]
+    assert "without --batch directly" in capsys.readouterr().out
+    assert run(batch_server, BATCH=False) == 0
+    assert batch_server.direct == 2 and len(batch_server.requests()) == 4
+
+
+def test_rows_that_failed_are_in_a_new_batch_of_the_next_run(batch_server, run, rows):
+    answer = batch_server.answer
+    refusal = {"response": {"status_code": 500, "body": None}}
+    batch_server.answer = lambda line: refusal
+    with pytest.raises(UserError, match="all 3 requests of the batch failed"):
+        run(batch_server, count=3)
+    batch_server.answer = answer
+    assert run(batch_server) == 0
+    assert len(batch_server.batches) == 2 and len(rows("rationales.jsonl")) == 3
+
+
+def test_invalid_lines_of_the_output_are_ignored(batch_server, run, rows, capsys):
+    def change(content):
+        first, *others = content.splitlines(keepends=True)
+        unknown = json.dumps({"custom_id": "x", **answered(completion())}).encode()
+        odd = b'{"custom_id": 7}\n\xff\xfe\n[]\n' + b"[" * 5000 + b"\n"
+        return b"".join([first, first, odd, b"\n", *others[1:], unknown])
+
+    batch_server.change_output = change
+    assert run(batch_server, count=3) == 4
+    output = capsys.readouterr().out
+    assert "output.jsonl: line 2: custom_id occurs twice; 1 such line is" in output
+    assert "line 3: not a result in JSON; 4 such lines are ignored" in output
+    assert "unknown custom_id; 1 such line" in output
+    assert rows("failed.jsonl")[0]["reason"] == "batch: no result (completed)"
+
+
+def test_reply_that_cannot_be_read_is_charged(batch_server, run, tmp_path):
+    def answer(line):
+        is_bad = "line 1" in line["body"]["messages"][-1]["content"]
+        return answered({"choices": [{}]} if is_bad else completion())
+
+    batch_server.answer = answer
+    assert run(batch_server, count=2) == 4
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["spent"]["requests"] == 2
+    assert report["spent"]["completion_tokens"] == 10 + 256
+
+
+def test_batch_is_split_at_the_limits_of_the_api(batch_server, run, rows, monkeypatch):
+    monkeypatch.setattr(batch_records, "MAX_REQUESTS", 2)
+    assert run(batch_server, count=5) == 0
+    counts = [b["request_counts"]["total"] for b in batch_server.batches.values()]
+    assert counts == [2, 2, 1] and len(rows("rationales.jsonl")) == 5
+
+
+def test_batch_is_split_at_the_largest_file(batch_server, run, monkeypatch):
+    monkeypatch.setattr(batch_records, "MAX_BYTES", 4_000)
+    assert run(batch_server, count=8) == 0
+    assert len(batch_server.batches) > 1
+    sizes = [
+        len(batch_server.files[batch["input_file_id"]])
+        for batch in batch_server.batches.values()
+    ]
+    assert max(sizes) <= 4_000
+
+
+def test_cap_limits_the_batch_before_it_is_created(batch_server, run, capsys):
+    assert run(batch_server, count=5, MAX_REQUESTS=2) == 3
+    assert len(batch_server.requests()) == 2
+    assert "MAX_REQUESTS = 2 allows a batch with 2 of 5" in capsys.readouterr().out
+    assert run(batch_server, count=5, MAX_COST=0.0001, **PRICES) == 3
+    assert len(batch_server.batches) == 1
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_server_without_batches_gets_no_file(batch_server, run, status):
+    batch_server.refuse["list"] = (status, "Not Found")
+    with pytest.raises(
+        UserError, match="has no Batch API.*use extract without --batch"
+    ):
+        run(batch_server)
+    assert batch_server.files == {}
+
+
+def test_batch_that_failed_is_reported_in_the_words_of_the_server(batch_server, run):
+    batch_server.status = "failed"
+    batch_server.errors = [{"code": "x", "message": "queue limit reached", "line": 3}]
+    with pytest.raises(UserError, match="failed: line 3: queue limit reached"):
+        run(batch_server)
+    batch_server.status = "completed"
+    assert run(batch_server) == 0 and len(batch_server.batches) == 2
+
+
+def test_missing_key_is_named(batch_server, run, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    batch_server.refuse["list"] = (401, "no key")
+    with pytest.raises(UserError, match="OPENAI_API_KEY, which is not set"):
+        run(batch_server)
+
+
+def test_lost_reply_to_the_creation_does_not_create_a_second_batch(batch_server, run):
+    batch_server.block("create", "after")
+    batch_server.page = 1
+    assert run(batch_server, TIMEOUT=0.5, MAX_ATTEMPTS=4) == 0
+    assert len(batch_server.batches) == 1
+
+
+def test_batch_is_found_on_a_later_page(batch_server, run, tmp_path):
+    assert run(batch_server, count=3) == 0
+    (tmp_path / "out").rename(tmp_path / "first")
+    batch_server.page = 1
+    other = {"id": "batch_x", "status": "completed", "metadata": None}
+    batch_server.batches["batch_x"] = other
+    assert run(batch_server, count=3) == 0
+    assert batch_server.steps.count("create") == 1
+
+
+def test_direct_run_does_not_pay_for_a_pending_batch(batch_server, run):
+    batch_server.refuse["retrieve"] = (403, "not now")
+    with pytest.raises(UserError, match="the same command resumes"):
+        run(batch_server)
+    with pytest.raises(UserError, match="with --batch to collect them"):
+        run(batch_server, BATCH=False)
+    batch_server.refuse.clear()
+    assert run(batch_server) == 0 and len(batch_server.batches) == 1
+
+
+def start(bindings):
+    arguments = [f"--gin.{b.replace(' = ', '=', 1)}" for b in bindings]
+    module = [sys.executable, "-m", "dsbs_jax.teacher.extract"]
+    return subprocess.Popen(
+        [*module, "--gin_file=teacher/extract.gin", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "when"), STEPS)
+def test_kill_at_each_step_pays_once(
+    batch_server, command, run, rows, tmp_path, step, when
+):
+    made = command(batch_server, count=4, BATCH=True, BATCH_PERIOD=0.01, TIMEOUT=60.0)
+    batch_server.block(step, when)
+    process = start(made)
+    try:
+        assert batch_server.reached.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+    batch_server.unblock()
+    assert run(batch_server, TIMEOUT=60.0) == 0
+    assert len(batch_server.batches) == 1 and batch_server.direct == 0
+    assert len(rows("rationales.jsonl")) == 4
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["spent"]["requests"] == 4
+
+
+@pytest.mark.slow
+def test_kill_while_replies_are_stored_pays_once(batch_server, run, monkeypatch, rows):
+    from dsbs_jax.teacher import batch_runner
+    from dsbs_jax.teacher.store import Store
+
+    add = Store.add
+
+    def add_one(self, *replies):
+        add(self, *replies[:1])
+        raise OSError("killed")
+
+    monkeypatch.setattr(batch_runner.Store, "add", add_one)
+    with pytest.raises(OSError, match="killed"):
+        run(batch_server)
+    monkeypatch.undo()
+    assert run(batch_server) == 0
+    assert len(batch_server.batches) == 1 and len(rows("rationales.jsonl")) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_waiting_prints_that_the_batch_continues(
+    batch_server, command, run, number
+):
+    batch_server.questions_before_end = 10**6
+    process = start(command(batch_server, BATCH=True, BATCH_PERIOD=0.05))
+    for line in process.stdout:
+        if "in_progress" in line:
+            break
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert output.strip().splitlines()[-1] == (
+        f"stopped by {number.name}; batch batch_2 continues on the server, and the "
+        "same command resumes"
+    )
+    assert "Traceback" not in output
+    batch_server.questions_before_end = 1
+    assert run(batch_server) == 0 and len(batch_server.batches) == 1
