@@ -5,6 +5,7 @@ converter reads a transformers model instead, and scales the outputs of T5 v1.1 
 with transformers 5, which reports tied embeddings for it.
 """
 
+import importlib.util
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -38,8 +39,14 @@ def write_model(
             no format with it.
 
     Raises:
-        UserError: CTranslate2 is not installed.
+        UserError: CTranslate2 is not installed, or torch, with which CTranslate2
+            converts to bfloat16.
     """
+    if "bfloat16" in quantization and importlib.util.find_spec("torch") is None:
+        raise UserError(
+            f"quantization {quantization} needs the package torch, which converts the "
+            "weights to bfloat16: pip install torch, or use int8 or float32"
+        )
     weights = {
         # Copies in C order: CTranslate2 writes the memory, and quantizes it in place.
         tensor.name: np.array(

@@ -296,6 +296,8 @@ def test_commands_and_code_of_the_page_run_as_written(
 @pytest.mark.parametrize("quantization", ["float32", "bfloat16", "int8"])
 def test_ctranslate2_answers_as_the_student(run, tmp_path, quantization, monkeypatch):
     pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
+    if quantization == "bfloat16":
+        pytest.importorskip("torch", reason=NEEDS)
     if quantization == "int8":
         # The answers of a student of two steps are nearly ties.
         monkeypatch.setattr(ctranslate2_export, "_MIN_EQUAL", 0.0)

@@ -1,5 +1,6 @@
 """CTranslate2 models give the log-probabilities of the student."""
 
+import importlib.util
 import sys
 
 import jax
@@ -69,6 +70,8 @@ def scores(folder):
 def test_log_probabilities_are_those_of_the_student(
     student, tmp_path, quantization, tolerance
 ):
+    if quantization == "bfloat16":
+        pytest.importorskip("torch", reason="CTranslate2 converts to bfloat16 with it")
     config, params = student
     before = {name: value.copy() for name, value in params.items()}
     folder = tmp_path / "model"
@@ -86,6 +89,15 @@ def test_rows_without_an_id_have_a_text(tiny_vocabulary):
     tokens = ctranslate2_format.tokens_of(words, 256)
     assert len(set(tokens)) == len(tokens) == 256
     assert tokens[:3] == ["<pad>", "</s>", "<unk>"]
+
+
+@pytest.mark.parametrize("quantization", ["bfloat16", "int8_bfloat16"])
+def test_missing_torch_is_named(student, tmp_path, monkeypatch, quantization):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=f"{quantization} needs the package torch"):
+        ctranslate2_format.write_model(
+            tmp_path / "new", student[1], student[0], TOKENS, quantization
+        )
 
 
 def test_missing_package_is_named(student, tmp_path, monkeypatch):
