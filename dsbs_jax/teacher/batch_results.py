@@ -12,7 +12,7 @@ import msgspec
 from dsbs_jax import json_input
 from dsbs_jax.json_input import JsonError
 from dsbs_jax.teacher import replies
-from dsbs_jax.teacher.failures import RequestFailure
+from dsbs_jax.teacher.failures import RequestFailure, RunFailure
 from dsbs_jax.teacher.replies import MalformedReply, Reply
 
 # Longer lines are not read; a reply is a few kilobytes.
@@ -113,7 +113,7 @@ class ResultReader:
         except MalformedReply as error:
             results.failures[key] = self._clean(str(error))
             results.unread.add(key)
-        except RequestFailure as error:
+        except (RequestFailure, RunFailure) as error:
             results.failures[key] = error.reason
             results.unread.add(key)
 

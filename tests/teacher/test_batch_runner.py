@@ -126,10 +126,21 @@ def test_invalid_lines_of_the_output_are_ignored(batch_server, run, rows, capsys
     assert rows("failed.jsonl")[0]["reason"] == "batch: no result (completed)"
 
 
-def test_reply_that_cannot_be_read_is_charged(batch_server, run, tmp_path):
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        {"choices": [{}]},
+        {"error": {"message": "no", "code": 500}},
+        {"error": {"message": "no credits", "code": "insufficient_quota"}},
+        {"error": {"message": "no key", "code": 401}},
+    ],
+)
+def test_reply_that_cannot_be_read_is_charged(batch_server, run, tmp_path, body):
     def answer(line):
         is_bad = "line 1" in line["body"]["messages"][-1]["content"]
-        return answered({"choices": [{}]} if is_bad else completion())
+        return answered(body if is_bad else completion())
 
     batch_server.answer = answer
     assert run(batch_server, count=2) == 4
@@ -217,6 +228,31 @@ def test_direct_run_does_not_pay_for_a_pending_batch(batch_server, run):
     assert run(batch_server) == 0 and len(batch_server.batches) == 1
 
 
+@pytest.mark.slow
+def test_ctrl_c_and_resume_with_the_command(batch_server, tmp_path):
+    data = tmp_path / "inputs.jsonl"
+    data.write_text("".join(f'{{"input": "line {n}"}}\n' for n in range(3)))
+    words = [sys.executable, "-m", "dsbs_jax", "extract", data, "--prompt", "template"]
+    words += ["--output", tmp_path / "rows.jsonl", "--base_url", batch_server.url]
+    words += ["--model", "m", "--batch", "--batch_period", "0.05"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    batch_server.questions_before_end = 10**6
+    process = subprocess.Popen(
+        words, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if "in_progress" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert output.endswith("continues on the server, and the same command resumes\n")
+    batch_server.questions_before_end = 1
+    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, timeout=90)
+    assert done.returncode == 0 and len(batch_server.batches) == 1
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 3
+
+
 def start(bindings):
     arguments = [f"--gin.{b.replace(' = ', '=', 1)}" for b in bindings]
     module = [sys.executable, "-m", "dsbs_jax.teacher.extract"]
@@ -246,6 +282,8 @@ def test_kill_at_each_step_pays_once(
     assert run(batch_server, TIMEOUT=60.0) == 0
     assert len(batch_server.batches) == 1 and batch_server.direct == 0
     assert len(rows("rationales.jsonl")) == 4
+    # An uploaded file is used if its id is known.
+    assert batch_server.steps.count("upload") == 1 + (step == "upload")
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert report["spent"]["requests"] == 4
 
