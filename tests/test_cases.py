@@ -21,6 +21,7 @@ LONG = {
     "21-other-optimizer-on-resume",
     "22-two-runs-one-folder",
     "24-settings-of-another-type",
+    "28-student-without-its-data",
     "30-output-not-writable-found-at-the-end",
     "31-gold-label-overwritten",
     "37-rows-counted-up-to-20000",

@@ -147,6 +147,8 @@ def test_student_labels_new_inputs_and_gives_rationales(trained, tmp_path):
         OUTPUT_FILE=str(tmp_path / "answers.jsonl"),
         RATIONALE=True,
         RATIONALE_LENGTH=12,
+        # As on a machine to which only the run's folder was copied.
+        DATA_FILES="no_such.jsonl",
     )
     first, second = read_rows(tmp_path / "answers.jsonl")
     assert set(first) == {
