@@ -10,6 +10,7 @@ Results and progress go to standard output, notes and errors to standard error. 
 input ends a command with one line and exit status 2.
 """
 
+import contextlib
 import difflib
 import inspect
 import io
@@ -221,6 +222,9 @@ def run(
 
 
 def _exit(message: str) -> typing.NoReturn:
+    # The error comes last, also in a file with both outputs.
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 

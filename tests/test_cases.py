@@ -45,11 +45,13 @@ LONG = {
 )
 def test_case(name):
     folders = [str(pathlib.Path(sys.executable).parent), os.environ["PATH"]]
+    # As in a user's shell, where output to a file is written in blocks.
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     done = subprocess.run(
         ["bash", "cmd"],
         cwd=CASES / name,
         env={
-            **os.environ,
+            **inherited,
             "PATH": os.pathsep.join(folders),
             "PYTHONPATH": str(CASES.parents[1]),
         },

@@ -5,6 +5,7 @@ done, 2 bad input, 130 after Ctrl-C, 143 after SIGTERM; a subcommand may return 
 ones.
 """
 
+import contextlib
 import os
 import sys
 import typing
@@ -68,5 +69,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _fail(message: str) -> int:
     if message:  # Without a subcommand, only the help is printed.
+        # The error comes last, also in a file with both outputs.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
         print(f"error: {message}", file=sys.stderr)
     return BAD_INPUT

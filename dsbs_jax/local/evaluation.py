@@ -111,7 +111,8 @@ def _check_examples(provider: mixtures.Provider, split: str) -> None:
             f"{provider.name!r} has no task with a {split!r} split and a metric"
         )
     for task in tasks:
-        examples = task.get_dataset(None, split, shuffle=False)
+        # TensorFlow warns about a cache that is not read to its end.
+        examples = task.get_dataset(None, split, shuffle=False, try_in_mem_cache=False)
         if next(iter(examples.take(1)), None) is None:
             raise UserError(
                 f"task {task.name!r} has no {split} example: no row of {split} has the "

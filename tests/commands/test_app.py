@@ -25,8 +25,14 @@ def commands():
 
 def process(*arguments, code=None):
     start = ["-c", code] if code else ["-m", "dsbs_jax"]
+    # As for a user, whose Python keeps the compiled modules.
+    dropped = "PYTHONDONTWRITEBYTECODE"
     return subprocess.run(
-        [PYTHON, *start, *arguments], capture_output=True, text=True, timeout=100
+        [PYTHON, *start, *arguments],
+        env={name: value for name, value in os.environ.items() if name != dropped},
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
 
 
