@@ -78,6 +78,13 @@ PHRASES = {
     r"next to no(ne)?": "almost no",
     r"made of it|made from it|makes of it": "created from",
     r"dwell(s)?|abide(s)?|hearken": "a plain verb",
+    r"whatever [`'\w]+( \w+){0,3} (is|are|says|trains)": "independent of, with any",
+    r"(has|have|had) not (a|an|any|more|several|enough|yet a)": "does not have",
+    r"(not|never) any further": "to its end",
+    r"(it|they|run|student|teacher|command) (is|are) to [a-z]+": "must, will",
+    r"keeps its state|stays as it (is|was)": "is not changed",
+    r"(?<=[;,:.] )right are|wrong are": "the right answers",
+    r"exactly if": "if and only if",
 }
 COMPILED = {
     re.compile(rf"(?<![\w-])(?:{pattern})(?![\w-])", re.IGNORECASE): plain
