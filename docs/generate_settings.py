@@ -173,7 +173,7 @@ def t5x_settings() -> list[str]:
     lines = [
         "## T5X",
         "",
-        "The files in `t5x/` set these macros of T5X and of their own.",
+        "The files in `t5x/` set these macros.",
     ]
     lines += ["", "| setting | value | file |", "| --- | --- | --- |"]
     for path in sorted((ROOT / "gin/t5x").glob("*.gin")):

@@ -96,12 +96,12 @@ def _without_sentinels(
 def _check_added_tokens(
     values: dict[str, Any], pieces: list[tuple[str, float]], path: pathlib.Path
 ) -> None:
-    """Refuses tokens with an id of their own, which the text is searched for first."""
+    """Refuses added tokens, which a tokenizer finds before it splits a text."""
     added = [str(token.get("content")) for token in values.get("added_tokens") or []]
     own = [t for t in added if t not in _SPECIAL and not _SENTINEL.fullmatch(t)]
     if own:
         listed = ", ".join(map(repr, own[:10]))
-        _refuse(path, f"it has {len(own)} added tokens, such as {listed}")
+        _refuse(path, f"it has {len(own)} added token(s), such as {listed}")
 
 
 def _rules(normalizer: Any, path: pathlib.Path) -> bytes:

@@ -7,7 +7,7 @@ SECTION = Section(
     part=SETTINGS_AND_FILES,
     title="Damaged files",
     text="Damage of a checkpoint that holds the file `params/d/a`. A run resumes"
-    " from the checkpoint before it.",
+    " from the previous checkpoint.",
     columns=("the damage", ""),
     rows=(
         ("a file is removed", Refused("params/d/a is missing")),

@@ -6,8 +6,8 @@ SECTION = Section(
     order=28,
     part=SETTINGS_AND_FILES,
     title="Gin files",
-    text="A gin file, and the value of `A`. References take the value that "
-    "counts at the end.",
+    text="A gin file, and the value of `A`. A reference takes the final value of "
+    "the macro.",
     columns=("the file", "A"),
     rows=(
         ("A = 1_000\n", "1000"),

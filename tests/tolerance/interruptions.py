@@ -6,11 +6,10 @@ SECTION = Section(
     order=34,
     part=SETTINGS_AND_FILES,
     title="Interruption",
-    text="What a command does when Ctrl-C or SIGTERM arrives, and the end of its"
-    " last line, which begins with the name of the signal. The exit status "
-    "is 130 after Ctrl-C and 143 after SIGTERM. Training saves its state "
-    "first.",
-    columns=("the moment", "line"),
+    text="What a command does when Ctrl-C or SIGTERM arrives, and the text that it"
+    " prints after the name of the signal. The exit status is 130 after "
+    "Ctrl-C and 143 after SIGTERM. Training saves its state first.",
+    columns=("what the command does", "printed text"),
     rows=(
         ("the command waits", "stopped"),
         ("a library catches every exception", "stopped"),

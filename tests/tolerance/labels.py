@@ -7,8 +7,9 @@ SECTION = Section(
     part=SETTINGS_AND_FILES,
     title="Labels that a student cannot predict",
     text="A label, with a small English vocabulary and `MAX_DECODE_LENGTH = 8`. "
-    "Refused in a closed label set, or if no training row has a label that "
-    "can be predicted; otherwise the rows are counted in a warning.",
+    "A label that cannot be predicted is refused in a closed label set. For "
+    "open answers, a warning gives the number of training rows with such "
+    "labels; they are refused if all rows have such labels.",
     columns=("the label", "label that is predicted"),
     rows=(
         ("red", "red"),

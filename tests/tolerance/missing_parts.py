@@ -6,7 +6,8 @@ SECTION = Section(
     order=24,
     part=SETTINGS_AND_FILES,
     title="Missing files",
-    text="A setting of a training run that names no existing file. Nothing is written.",
+    text="A setting of a training run that names a missing file. The run writes "
+    "nothing.",
     columns=("the setting", ""),
     rows=(
         (

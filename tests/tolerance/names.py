@@ -6,9 +6,9 @@ SECTION = Section(
     order=21,
     part=SETTINGS_AND_FILES,
     title="Names",
-    text="The value of `DATASET`, `TEACHER` or `TEST_DATASET`. Your own files "
-    "may have the name of a dataset of the paper; its rules do not apply to"
-    " them.",
+    text="The value of `DATASET`, `TEACHER` or `TEST_DATASET`. You can give your "
+    "own files the name of a dataset of the paper; the rules of that "
+    "dataset do not apply to them.",
     columns=("the name", "name of the dataset"),
     rows=(
         ("tickets", "tickets"),

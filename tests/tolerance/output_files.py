@@ -1,4 +1,4 @@
-"""Outputs that are checked before the work."""
+"""Output files that are checked before the work begins."""
 
 from tolerance import SETTINGS_AND_FILES, Refused, Section
 
@@ -6,7 +6,7 @@ SECTION = Section(
     order=23,
     part=SETTINGS_AND_FILES,
     title="Output files",
-    text="The path of an output file, which is checked before the work. The "
+    text="The path of an output file, which is checked before the work begins. The "
     "folder `folder` and the file `file` exist.",
     columns=("the output file", "path that is written at the end"),
     rows=(

@@ -6,7 +6,8 @@ SECTION = Section(
     order=29,
     part=SETTINGS_AND_FILES,
     title="Gin files of a run",
-    text="The `config.gin` of a run, which may come from elsewhere, runs no code.",
+    text="The `config.gin` of a run may come from another person. Reading it runs "
+    "no code.",
     columns=("the file", ""),
     rows=(
         ("import my_own_module", Refused("but a run's config.gin imports nothing")),

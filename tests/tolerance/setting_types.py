@@ -6,7 +6,7 @@ SECTION = Section(
     order=20,
     part=SETTINGS_AND_FILES,
     title="Settings of another type",
-    text="A setting as a gin file or `--gin.NAME=value` gives it, and its value.",
+    text="A setting in a gin file or in `--gin.NAME=value`, and the value read.",
     columns=("the setting", "value"),
     rows=(
         ("ALPHA = 1", "1.0"),

@@ -39,7 +39,7 @@ SECTION = Section(
         ),
         (
             '{"added_tokens": [{"content": "<sep>"}, {"content": "</s>"}]}',
-            Refused("it has 1 added tokens, such as '<sep>'"),
+            Refused("it has 1 added token(s), such as '<sep>'"),
         ),
         ('{"normalizer": {"type": "NFKC"}}', Refused("its normalizer is 'NFKC'")),
         (
