@@ -1,4 +1,4 @@
-"""The edge of the program: flags, gin files, `--help`, logging and exit statuses.
+"""The command line: flags, gin files, `--help`, logging and exit statuses.
 
 Two kinds of commands read the same `Settings` dataclasses (`dsbs_jax.settings`):
 
@@ -68,9 +68,9 @@ def configure(
         bindings: `NAME = value` strings that override the files. A value of a text
             setting needs no quotes.
         search_paths: Folders.
-        known: The settings classes of the command. `bindings` may only set their
-            macros, files may also set those of other commands, and both may set a macro
-            that a file refers to. Without them, names are not checked.
+        known: The settings classes of the command. `bindings` may set only their
+            macros. Files may also set the macros of other commands. Both may set a
+            macro that a file refers to. Without `known`, names are not checked.
 
     Raises:
         UserError: A file does not exist, a statement cannot be parsed, a macro is not a
@@ -135,7 +135,7 @@ def _quote(binding: str, types: Mapping[str, Any]) -> str:
 
     MODEL_DIR = runs/cqa -> MODEL_DIR = 'runs/cqa'
 
-    Quoted text, None, brackets and references (`%OTHER`) stay as they are. A number is
+    Quoted text, None, brackets and references (`%OTHER`) stay unchanged. A number is
     quoted unless the setting also takes numbers.
     """
     name, separator, value = (part.strip() for part in binding.partition("="))
@@ -250,7 +250,7 @@ def _as_bindings(arguments: Sequence[str]) -> list[str]:
 
 
 class _PackageNotes(python_logging.Filter):
-    """Passes what this package logs, and only the errors of libraries."""
+    """Passes the records of this package, and of libraries only the errors."""
 
     def filter(self, record: python_logging.LogRecord) -> bool:
         own = pathlib.Path(record.pathname).is_relative_to(_PACKAGE)

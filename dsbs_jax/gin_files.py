@@ -13,7 +13,7 @@ because commands pass settings as values; T5X reads the files in `gin/t5x` itsel
 
 An import runs the module, so a gin file is a program: read only files that you trust.
 The exception is a run folder's `config.gin`, which often comes from another person: it
-holds values, and a file of this name cannot import.
+holds only values, and a file of this name cannot import a module.
 
 Files of version 0.1 (the `config.gin` of a run folder, or a user's file) also hold
 bindings and references of functions. `read` keeps the settings that they hold.

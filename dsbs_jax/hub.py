@@ -81,7 +81,7 @@ def _download_errors(address: str) -> Iterator[None]:
 
 
 def write_token(repository: str, token: str | None = None) -> str:
-    """Returns the token of an upload, before the work that is uploaded.
+    """Returns the token for an upload; called before the export, to fail early.
 
     Args:
         repository: As for `upload_folder`.
@@ -115,11 +115,11 @@ def upload_folder(
         folder: The folder; hidden files are not uploaded.
         repository: `<owner>/<name>`. It is created if it does not exist, and files of
             the same names are replaced.
-        private: Whether a new repository is private; an existing one keeps its state.
+        private: Whether a new repository is private; an existing one is not changed.
         token: A token with the right to write. None reads HF_TOKEN, or the token that
             `hf auth login` has stored.
         allow_other_files: Whether the repository may have files that the folder does
-            not have; they remain.
+            not have; these files are kept.
 
     Returns:
         The address of the repository's page.
@@ -146,7 +146,7 @@ def upload_folder(
 def _check_other_files(
     existing: Sequence[str], folder: pathlib.Path, repository: str
 ) -> None:
-    """Checks that an upload replaces or keeps no other model of the repository."""
+    """Checks that a repository has no files that an upload does not replace."""
     # The hub writes .gitattributes itself.
     others = [
         name
@@ -189,7 +189,7 @@ def _upload_errors(repository: str, endpoint: str) -> Iterator[None]:
 
 
 def _refusal(error: BaseException | None) -> Any:
-    """Returns the error that has the hub's response, if there was one, or None."""
+    """Finds the error that holds the hub's response; None if the hub sent none."""
     while error is not None and getattr(error, "response", None) is None:
         error = error.__cause__ or error.__context__
     return error

@@ -1,4 +1,4 @@
-"""Strict reading of JSON, with error messages for people.
+"""Strict reading of JSON, with readable error messages.
 
 `parse` accepts what Python's `json` accepts, which is more than msgspec's own decoder:
 a completion with half of a surrogate pair is input to report, not a broken file.
@@ -47,7 +47,7 @@ class JsonError(ValueError):
 
 
 def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Makes an object of its fields, as an `object_pairs_hook` of Python's `json`.
+    """Builds an object from its fields; the `object_pairs_hook` of Python's `json`.
 
     Raises:
         JsonError: A field occurs twice. Python would keep the last value silently.

@@ -314,7 +314,7 @@ def base_types(hint: Any) -> Iterator[Any]:
 
 
 def type_text(hint: Any) -> str:
-    """Describes a setting's type for people: `int >= 1`, `str or None`."""
+    """Describes a setting's type in messages: `int >= 1`, `str or None`."""
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is Annotated:
         limits = " and ".join(_limits(arguments[1:]))

@@ -8,9 +8,9 @@ def import_quietly() -> None:
     """Imports TensorFlow without its messages, and keeps it off accelerators.
 
     On import its libraries write about missing accelerators to file descriptor 2,
-    whatever the log level is, so the descriptor is redirected for that moment. Errors
-    of the import are raised as usual. A TensorFlow that the program has imported
-    already is left as it is.
+    at every log level, so the descriptor is redirected during the import. Errors of the
+    import are raised as usual. A TensorFlow that the program has imported already is
+    left unchanged.
     """
     if "tensorflow" in sys.modules:
         return

@@ -58,7 +58,10 @@ class Agreement:
             f"their log-probabilities differ by at most {self.difference:.2g}"
         )
         if self.targets:
-            line += f"; right are {self.export_right}, the student {self.student_right}"
+            line += (
+                f"; {self.export_right} answers of the export and "
+                f"{self.student_right} of the student are right"
+            )
         return line
 
 
@@ -74,8 +77,8 @@ def write(
 
     Args:
         folder: The folder of the export.
-        run: The folder of the student, whose predictions on validation are compared if
-            it has them; otherwise made-up inputs are.
+        run: The folder of the student. The compared inputs are those of its predictions
+            on validation, or made-up inputs if it has none.
         spec: The student.
         words: The vocabulary.
         params: Float32 arrays by parameter name.
@@ -117,7 +120,7 @@ def _compare(
     texts: Sequence[str],
     targets: Sequence[str],
 ) -> Agreement:
-    """Answers the texts with both, greedily."""
+    """Answers the texts with the student and the export, both greedily."""
     inputs = encode_inputs(texts, words, spec.input_length)
     decoding = dataclasses.replace(spec.decoding, num_beams=1)
     tree = traverse_util.unflatten_dict(dict(params), sep="/")

@@ -47,7 +47,8 @@ class ExportedStudent:
     Attributes:
         folder: The folder; None if the student was only pushed.
         address: Address of the page on the hub; None if it was not pushed.
-        agreement: How the answers of format "ctranslate2" compare with the student's.
+        agreement: Comparison of the answers of format "ctranslate2" with the student's;
+            None for other formats.
     """
 
     folder: pathlib.Path | None
@@ -73,7 +74,7 @@ def export_student(
 
     The folder holds `student.json` and the vocabulary, so `Student.load` of it answers
     as the run does. The training data are not needed. In format "hf" it also holds a
-    model card, `README.md`, which does not contain a row of the data.
+    model card, `README.md`, which contains no row of the data.
 
         dsbs_jax.export_student("runs/tickets", "runs/tickets_hf")
 
@@ -88,11 +89,11 @@ def export_student(
             "bfloat16", "int8", "int8_float32" or "int8_bfloat16".
         push_to_hub: "<owner>/<name>" of the hub repository that gets the folder. If the
             hub refuses it, `output` is not written.
-        public: Whether a new repository is public; an existing one keeps its state.
+        public: Whether a new repository is public; an existing one is not changed.
         token: A token with the right to write. None reads HF_TOKEN, or the token that
             `hf auth login` has stored.
         allow_other_files: Whether the repository may have files that the folder does
-            not have; they remain.
+            not have; these files are kept.
         license: For the card: the license in the hub's spelling, such as "apache-2.0".
         language: For the card: language codes of the data, such as ["en"].
         base_model: For the card: id of the model from which the training started.
@@ -157,7 +158,7 @@ class _Source:
 
     Attributes:
         folder: The folder of `student.json`.
-        spec: What `student.json` holds.
+        spec: The content of `student.json`.
         words: The vocabulary.
         reader: The weights.
     """

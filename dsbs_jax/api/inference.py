@@ -17,9 +17,8 @@ def infer(config: InferConfig, shared: PredictionSettings) -> None:
 
     Args:
         config: Checkpoint, files, and whether rationales are generated.
-        shared: How answers are decoded. A run folder states the rest; for other
-            weights, also the data that the student was trained on, whose method decides
-            the prefixes, and the student's size.
+        shared: How answers are decoded. Weights without a run folder also need the data
+            settings, whose method decides the prefixes, and the student's size.
 
     Raises:
         UserError: The checkpoint or file does not exist, a row is wrong, or the student

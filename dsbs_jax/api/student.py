@@ -42,7 +42,7 @@ class Prediction:
         predicted_label: The label; `UNKNOWN` if the student abstains.
         log_probability: Log-probability of the answer's tokens in nats, end token
             included. In the single-task methods the answer is the rationale and the
-            label. If the student abstains, that of the best label.
+            label. If the student abstains, it is the log-probability of the best label.
         probabilities: Probability of each label of the closed label set, normalized
             over the set. None where answers are free text.
         predicted_rationale: The student's rationale, if it was requested.
@@ -120,14 +120,15 @@ class Student:
                 student, in a folder or, as "hub:" and the id, in a repository. Or
                 weights without `student.json`: a T5X checkpoint, native or Orbax; a
                 Hugging Face folder; or a repository.
-            labels: The closed label set; None is the run's, if it has one.
+            labels: The closed label set; None takes the run's label set, if it has one.
             free_answers: Whether the student may answer with any text although the run
                 has a label set.
             two_tasks: For weights without `student.json`: whether the student was
                 trained with the prefixes "predict: " and "explain: ".
             vocabulary_path: For weights without `student.json`: the SentencePiece
-                model. None is the `spiece.model` next to Hugging Face weights.
-            batch_size: Inputs that are computed at a time; None is the run's, or 64.
+                model. None takes the `spiece.model` next to Hugging Face weights.
+            batch_size: Inputs that are computed at a time; None takes the run's value,
+                or 64.
             num_partitions: Devices over which one copy of the student is spread.
 
         Raises:
@@ -191,7 +192,7 @@ class Student:
                 answer is `UNKNOWN`. Needs a closed label set.
 
         Returns:
-            One prediction for each input, in their order.
+            One prediction for each input, in the order of the inputs.
 
         Raises:
             UserError: An input is not text or is blank, or the student has no label set
@@ -222,8 +223,8 @@ class Student:
 
         Args:
             inputs: Texts without prefix.
-            max_length: Longest rationale in tokens; None is the longest target that the
-                student was trained on.
+            max_length: Longest rationale in tokens; None takes the longest target that
+                the student was trained on.
 
         Raises:
             UserError: The student was not trained to give rationales.
@@ -289,7 +290,7 @@ class Student:
         output: str | None = None,
         abstain_below: float | None = None,
     ) -> ClassificationReport | OpenReport:
-        """Scores the student on labelled rows.
+        """Scores the student on labeled rows.
 
         Args:
             data: Rows in any format of `tables.read_examples`. Rows without a label are
@@ -309,7 +310,7 @@ class Student:
         rows = tables.read_split(data, columns or tables.ColumnMap())
         rows = [row for row in rows if row.label is not None]
         if not rows:
-            raise UserError(f"{data}: no row has a label, expected labelled rows")
+            raise UserError(f"{data}: no row has a label, expected labeled rows")
         if self._scorer is None:
             self._metric()  # raises before the rows are predicted
         predictions = self.predict(

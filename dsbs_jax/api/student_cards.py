@@ -31,17 +31,17 @@ def write_student_card(
 ) -> WrittenPage:
     """Writes a page about a trained student.
 
-    It has the curves of training, the metrics, examples with the rationales of the
-    student and of the teacher, the settings of the run, and facts about the data.
+    The page shows the curves of training, the metrics, examples with the rationales of
+    the student and of the teacher, the settings of the run, and facts about the data.
 
         dsbs_jax.write_student_card("runs/tickets")
 
     Args:
         run: A run folder, or an exported student.
         output: Folder to write `card.html` to; by default the run folder.
-        test_data: Labelled rows to score the student on, with the fields of a training
+        test_data: Labeled rows to score the student on, with the fields of a training
             row. None takes the run's `report/report.json`, and without it the run's
-            `data/test.jsonl`. The teacher's rationales are those of these rows.
+            `data/test.jsonl`. The page shows the teacher's rationales of the same rows.
 
     Raises:
         UserError: The folder holds no student, or a file cannot be read.
@@ -68,7 +68,7 @@ def write_student_card(
 def _report(
     folder: pathlib.Path, spec: StudentSpec, test_data: _Path | None
 ) -> tuple[_Report | None, dict[str, str]]:
-    """Returns the report, whose examples have rationales, and where it is from."""
+    """Returns the report, with rationales in its examples, and its source."""
     own = saved_report.split_files(folder).get(saved_report.scored_split(folder))
     data = own if test_data is None else pathlib.Path(test_data)
     rows = [] if data is None else tables.read_split(os.fspath(data))

@@ -1,4 +1,4 @@
-"""`dsbs-jax eval`: scores a student on labelled rows."""
+"""`dsbs-jax eval`: scores a student on labeled rows."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ import typer
 from dsbs_jax.commands import options, student_options
 from dsbs_jax.data.column_config import ColumnConfig
 
-_HELP = "Scores a student on labelled rows, and writes a report."
+_HELP = "Scores a student on labeled rows, and writes a report."
 _EXAMPLES = options.examples(
     "dsbs-jax eval runs/tickets test.jsonl --output runs/tickets/report"
 )

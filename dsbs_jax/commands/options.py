@@ -143,7 +143,7 @@ def list_of(text: str) -> list[str]:
 
 
 def _type_text(hint: Any) -> str:
-    """Describes the type of an option for people.
+    """Describes the type of an option, for help pages and messages.
 
     "text", "int >= 1", "0 to 1", "number >= 0" (int or float), "chat or completion"
     """

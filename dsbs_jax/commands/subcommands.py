@@ -1,7 +1,7 @@
 """The app of `dsbs-jax` with all subcommands.
 
-Each subcommand is a module with a function `add(app)`. What takes long to import is
-imported when the subcommand runs, so that `--help` prints at once.
+Each subcommand is a module with a function `add(app)`. Packages that take long to
+import are imported when the subcommand runs, so `--help` prints at once.
 """
 
 from typing import Annotated

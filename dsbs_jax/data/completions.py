@@ -21,7 +21,7 @@ from dsbs_jax.data import records
 # Increased whenever a parser reads any completion differently.
 PARSER_VERSION = 1
 
-# Problems, as they are written to files and reports.
+# Problems, as written to files and reports.
 NO_MARKER = "no answer marker"
 SEVERAL_MARKERS = "more than one answer marker"
 NO_LABEL_AFTER_MARKER = "no label after the marker"

@@ -45,7 +45,8 @@ class DataConfig(Settings):
     method: Method = setting(help="The training method: its tasks and labels.")
     teacher: Text | None = setting(
         None,
-        help="Whose labels and rationales to use; None is the dataset's first teacher.",
+        help="Teacher whose labels and rationales are used; None is the first of the "
+        "dataset.",
     )
     data_files: Files | dict[str, Files] | None = setting(
         None,
@@ -56,20 +57,20 @@ class DataConfig(Settings):
     )
     labels: tuple[Text, ...] | None = setting(
         None,
-        help="The closed label set among which a student chooses. None is that of the "
-        "dataset, or of the training rows if they have one; an empty list allows any "
-        "text.",
+        help="The closed label set from which a student chooses. None takes that of "
+        "the dataset, or of the training rows if they have one; an empty list allows "
+        "any text.",
     )
     dataset_module: Text = setting(
         DATASET_MODULE,
         help="Python module that registers DATASET. Not used with DATA_FILES.",
     )
     test_dataset: Text | None = setting(
-        None, help="Dataset whose test split is scored; None is DATASET."
+        None, help="Dataset whose test split is scored; None uses DATASET."
     )
     mixture_or_task_name: Text | None = setting(
         None,
-        help="A task or mixture of the dataset or of SeqIO's registry; None is the "
+        help="A task or mixture of the dataset or of SeqIO's registry; None uses the "
         "mixture of DATASET, TEACHER and METHOD.",
     )
     task_feature_lengths: dict[str, int] | None = setting(
@@ -92,7 +93,7 @@ class DataConfig(Settings):
         1.0, help="Proportion of the training rows to use."
     )
     subsample_seed: NonNegativeInt = setting(
-        0, help="Seed of the choice of these training rows."
+        0, help="Seed of the random choice of these training rows."
     )
 
     def __post_init__(self) -> None:

@@ -25,8 +25,8 @@ def read_dataset(files: DataFiles) -> dict[str, list[Record]]:
     Args:
         files: The rows of each split ({"train": …, "validation": …, "test": …}; train
             is required); or a dataset with these splits; or rows without splits, which
-            `split_records` splits; a note on standard error gives the number of rows
-            of each split.
+            `split_records` splits. Then a note on standard error gives the number of
+            rows of each split.
 
     Raises:
         UserError: As `tables.read_examples` and `split_records`, or a split's name is
@@ -66,14 +66,15 @@ def split_records(records: list[Record]) -> dict[str, list[Record]]:
 
     The distinct inputs are ordered by their SHA-256. Of n inputs the first ceil(0.1 n)
     are test, the next ceil(0.1 n) validation, and the others train. So the order of the
-    rows does not matter, and rows with the same input stay together. If some inputs
-    have human labels, only those are held out, and all others train.
+    rows does not matter, and rows with the same input are in the same split. If some
+    inputs have human labels, only these can be in test and validation; all others are
+    in train.
 
     Returns:
         train, validation and test, each in the order of the rows.
 
     Raises:
-        UserError: Fewer than three distinct inputs can be held out.
+        UserError: Fewer than three distinct inputs can be in test and validation.
     """
     unlabelled = {record.input for record in records if record.label is None}
     inputs = {record.input for record in records}

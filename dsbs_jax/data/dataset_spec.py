@@ -1,7 +1,7 @@
 """Everything that is specific to a dataset, stated once.
 
 A `DatasetSpec` states how a dataset's completions are parsed, how its labels are
-compared, which labels there are, which teachers labelled it and how long its texts
+compared, which labels there are, which teachers labeled it and how long its texts
 are. Tasks, the quality card, the TFDS builder, vocabularies and evaluation read it.
 
 The built-in specs are those of the paper's datasets and `DEFAULT`, for a user's data.
@@ -153,7 +153,7 @@ SVAMP = DatasetSpec(
     shuffle_buffer=800,
 )
 ASDIV = dataclasses.replace(SVAMP, name="asdiv", teachers=(PALM,), shuffle_buffer=2_305)
-# ASDiv adds unlabelled examples to SVAMP (paper, section 4.2).
+# ASDiv adds unlabeled examples to SVAMP (paper, section 4.2).
 SVAMP_ASDIV = dataclasses.replace(
     SVAMP, name="svamp_asdiv", teachers=(PALM,), parts=("svamp", "asdiv")
 )
@@ -194,7 +194,7 @@ def names() -> tuple[str, ...]:
 
 
 def all_names() -> tuple[str, ...]:
-    """Returns the names of all registered datasets, with those that mix others."""
+    """Returns the names of all registered datasets, including those with parts."""
     return tuple(_SPECS)
 
 
@@ -228,9 +228,9 @@ def get(name: str) -> DatasetSpec:
 
 
 def of_files(name: str) -> DatasetSpec:
-    """Returns the spec of a user's files: that of `register`, or the default.
+    """Returns the spec of a user's files: the registered one, or the default.
 
-    A built-in dataset of the same name has other rows, so that its spec does not apply.
+    A built-in dataset of the same name has other rows, so its spec does not apply.
     """
     spec = find(name)
     built_in = any(spec is other for other in _BUILT_IN)

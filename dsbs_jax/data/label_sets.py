@@ -34,7 +34,7 @@ class LabelSet:
 
 
 def detect_label_set(records: Iterable[Record]) -> LabelSet | None:
-    """Detects a label set in human labels, or in teacher labels if there are no others.
+    """Detects a label set in the human labels, or without any in the teacher labels.
 
     99 rows "refuse", 100 rows "approve" and one row "approved" ->
     LabelSet(("approve", "refuse"), (100, 99), (("approved", 1),))

@@ -148,8 +148,8 @@ def names_of(spec: DatasetSpec) -> set[str]:
 def test_task_name(dataset: str, method: Method) -> str:
     """Returns the name of the task on which validation and test rows are scored.
 
-    Its targets are human labels, whatever labels the method trains on: ("cqa",
-    "distill") -> "cqa_label", ("cqa", "step_by_step") -> "cqa_predict".
+    Its targets are human labels, also if the method trains on the teacher's labels:
+    ("cqa", "distill") -> "cqa_label", ("cqa", "step_by_step") -> "cqa_predict".
     """
     target = "predict" if method.startswith("step_by_step") else "label"
     return f"{dataset}_{target}"

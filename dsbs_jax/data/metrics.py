@@ -21,7 +21,7 @@ def same_text(target: str, prediction: str) -> bool:
 def same_value(target: str, prediction: str) -> bool:
     """Returns whether target and prediction have the same numeric value.
 
-    "( 8.0 / 2.0 )", "4" -> True. If one of them has no value, the result is False.
+    "( 8.0 / 2.0 )", "4" -> True. If one of the texts has no value, returns False.
     """
     return arithmetic.same_value(target, prediction)
 

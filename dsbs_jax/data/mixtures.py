@@ -60,8 +60,8 @@ class MethodData:
     def validated(self) -> Provider:
         """The task or mixture whose validation split selects the best checkpoint.
 
-        A user's rows are scored on human labels, whatever the method trains on. The
-        released code validates on the labels that it trains on.
+        A user's rows are scored on human labels, also if the method trains on the
+        teacher's labels. The released code validates on the labels that it trains on.
         """
         own = isinstance(self.test_task.source, RecordSource)
         if own and self.test_task.info.dataset == self.spec.name:

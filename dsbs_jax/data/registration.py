@@ -39,9 +39,9 @@ def register(
 
     Args:
         spec: The dataset's spec.
-        source: A user's files, or what makes the dataset's source; None for a dataset
-            with parts, which are registered before it.
-        vocabulary: Encodes inputs and targets; None is the published T5 vocabulary,
+        source: A user's files, or the function that makes the dataset's source; None
+            for a dataset with parts, which are registered before it.
+        vocabulary: Encodes inputs and targets; None uses the published T5 vocabulary,
             which is read when it is first used.
         subsample: The part of the training rows to use.
         rates: Mixing rates of label and rationale tasks.

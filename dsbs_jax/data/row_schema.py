@@ -8,8 +8,8 @@ TensorFlow has no None, so a missing text is "" with its flag `has_<field>` Fals
      "palm_label": "5", "has_palm_label": True,
      "palm_rationale": "", "has_palm_rationale": False}
 
-Only a user's rows can have several acceptable human labels. If one of them has, all
-have the field `answers`, padded with "" to the same length.
+Only a user's rows can have several acceptable human labels. If any row has several,
+every row has the field `answers`, padded with "" to the same length.
 """
 
 import dataclasses
@@ -104,5 +104,5 @@ def record_columns(
 
 
 def answers_of(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the acceptable labels of a row of bytes, () if it has not several."""
+    """Returns the acceptable labels of a row of bytes; () if it has only one."""
     return tuple(text.decode() for text in row.get(ANSWERS, ()) if text)

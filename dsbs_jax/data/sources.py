@@ -146,7 +146,7 @@ def of_records(
 ) -> SourceFactory:
     """Returns the source factory of a user's rows.
 
-    Notes on standard error give the training rows without a human label.
+    Notes on standard error give the number of training rows without a human label.
 
     Args:
         dataset: Name of the dataset, for messages.

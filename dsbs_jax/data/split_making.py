@@ -1,7 +1,7 @@
 """Makes validation and test splits for a user's rows: stratified and seeded.
 
-`data_files.split_records` is the split of a single DATA_FILES path, which stays the
-same for the runs that use it.
+`data_files.split_records` splits a single DATA_FILES path. It is a separate function,
+because its splits must not change between versions.
 """
 
 import collections
@@ -30,16 +30,16 @@ def make_splits(
     the seed, not on the order of the rows. Each label has about the same proportion of
     its inputs in each split; a label with one input is in train. If more than 20 % of
     the inputs have a label that no other input has, the answers are open, and these
-    inputs are split as one class. If some inputs have a human label, only these are
-    held out.
+    inputs are split as one class. If some inputs have a human label, only these can be
+    in validation and test.
 
     100 inputs, 60 "yes" and 40 "no" -> 70 (42 + 28), 10 (6 + 4) and 20 (12 + 8)
 
     Args:
         records: The rows.
         seed: Another seed gives other splits.
-        validation: Proportion of the inputs in validation; 0 makes no such split.
-        test: Proportion of the inputs in test; 0 makes no such split.
+        validation: Proportion of the inputs in validation; 0 makes no validation split.
+        test: Proportion of the inputs in test; 0 makes no test split.
 
     Returns:
         The rows of each split in their order, train first.

@@ -2,17 +2,17 @@
 
 A ticket states eight facts in random order and in several phrasings. A technician has
 to visit if exactly one of internet and phone is down. If both are down, the fault is
-in the street; if neither is, there is nothing to repair. So two of eight facts decide,
-and no single word tells the label. Labels alone say little about the rule, while a
-rationale quotes the two facts and states the conclusion:
+in the street; if neither is down, there is nothing to repair. So two of eight facts
+decide, and no single word determines the label. Labels alone say little about the rule,
+while a rationale quotes the two facts and states the conclusion:
 
     input      "Nora: sounds calm, pages never load, has a dog, ..."
     rationale  "pages never load, calls sound clear. Only one is down."
     label      "visit"
 
-The teacher makes the mistakes of a language model: some answers are wrong, with a
-rationale to match, many continue with another, invented ticket, and some give no
-answer. Its completions are read by the same parser as those of a real teacher.
+The teacher makes the mistakes of a language model: some answers are wrong, and their
+rationales agree with them; many completions continue with another, invented ticket; and
+some give no answer. The parser of a real teacher's completions reads these as well.
 """
 
 import dataclasses

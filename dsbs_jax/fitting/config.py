@@ -41,12 +41,12 @@ class FitConfig(Settings):
         "are validation rows.",
     )
     validation_share: Annotated[float, Meta(gt=0, lt=1)] = setting(
-        0.1, help="Share of the inputs for a validation split that is made."
+        0.1, help="Share of the inputs in a validation split that fit makes."
     )
     test_share: Annotated[float, Meta(ge=0, lt=1)] = setting(
-        0.2, help="Share of the inputs for a test split that is made."
+        0.2, help="Share of the inputs in a test split that fit makes."
     )
-    split_seed: NonNegativeInt = setting(0, help="Seed of the splits that are made.")
+    split_seed: NonNegativeInt = setting(0, help="Seed of the splits that fit makes.")
     size: Text | None = setting(
         None,
         help="Size of a student without a checkpoint: tiny, small, base, … By default "

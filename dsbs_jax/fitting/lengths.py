@@ -100,7 +100,7 @@ def target_length(
 def label_length(
     labels: Iterable[str], words: seqio.Vocabulary, closed: bool, given: int | None
 ) -> int:
-    """Returns the tokens of the longest label, and checks that each can be generated.
+    """Counts the tokens of the longest label; checks that each can be generated.
 
     Args:
         labels: The label set, or the labels of the training rows.
@@ -118,7 +118,7 @@ def label_length(
 
 
 def count(text: str, words: seqio.Vocabulary) -> int:
-    """Returns the tokens of a text, with the tokens between segments and at the end."""
+    """Counts the tokens of a text, with those between its segments and at its end."""
     segments = text.split(SEGMENT_SEPARATOR)
     return sum(len(words.encode(segment)) + 1 for segment in segments)
 
@@ -127,7 +127,7 @@ def choose(counts: Sequence[int], given: int | None, limit: int) -> ChosenLength
     """Chooses a length for texts with these numbers of tokens.
 
     The longest text sets the length, unless it is an outlier, longer than one and a
-    half times the 99 % quantile; then the quantile does. The limit applies to both.
+    half times the 99 % quantile; then the quantile sets it. The limit applies to both.
 
     [12, 15, 14], no limit -> 16 tokens, 0 of 3 are cut
     """

@@ -60,9 +60,9 @@ class Choice:
     """One line of the plan.
 
     Attributes:
-        name: What is chosen, for people.
-        value: The choice, for people.
-        reason: Why.
+        name: Name of the choice, as printed.
+        value: The chosen value, as printed.
+        reason: The reason for the value, as printed.
         macros: The settings that it sets, by macro name.
     """
 

@@ -22,7 +22,7 @@ class Recipe:
         schedule: The schedule after the warmup.
         warmup_steps: Updates of the linear warmup.
         dropout_rate: Proportion of activations that are dropped.
-        reason: Why these steps.
+        reason: The reason for the number of steps.
     """
 
     label_rows: int
@@ -90,13 +90,13 @@ def is_two_task(method: Method) -> bool:
 
 
 def _steps(rows: int, label_rows: int, *, passes: int, least: int) -> int:
-    """Returns the updates of a number of passes, from `least` to 10,000."""
+    """Returns the number of updates for some passes, from `least` to 10,000."""
     updates = passes * math.ceil(rows / label_rows)
     return min(max(round(updates, -2), least), 10_000)
 
 
 def _eval_period(train_steps: int) -> int:
-    """Returns a tenth of the updates, but at least 100 if there are as many."""
+    """Returns a tenth of the updates, at least 100, and at most all updates."""
     return min(train_steps, max(100, train_steps // 10))
 
 

@@ -19,18 +19,18 @@ _HELD_OUT = ("validation", "test")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FitRows:
-    """The rows of a fit, and what follows from them.
+    """The rows of a fit, with the method and the label set that are chosen from them.
 
     Attributes:
         splits: The rows by split, train first.
         made: Names of the splits that were made from the training rows.
         method: The training method.
-        method_reason: Why this method.
+        method_reason: The reason for the method.
         labels: The closed label set; None for open answers.
-        labels_reason: Why this label set.
+        labels_reason: The reason for the label set.
         report: Counts and warnings.
-        outside: Training rows whose teacher label is not in the label set. Their
-            teacher label and rationale are removed.
+        outside: Number of training rows whose teacher label is not in the label set.
+            Their teacher label and rationale are removed.
     """
 
     splits: Mapping[str, Sequence[Record]]

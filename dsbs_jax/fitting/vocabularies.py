@@ -28,8 +28,9 @@ class ChosenVocabulary:
         words: The vocabulary.
         path: Its address; None for a vocabulary that was trained here, which is not in
             the run folder yet.
-        reason: Why this vocabulary.
-        warnings: What of the rows it cannot represent, one sentence each.
+        reason: The reason for the vocabulary.
+        warnings: The characters of each split that it cannot represent, one sentence
+            each.
     """
 
     words: seqio.SentencePieceVocabulary

@@ -107,7 +107,7 @@ def _rename_damaged(checkpoint: pathlib.Path, problem: str) -> None:
 
 
 def _check_finite(state: TrainState, last: int | None) -> None:
-    """Checks the parameters before they replace an older checkpoint."""
+    """Checks that all parameters are finite, before they replace a checkpoint."""
     if all(jax.tree.leaves(jax.tree.map(_is_finite, state.params))):
         return
     names = traverse_util.flatten_dict(state.params, sep="/")
@@ -171,7 +171,7 @@ class Checkpoints:
 
     @property
     def best(self) -> int | None:
-        """The step with the best score, the earliest of equal ones, or None."""
+        """The step with the best score, the earliest if scores are equal; or None."""
         scores = {step: self.score(step) for step in self._manager.all_steps()}
         return max(sorted(scores), key=lambda step: scores[step]) if scores else None
 

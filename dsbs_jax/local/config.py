@@ -250,7 +250,7 @@ class TrainSettings(PredictionSettings):
     optimizer: OptimizerConfig = OptimizerConfig()
 
     def all_settings(self, student: T5Config) -> list[Settings]:
-        """Returns every setting of the run, which alone repeat it.
+        """Returns every setting of the run; they are enough to repeat it.
 
         Args:
             student: The student, with the sizes that come from a checkpoint.

@@ -1,13 +1,13 @@
-"""The curves of a run: `curve.jsonl` in the run folder, whatever the trackers are.
+"""The curves of a run: `curve.jsonl` in the run folder, written with any TRACKERS.
 
-Each line has the update after which it was written, and the means of the updates since
-the line before or the scores on validation:
+Each line has the number of updates done. In addition it has either the means over the
+updates since the previous line, or the scores on validation:
 
     {"step": 50, "training": {"loss": 1.25, "label_loss": 0.5, "learning_rate": 0.001}}
     {"step": 100, "validation": {"tickets_predict": {"accuracy": 61.25}}}
 
 A resumed run removes the lines after its checkpoint before it repeats their updates, so
-the file never has a line twice.
+no line occurs twice in the file.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class CurvePoint:
 
     Attributes:
         step: Number of updates.
-        training: Means over the updates since the point before: "loss", "label_loss",
+        training: Means over the updates since the previous point: "loss", "label_loss",
             "rationale_loss" (nats per token), "gradient_norm", "learning_rate".
         validation: Scores on validation in percent, by task and metric.
     """
@@ -54,7 +54,7 @@ class CurveWriter:
             files.write_jsonl(self._path, map(_fields, kept))
 
     def write_training(self, step: int, means: Mapping[str, float]) -> None:
-        """Appends means over the last updates; JSON has no values for NaN and inf."""
+        """Appends means over the last updates; leaves out NaN and infinite values."""
         self._append(CurvePoint(step, training=_finite(means)))
 
     def write_validation(

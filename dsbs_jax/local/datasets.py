@@ -96,10 +96,10 @@ def _example_blocks(
 
 
 def trim(batch: Mapping[str, np.ndarray]) -> Batch:
-    """Removes columns that are padding in every row, except for some to round up.
+    """Removes columns that are padding in every row; rounds the width up.
 
-    The student computes the same for the result. Widths are rounded up because each
-    new shape is compiled.
+    The student's result does not change. Widths are rounded up because each new shape
+    is compiled.
 
     Args:
         batch: int32, [B, S] for encoder features and [B, T] for decoder features.
@@ -121,7 +121,7 @@ def trim(batch: Mapping[str, np.ndarray]) -> Batch:
 def describe(
     batch: Mapping[str, np.ndarray], vocabulary: seqio.Vocabulary
 ) -> Iterator[dict[str, Any]]:
-    """Yields the rows of a batch for people to read: token ids and their text.
+    """Yields the rows of a batch in readable form: token ids and their text.
 
     Args:
         batch: As in `trim`.

@@ -31,7 +31,7 @@ Scores = dict[str, dict[str, float]]
 
 @contextlib.contextmanager
 def _without_seqio_warnings() -> Iterator[None]:
-    """Drops SeqIO's warnings about lengths and loggers, which are chosen on purpose."""
+    """Drops SeqIO's warnings about lengths and loggers that this module chooses."""
 
     def keep(record: logging.LogRecord) -> bool:
         return record.module != "evaluation" or record.levelno > logging.WARNING
@@ -140,7 +140,7 @@ class Scorer:
             provider: The mixture or task.
             split: Name of the split.
             predictor: Decodes the inputs.
-            task_feature_lengths: Tokens; inputs are truncated to theirs.
+            task_feature_lengths: Tokens of each feature, to which it is truncated.
 
         Raises:
             UserError: No task of the mixture has both the split and a metric, or a task

@@ -52,7 +52,7 @@ def encode_inputs(
 
 
 def padded_batch_size(batch_size: int, partitioner: Partitioner) -> int:
-    """Returns the rows of a batch: rounded up, so that each copy gets as many."""
+    """Rounds a batch size up, so that each copy of the student gets equal rows."""
     copies = partitioner.data_size
     return copies * -(-batch_size // copies)
 

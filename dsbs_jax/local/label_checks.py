@@ -18,7 +18,7 @@ def check(
 
     Args:
         data: The examples and the vocabulary.
-        closed: The closed label set, of which a trained student chooses its answers;
+        closed: The closed label set, from which a trained student chooses its answers;
             None where answers are free text.
         sizes: The tasks with their targets.
         max_decode_length: Longest prediction in tokens, with the end token.
@@ -28,7 +28,8 @@ def check(
         number.
 
     Raises:
-        UserError: A label of the closed set cannot be predicted, or no label of a task.
+        UserError: A label of the closed set cannot be predicted, or a task has no label
+            that can be predicted.
     """
     warnings: list[str] = []
     for size in sizes:
@@ -51,7 +52,7 @@ def check(
                 raise UserError(warning)
             warnings.append(warning)
     if closed is not None:
-        # Also labels that no training row has, and labels with the same tokens.
+        # Finds labels that no training row has too, and labels with the same tokens.
         label_spelling.spell(closed, data.vocabulary, max_decode_length)
     return warnings
 

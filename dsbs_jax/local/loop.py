@@ -173,8 +173,8 @@ def _load_data(
 
     Args:
         config: The settings of the run.
-        newest: Step of the checkpoint from which the run resumes. It has the sizes that
-            are not set; the initial checkpoint may no longer exist.
+        newest: Step of the checkpoint from which the run resumes. Sizes that are not
+            set come from it, because the initial checkpoint may no longer exist.
     """
     words = vocabulary.load(config.data.vocabulary_path)
     checkpoint = config.loop.initial_checkpoint_path
@@ -245,7 +245,7 @@ def _is_evaluation_due(run: _Run, number: int) -> bool:
 def _evaluate(run: _Run, number: int) -> None:
     """Scores the student on validation and saves a checkpoint.
 
-    Does neither if a signal arrives.
+    If a signal arrives during the scoring, nothing is written or saved.
     """
     run.log.check_losses()
     try:

@@ -14,7 +14,7 @@ def make_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
         total_steps: Updates of the run, at which a decaying schedule reaches 0.
 
     Raises:
-        UserError: The warmup is longer than the run, or leaves no step to the cosine.
+        UserError: The warmup is longer than the run, or leaves no step for the cosine.
     """
     longest = total_steps - (config.schedule == "cosine")
     if config.warmup_steps > longest:

@@ -1,4 +1,4 @@
-"""Text that a run prints: the size of its tasks before it, its scores after it."""
+"""Text that a run prints: the sizes of its tasks, and its scores."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Checks that a run is resumed with the settings and the data that it had.
+"""Checks that a run is resumed with the settings and the data that it started with.
 
 A run folder has its settings in `config.gin`, and what its student reads in
 `student.json`. Every setting of a training run is in one of three groups: it must be
@@ -124,7 +124,7 @@ def check(
         spec: The student of the run.
 
     Returns:
-        For each setting that may change, and has, what the change means.
+        A note for each changed setting that may change: both values and the effect.
 
     Raises:
         UserError: The folder has a checkpoint of other settings, data or vocabulary.
@@ -156,15 +156,15 @@ def check(
 
 
 def check_steps(folder: pathlib.Path, done: int | None, train_steps: int) -> None:
-    """Checks that a run has not more updates than it is to have.
+    """Checks that TRAIN_STEPS is not below the updates that a run has already done.
 
     Args:
         folder: The run folder.
-        done: Updates of its newest checkpoint, or None.
-        train_steps: Updates of the run.
+        done: Updates of its newest checkpoint; None without a checkpoint.
+        train_steps: TRAIN_STEPS, the updates at which the run ends.
 
     Raises:
-        UserError: The run has more.
+        UserError: The run has already done more updates.
     """
     if done is not None and done > train_steps:
         raise UserError(

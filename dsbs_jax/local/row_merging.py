@@ -1,8 +1,8 @@
 """Merges the examples of a batch into fewer rows, so that less of it is padding.
 
-The training loop does this with every batch, whatever `PACK` is. It is not SeqIO's
-packing (`PACK`), which fills rows while it reads the dataset and so changes which
-examples are in a batch. Merging keeps the examples of a batch and only moves them.
+The training loop does this with every batch that SeqIO has not packed. SeqIO's packing
+(`PACK`) fills rows while it reads the dataset, and so changes which examples are in a
+batch. Merging keeps the examples of a batch and only moves them.
 The objective averages over tokens, so the loss and the gradients are those of one
 example per row (except for the random masks of dropout).
 """
@@ -119,9 +119,10 @@ def _assign_rows(lengths: np.ndarray, rows: int) -> tuple[list[_Place], np.ndarr
     """Spreads examples over rows of about the same length.
 
     The rule is "longest processing time first" (Graham 1969), for input and target
-    tokens at once: the longest example first, each into the row that is least full
-    after it. A row's fullness is the larger of its proportions of all input tokens and
-    of all target tokens, because the fullest row decides the width of either side.
+    tokens at once: the examples are placed in order of length, the longest first. Each
+    example goes into the row that is the least full with it. A row's fullness is the
+    larger of its proportions of all input tokens and of all target tokens, because the
+    fullest row decides the width of either side.
 
     Args:
         lengths: int [B, 2], input and target tokens of each example.

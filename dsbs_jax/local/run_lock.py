@@ -160,7 +160,7 @@ def _is_same_file(file: int, path: pathlib.Path) -> bool:
 
 
 def _may_run(owner: dict[str, Any]) -> bool:
-    """Returns whether the process may still run; one on another host may."""
+    """Returns whether the process may still run; on another host this is assumed."""
     if owner.get("host") != socket.gethostname():
         return True
     try:

@@ -53,8 +53,9 @@ def gradients(
 
     The objective is alpha * mean(label tokens) + (1 - alpha) * mean(rationale tokens).
     Both means divide by the token counts of the complete batch, also in a microbatch.
-    The gradients of the microbatches therefore add up to that of the batch. A mean of
-    their own means would weight a token by the other tokens in its microbatch.
+    The gradients of the microbatches therefore add up to the gradient of the batch.
+    Averaging the means of the microbatches would be wrong: the weight of a token would
+    then depend on the number of tokens in its microbatch.
 
     Args:
         model: The student.

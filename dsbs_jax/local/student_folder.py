@@ -36,7 +36,7 @@ SCHEMA_VERSION = 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudentSpec:
-    """What `student.json` holds.
+    """The content of `student.json`.
 
     Attributes:
         network: Size and computation of the student.
@@ -45,7 +45,7 @@ class StudentSpec:
         target_length: Longest target of the training, with the end token.
         label_prefix: Text before the input of the label task.
         explain_prefix: Text before the input of the rationale task; None for a student
-            that was not trained on one.
+            that was not trained on this task.
         single_task: Whether the label follows the rationale in one output.
         labels: The closed label set; None where answers are free text.
         metric: Name of the metric that compares labels.
@@ -55,8 +55,8 @@ class StudentSpec:
         vocabulary_sha256: Hash of the vocabulary's file.
         data_fingerprint: Hash of a user's training rows; None for a registered dataset.
         validation_fingerprint: Hash of a user's validation rows, which decide the best
-            checkpoint; None as above.
-        sentinels: Ids above the pieces of the vocabulary.
+            checkpoint; None for a registered dataset.
+            sentinels: Number of ids above the pieces of the vocabulary.
         schema_version: Version of this layout.
         written_by: The version of dsbs_jax.
     """

@@ -36,7 +36,7 @@ _MLFLOW_PARAMS = 100
 class Tracker(metric_writers.MetricWriter):
     """Writes scalars, texts and settings to one run of a tracker.
 
-    Training is worth more than its record: if a write fails, for example because a
+    A failed write does not end the training: if a write fails, for example because a
     server does not answer, a warning is printed and the tracker is not used any more.
 
     Attributes:
@@ -46,14 +46,14 @@ class Tracker(metric_writers.MetricWriter):
     name: str
 
     def __init__(self) -> None:
-        """Sets the state of a tracker that works."""
+        """Starts without failures."""
         self.failed = False
         self._broken = False
 
     @property
     @abc.abstractmethod
     def run(self) -> str:
-        """What identifies the run, to continue it later."""
+        """The id by which a resumed training run continues this run."""
 
     @abc.abstractmethod
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:

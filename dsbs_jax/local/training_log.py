@@ -1,4 +1,4 @@
-"""Records of a run: progress lines, curves, trackers, non-finite losses."""
+"""Records of a run: progress lines, curves, trackers and non-finite losses."""
 
 import math
 import pathlib
@@ -84,8 +84,8 @@ class TrainingLog:
         Args:
             number: Number of the update, from 1.
             batch: The batch, one example in each row.
-            metrics: Metrics on the device. They are fetched when they are written, so
-                that the next update can start before.
+            metrics: Metrics on the device. They are fetched only when they are written,
+                so the next update does not wait for them.
 
         Raises:
             UserError: A loss is not finite.
@@ -115,7 +115,7 @@ class TrainingLog:
     def _means(self, updates: Sequence[_Update]) -> dict[str, float]:
         """Returns means over updates.
 
-        The mean of a task's loss weights each update by the task's tokens in it.
+        The mean of a task's loss weights each update by its tokens of the task.
         """
         metrics = jax.device_get([update.metrics for update in updates])
         columns = {

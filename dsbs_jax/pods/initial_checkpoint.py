@@ -20,8 +20,8 @@ def parameters_only(
 
     T5X initializes everything that this function removes (with `fallback_to_scratch`),
     so a run starts with a new optimizer and at step 0. T5X would also initialize
-    parameters that the checkpoint does not have, and only log it. Therefore this
-    function compares the names of all parameters first.
+    parameters that the checkpoint does not have, and only log their names. Therefore
+    this function compares the names of all parameters first.
 
     Args:
         state_dict: The checkpoint's state; a leaf may be the description of an array.

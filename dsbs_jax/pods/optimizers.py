@@ -43,7 +43,7 @@ def make_optimizer(
 
     Args:
         name: "adamw" or "adafactor".
-        b1: See `adamw`, as the following four arguments.
+        b1: See `adamw`.
         b2: See `adamw`.
         eps: See `adamw`.
         weight_decay: See `adamw`.

@@ -16,7 +16,7 @@ def with_token_counts(batch: trainer.BatchType) -> trainer.BatchType:
     T5X splits each feature into microbatches by rows and adds their gradients, and its
     loss function sees one microbatch at a time. With the counts of the global batch in
     every row, each microbatch's loss is its share of the global loss, so the sum is
-    exact however the tokens are distributed.
+    exact for every distribution of the tokens.
 
     Args:
         batch: Int32 features; "decoder_task_ids" is [B, T].

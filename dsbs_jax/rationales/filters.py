@@ -35,8 +35,8 @@ class FilterConfig(Settings):
 
     drop_unparsable: bool = setting(
         True,
-        help="Drop rows without a label or a rationale to train on. Rows that have "
-        "neither of the labels and no rationale are always dropped.",
+        help="Drop rows without a label or a rationale to train on. Rows without a "
+        "label, a teacher label and a rationale are always dropped.",
     )
     drop_disagreement: bool = setting(
         False, help="Drop rows whose teacher label differs from the human label."
@@ -75,7 +75,7 @@ class FilterConfig(Settings):
             )
 
 
-# Reasons, as they are written to files and reports. One for each field of
+# Reasons, as written to files and reports. One for each field of
 # `FilterConfig`, in the same order.
 UNPARSABLE = "unparsable"
 DISAGREES = "disagrees with the human label"

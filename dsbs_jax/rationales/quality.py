@@ -1,7 +1,7 @@
 """The figures of the quality card: counts, accuracy, lengths, leakage and margins.
 
-Nothing here draws or writes. The shown examples are chosen by what they are, then by a
-hash of their id, so the same set of rationales always shows the same examples.
+Nothing here draws or writes. The shown examples are chosen by their vote margin, then
+by a hash of their id, so the same set of rationales always shows the same examples.
 """
 
 import collections
@@ -41,7 +41,7 @@ class TextLengths:
 
     @property
     def truncated(self) -> Proportion:
-        """Texts of which the student does not read everything.
+        """Proportion of texts that are truncated for the student.
 
         The end token needs a place, so a text of `limit` tokens loses its last token.
         """

@@ -36,7 +36,7 @@ class Layout:
         return f"{self.root}{dataset}/{dataset}_{raw_split}.json"
 
     def completions_pattern(self, dataset: str, raw_split: str, teacher: str) -> str:
-        """Returns the name of a teacher's files, with "*" for the number of PaLM's."""
+        """Returns the name of a teacher's files, with "*" for a number in the name."""
         if teacher == PALM:
             return f"{self.root}{dataset}/llm/{raw_split}_CoT_*.json"
         return f"{self.root}{GPT_NEOX_FOLDER}/{dataset}/{raw_split}.json"

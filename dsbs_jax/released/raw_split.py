@@ -101,7 +101,7 @@ class SplitRead:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of rows, of rows with each optional field, and with each problem."""
+        """Counts rows: all, those with each optional field, those with each problem."""
         counts = {"rows": len(self.records)}
         for field in ("label", "teacher_label", "rationale"):
             texts = (getattr(record, field) for record in self.records)

@@ -1,7 +1,7 @@
 """Strict reader of the authors' released files: a folder or `datasets.zip`.
 
-`layout` names the files, `specs` tells what their rows hold and which raw splits (those
-of the files) make up which splits (those of the paper).
+`layout` names the files. `specs` describes their rows, and from which raw splits (those
+of the files) the splits (those of the paper) are made.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from dsbs_jax.released.specs import ReleasedSpec, Row, released_spec
 
 
 class Release:
-    """The released files; each is read when it is asked for."""
+    """The released files; each file is read only when a method needs it."""
 
     def __init__(self, tree: archives.Tree) -> None:
         """Finds the datasets in a tree of files.
@@ -33,7 +33,7 @@ class Release:
     def missing(
         self, dataset: str, teacher: str | None, wanted: Sequence[str]
     ) -> list[str]:
-        """Returns the places of files that reading some splits needs and that miss.
+        """Returns the places of the files of some splits that do not exist.
 
         Args:
             dataset: Name of the dataset.
@@ -131,9 +131,10 @@ class Release:
         return raw.with_teacher(teacher, texts)
 
     def fingerprint(self, dataset: str) -> str:
-        """Returns a hash of all files of a dataset; a folder and its zip have the same.
+        """Returns a hash of all files of a dataset.
 
-        The hash includes the version of the parsers.
+        A folder and a zip file with the same files have the same hash. The hash
+        includes the version of the parsers.
         """
         released = released_spec(dataset)
         names: list[str] = []

@@ -47,7 +47,7 @@ class ReleasedSource(seqio.TfdsDataSource):
         )
 
     def _chosen(self, split: str) -> np.ndarray | None:
-        """Returns the raw training rows of a split, or None for all rows of a split."""
+        """Returns which raw training rows a split has; None if no row is left out."""
         if self._subsample.fraction == 1 or split not in ("train", "validation"):
             return None
         if split == "validation" and not self._carved:

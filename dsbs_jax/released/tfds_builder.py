@@ -1,9 +1,9 @@
 """The released datasets as a TFDS dataset with one config for each: "dsbs/cqa:1.0.0".
 
-Preparing reads the release. Reading prepared data needs only this module, so that TFDS
-knows the name, and the data directory, which may be a bucket. The rows have the fields
-of `row_schema` for both teachers. Each split has the paper's rows; their order is
-TFDS's own shuffle by key.
+Preparing reads the release. Reading prepared data needs only the data directory, which
+may be a bucket, and an import of this module, which tells TFDS the dataset's name. The
+rows have the fields of `row_schema` for both teachers. Each split has the paper's rows;
+TFDS shuffles them by their keys.
 
 Next to the records are `summary.json` (counts and the teachers' accuracy) and
 `quarantine.jsonl` (every completion with a problem, and the problem). TFDS renames the
@@ -184,7 +184,7 @@ class Dsbs(tfds.core.GeneratorBasedBuilder):
         self._fingerprint = ""
 
     def download_and_prepare(self, **kwargs: Any) -> None:
-        """Prepares the dataset, unless it is prepared.
+        """Prepares the dataset, unless it is prepared already.
 
         All files are read and checked before anything is written.
 

@@ -1,7 +1,7 @@
 """Tolerant reading of a teacher's replies.
 
-The paper's parsers (`dsbs_jax.data.completions`) read the released completions and stay
-as they are. New extractions use `reader.ReplyReader`, which accepts the forms that chat
+The paper's parsers (`dsbs_jax.data.completions`) read the released completions and do
+not change. New extractions use `reader.ReplyReader`, which accepts the forms that chat
 models write: reasoning blocks, markup, choices as letters, typeset arithmetic, other
 answer phrases, class names in a sentence, and JSON with text around it.
 

@@ -4,7 +4,8 @@ r"""Finds the phrases of a reply that introduce an answer.
     -> one phrase from ", so" to "is: "; the text after it begins with "visit."
 
 Phrases have ranks. Those of a lower rank count only if no phrase of a higher rank has
-an answer after it: "whether the answer is yes" loses against "So the answer is no."
+an answer after it. With "whether the answer is yes" and "So the answer is no.", the
+answer is "no".
 """
 
 import dataclasses
@@ -131,7 +132,7 @@ class Phrase:
     Attributes:
         begin: Where the phrase begins, words that lead to it included.
         end: Where the text of the answer begins.
-        stop: Where the text of the answer ends at the latest.
+        stop: Position after which no text belongs to the answer.
         rank: `OWN`, `CLEAR` or `WEAK`.
         opened: Markup that was opened before the phrase, such as "**".
         closed: Whether the answer is enclosed, so that it is complete.
@@ -199,7 +200,7 @@ def _literal(text: str, markers: Iterable[str]) -> list[Phrase]:
 
 
 def _phrase(text: str, begin: int, end: int, rank: int) -> Phrase:
-    """Makes a phrase from a match, and finds what leads to it."""
+    """Makes a phrase from a match and the words that lead to it."""
     window = text[max(0, begin - 120) : begin]
     lead_in = _LEAD_IN.search(window)
     if lead_in:

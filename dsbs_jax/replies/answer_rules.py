@@ -47,7 +47,8 @@ class Reading:
         label: The label, or None.
         problem: Why there is no label, or None.
         rest: The text after the label, as far as it is known.
-        is_exact: Whether the label is more than mentioned in a sentence.
+        is_exact: Whether the text states the label. False if a sentence only mentions
+            it.
     """
 
     label: str | None
@@ -78,7 +79,7 @@ class AnswerRule(abc.ABC):
         """Returns whether two labels are the same answer."""
 
     def is_statement(self, reading: Reading) -> bool:
-        """Returns whether a text is a statement about the answer, instead of one."""
+        """Returns whether a text is a statement about the answer, and not an answer."""
         return not reading.is_exact
 
     def read_field(self, text: str) -> Reading:
@@ -112,7 +113,7 @@ class FreeText(AnswerRule):
         return Reading(label.text, label.problem, label.rest)
 
     def read_field(self, text: str) -> Reading:
-        """Reads a field, of which every sentence belongs to the label."""
+        """Reads a field, whose sentences all belong to the label."""
         label = markup.strip_label(text)
         if not label:
             return Reading(None, completions.NO_LABEL_AFTER_MARKER)
@@ -137,7 +138,7 @@ class ClosedSet(AnswerRule):
     """One of a set of labels.
 
     Attributes:
-        is_strict: Whether another text is rejected. Otherwise it is kept as it is, so
+        is_strict: Whether another text is rejected. Otherwise it is kept unchanged, so
             that it can be counted.
     """
 
@@ -237,8 +238,8 @@ def rule_of(
 
     Args:
         parser: The dataset's parser.
-        labels: The closed set of labels; empty if labels are free.
-        synonyms: Labels by other names.
+        labels: The closed set of labels; empty for free text.
+        synonyms: The label that each synonym means.
         asked: The input of the row.
 
     Returns:

@@ -3,9 +3,9 @@ r"""Reads the value of arithmetic as people and models type it.
     "\$1,234 × 2 = \$2,468" -> "1234 * 2"; "(14 postcards − 6 postcards)" -> "(14 - 6)"
 
 The result is an expression of `dsbs_jax.data.arithmetic`: the value of the complete
-text, never of a part of it. A text with an operand that is not a number, with two
-numbers and no operator, or with sides that differ has no expression. Nothing is
-executed, and lengths, depths, powers and numbers are bounded.
+text, never of a part of it. A text has no expression if an operand is not a number, if
+two numbers have no operator between them, or if the sides of an equation differ.
+Nothing is executed, and lengths, depths, powers and numbers are bounded.
 """
 
 import dataclasses
@@ -105,7 +105,7 @@ def expression(text: str) -> str | None:
 
 
 def same_value(target: str, prediction: str) -> bool:
-    """Returns whether two texts have the same value, however they are typed."""
+    """Returns whether two texts have the same value: "$1,234" and "1234" do."""
     left, right = expression(target), expression(prediction)
     return left is not None and right is not None and arithmetic.same_value(left, right)
 

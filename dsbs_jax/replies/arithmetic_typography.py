@@ -99,7 +99,7 @@ def _plain_digit(character: str) -> str:
 
 
 def _vulgar_fraction(match: re.Match[str]) -> str:
-    """Rewrites "2½" as "2+(1/2)" in brackets of the number: see `mixed` numbers."""
+    """Rewrites "2½" as "2&(1/2)"; "&" joins the parts of a mixed number."""
     numerator, _, denominator = unicodedata.normalize("NFKC", match[2]).partition("⁄")
     fraction = f"({numerator}/{denominator})"
     return f"{match[1]}&{fraction}" if match[1] else fraction

@@ -153,7 +153,10 @@ def _names_other_letter(rest: str, position: int, count: int) -> bool:
 
 
 def _mentioned(text: str, forms: Sequence[str]) -> set[int]:
-    """Returns the choices whose words are in a short text, without parts of others."""
+    """Returns the choices whose words are in a short text.
+
+    Of "letter" and "letter box", a text with "letter box" mentions the longer one only.
+    """
     words = _form(text)
     if len(words.split()) > 12 or _NEGATED.search(text):
         return set()
@@ -211,7 +214,7 @@ def _contains(words: str, form: str) -> bool:
 
 
 def _is_form_of(text: str, form: str) -> bool:
-    """Whether one is the other with another ending, or with more words."""
+    """Whether one text is the other with another ending or with more words."""
     return bool(text and form) and (
         text == form
         or text.startswith(f"{form} ")

@@ -1,9 +1,9 @@
-r"""Finds JSON objects in a text, also those of lenient servers.
+r"""Finds JSON objects in a text, also objects that are not quite valid.
 
     "Sure:\n```json\n{'label': visit, // yes\n}\n```" -> [{"label": "visit"}]
 
-Numbers stay texts, as they are written ("8.0"), and so do true, false and words without
-quotes. A member that occurs twice with different values is `DUPLICATE`.
+Numbers become texts as written ("8.0"), and so do true, false and words without quotes.
+A member that occurs twice with different values is `DUPLICATE`.
 """
 
 import json
@@ -31,8 +31,8 @@ class _Broken(Exception):
 def find(text: str) -> list[dict[str, Any]]:
     """Returns the outermost objects of a text, in their order.
 
-    An object that ends without its last brackets counts; one that ends within a text
-    does not.
+    An object without its last closing brackets counts; an object that ends within a
+    quoted text does not.
     """
     objects: list[dict[str, Any]] = []
     position, starts = 0, 0
@@ -152,7 +152,7 @@ class _Lenient:
         raise _Broken
 
     def _quoted(self) -> str:
-        """Reads a text; a quote within it that nothing follows belongs to it."""
+        """Reads a quoted text; a quote ends it only where a value can end."""
         closing = _QUOTES[self._peek()]
         text, begin = self._text, self.position + 1
         parts: list[str] = []
@@ -207,7 +207,7 @@ class _Lenient:
         return "\\", position + 1
 
     def _is_command(self, position: int) -> bool:
-        r"""Whether it is LaTeX with one backslash: "\times", "\frac"."""
+        r"""Whether a LaTeX command with one backslash begins: "\times", "\frac"."""
         return re.match(r"\\(?:times|text|frac|boxed|bf|rm|right|neq|nabla|theta)",
                         self._text[position : position + 10]) is not None  # fmt: skip
 

@@ -52,7 +52,7 @@ def _bare(label: str) -> str:
 
 
 def _one_word(label: str) -> str:
-    """Ignores what separates words: "Log-in", "log_in" and "log in" are equal."""
+    """Removes what separates words: "Log-in", "log_in" and "log in" become equal."""
     return re.sub(r"[\s_-]+", " ", _stripped(label))
 
 
@@ -80,7 +80,7 @@ class LabelMatcher:
 
         Args:
             labels: The categories.
-            synonyms: Categories by other names that a teacher may use for them.
+            synonyms: The category that each synonym means.
         """
         self.labels = tuple(labels)
         names = {label: label for label in self.labels}
@@ -166,7 +166,7 @@ class LabelMatcher:
 
 
 def _by_form(names: Mapping[str, str], form: Callable[[str], str]) -> dict[str, str]:
-    """Returns the categories by their form; without forms that several have."""
+    """Returns the categories by their form, without forms that several share."""
     pairs = [(form(name), label) for name, label in names.items()]
     labels: dict[str, set[str]] = {}
     for key, label in pairs:

@@ -75,7 +75,7 @@ def strip_label(text: str, opened: str = "") -> str:
 
 
 def strip_punctuation(text: str) -> str:
-    """Removes punctuation at the end: "visit.)" -> "visit.)", "D.C.." -> "D.C."."""
+    """Removes punctuation at the end: "visit.." -> "visit", "D.C.." -> "D.C."."""
     while text and text[-1] in _AFTER and not _INITIALS.search(text[-30:]):
         text = text[:-1].rstrip()
     return text

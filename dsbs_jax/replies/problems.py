@@ -1,4 +1,4 @@
-"""Reasons why a reply gives no label, as they are written to files and reports.
+"""Reasons why a reply gives no label, as written to files and reports.
 
 The reasons that the paper's parsers also have are in `dsbs_jax.data.completions`.
 """

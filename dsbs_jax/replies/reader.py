@@ -71,8 +71,8 @@ class ReplyReader:
 
     Attributes:
         parser: The dataset's parser, with its markers and the words of a next question.
-        labels: The closed set of labels; empty if labels are free.
-        synonyms: Labels by other names that count as them.
+        labels: The closed set of labels; empty for free text.
+        synonyms: The label that each synonym means.
         keep_reasoning: Whether a reasoning block becomes the rationale.
         is_tolerant: Whether the tolerant rule of the dataset is used. Otherwise, and
             for a parser with a rule of its own, only reasoning blocks are removed and
@@ -98,7 +98,7 @@ class ReplyReader:
         Args:
             spec: The dataset.
             labels: The task's labels, if they are known; by default those of the spec.
-            synonyms: Labels by other names that count as them.
+            synonyms: The label that each synonym means.
             keep_reasoning: Whether a reasoning block becomes the rationale.
         """
         known = tuple(labels) or spec.labels or ()
@@ -272,7 +272,7 @@ class ReplyReader:
     def _with_reasoning(
         self, parsed: ParsedCompletion, split: SplitReply
     ) -> ParsedCompletion:
-        """Uses the reasoning as the rationale, or names it as the reason."""
+        """Makes the reasoning the rationale, or reports it as the problem."""
         if parsed.label is not None and self.keep_reasoning and split.reasoning:
             return ParsedCompletion(split.reasoning, parsed.label, None)
         no_answer = (completions.NO_MARKER, INCOMPLETE)

@@ -26,7 +26,7 @@ _ANY = re.compile(rf"{_TOKEN}|<unk>|<mask>|<unused\d{{1,3}}>|\[unused\d{{1,3}}\]
 
 
 def without(text: str) -> str:
-    """Removes the tokens of the start, and everything after the model's turn."""
+    """Removes tokens at the start, and everything after the model's turn."""
     if "<" not in text and "[" not in text:
         return text
     if start := _START.match(text):

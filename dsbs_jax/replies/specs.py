@@ -7,7 +7,7 @@ from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.data.metrics import Metric
 from dsbs_jax.replies import arithmetic_text
 
-# Equation accuracy that reads both labels however they are typed: "1,234" equals
+# Equation accuracy that reads both labels in the forms that people type: "1,234" equals
 # "1234". The published scores use `metrics.EQUATION_ACCURACY`.
 TYPED_EQUATION_ACCURACY = Metric(
     metrics.EQUATION_ACCURACY.name, arithmetic_text.same_value

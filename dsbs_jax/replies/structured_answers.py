@@ -3,7 +3,7 @@ r"""Reads rationale and label from the JSON object of a structured reply.
     '```json\n{"reasoning": "It is hot.", "answer": "yes"}\n```'
     -> rationale "It is hot.", label text "yes"
 
-The label's field defines the label, whatever the rationale's text says.
+The label's field defines the label, also if the rationale's text names another one.
 """
 
 import dataclasses
@@ -78,7 +78,7 @@ def blank_rationale(fields: Fields) -> str | None:
 
 
 def _unquoted(text: str) -> str:
-    """Reads a reply that is a JSON text which holds JSON."""
+    """Reads a reply that is a JSON string whose content is JSON."""
     stripped = text.strip()
     if not stripped.startswith('"'):
         return text

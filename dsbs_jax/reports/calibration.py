@@ -1,4 +1,4 @@
-"""Calibration: whether a student's probabilities are its accuracy."""
+"""Calibration: whether a student's probabilities agree with its accuracy."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ class ReliabilityBin:
     """Rows whose confidence is in an interval.
 
     Attributes:
-        low: Lower end of the interval, which is not in it.
-        high: Upper end, which is in it.
+        low: Lower end of the interval, exclusive.
+        high: Upper end of the interval, inclusive.
         confidence: Mean confidence of the rows, 0 to 1; NaN without rows.
-        correct: Correct rows of the rows.
+        correct: Proportion of correct rows.
     """
 
     low: float

@@ -43,8 +43,9 @@ class ClassScore:
 
     Attributes:
         label: The class.
-        precision: Correct rows of the rows that are predicted as this class.
-        recall: Correct rows of the rows of this class; its total is the support.
+        precision: Proportion of correct rows among those predicted as this class.
+        recall: Proportion of correct rows among those of this class; its total is the
+            support.
     """
 
     label: str

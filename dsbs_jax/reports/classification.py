@@ -21,14 +21,15 @@ class ClassificationReport(Report):
     """Metrics of a student's labels on a set of rows.
 
     Attributes:
-        accuracy: Correct rows of all rows; a row without an answer is wrong.
+        accuracy: Proportion of correct rows; a row without an answer is wrong.
         majority_label: The most frequent target.
-        majority: Its rows of all rows: the accuracy of a constant prediction.
+        majority: Proportion of rows with `majority_label`: the accuracy of a constant
+            prediction.
         macro_f1: Mean F1 of the classes that occur in targets or predictions, 0 to 1.
         classes: Scores of each class, in the order of the label set.
         confusion: Rows by target and prediction.
-        answered: Rows with an answer of all rows (coverage).
-        selective_accuracy: Correct rows of the rows with an answer.
+        answered: Proportion of rows with an answer (coverage).
+        selective_accuracy: Proportion of correct rows among those with an answer.
         calibration: Calibration of the best label's probability, also in rows without
             an answer; None without probabilities.
         examples: Named texts of a few rows, by title.
@@ -158,10 +159,10 @@ def classification_report(
 
 
 def _majority(targets: Sequence[str]) -> tuple[str, int]:
-    """Returns the most frequent label, of equal ones the first in order, and its rows.
+    """Returns the most frequent label (the first by name in a tie) and its count.
 
-    The rows themselves decide, not the training rows: no other constant prediction has
-    a higher accuracy.
+    The scored rows are counted, not the training rows. So no other constant prediction
+    has a higher accuracy on them.
     """
     counts = collections.Counter(targets)
     return min(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -49,7 +49,7 @@ class SplitQuality:
         labels: Rows with a human label.
         teacher_labels: Rows with a teacher label.
         rationales: Rows with a rationale.
-        repeated: Rows whose input and human label an earlier row has.
+        repeated: Rows with the input and the human label of an earlier row.
         conflicting: Inputs with several different human labels.
         label_counts: Rows of each human label, the most frequent first; of each teacher
             label if no row has a human label.

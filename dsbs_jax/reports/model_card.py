@@ -113,9 +113,9 @@ class ModelCardFacts:
         name: The title, such as the repository's name.
         method: The training method; None for weights of unknown origin.
         dataset: Name of the dataset.
-        label_prefix: Text before an input whose label is asked; may be empty.
-        explain_prefix: Text before an input whose rationale is asked; None for a
-            student without a rationale task.
+        label_prefix: Text before an input of the label task; may be empty.
+        explain_prefix: Text before an input of the rationale task; None for a student
+            without this task.
         single_task: Whether the label follows the rationale in one output.
         labels: The closed label set; None where answers are free text.
         input_length: Tokens to which inputs are cut, with the end token.
@@ -195,7 +195,7 @@ def metadata(facts: ModelCardFacts) -> str:
 
 
 def transformers_code(facts: ModelCardFacts) -> str:
-    """Returns code that asks the student through transformers."""
+    """Returns code that uses the student in transformers."""
     values = {
         "name": facts.repository or ".",
         "input_length": facts.input_length,
@@ -221,7 +221,7 @@ def transformers_code(facts: ModelCardFacts) -> str:
 
 
 def dsbs_jax_code(facts: ModelCardFacts) -> str:
-    """Returns code that asks the student through this project.
+    """Returns code that uses the student in dsbs_jax.
 
     `student.json` next to the weights has the labels, prefixes and lengths.
     """

@@ -19,7 +19,7 @@ class OpenReport(Report):
 
     Attributes:
         metric: Name of the metric that compares answers.
-        accuracy: Correct rows of all rows.
+        accuracy: Proportion of correct rows.
         examples: Named texts of a few rows, by title.
     """
 

@@ -91,7 +91,7 @@ def choose(
 
 
 def example_blocks(examples: Mapping[str, Sequence[Texts]]) -> list[Block]:
-    """Returns the examples under each title that has some."""
+    """Returns a heading and the examples for each title with examples."""
     blocks: list[Block] = []
     for title, rows in examples.items():
         if rows:

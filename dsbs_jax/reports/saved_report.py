@@ -110,7 +110,7 @@ def card_metrics(folder: pathlib.Path) -> tuple[CardMetric, ...]:
     Returns:
         Accuracy with its interval and, for a closed label set, macro-F1 from
         `report/report.json`; without the file the scores of `results.json`, on test if
-        there are some, else on validation. Empty without both files.
+        there are some, else on validation. Empty if neither file exists.
 
     Raises:
         UserError: A file cannot be read.

@@ -20,7 +20,7 @@ class StudentCard:
 
     Attributes:
         title: The title of the page.
-        report: The report on the test rows, with examples; None without labelled rows.
+        report: The report on the test rows, with examples; None without labeled rows.
         best: The best checkpoint and its scores, if training has ended.
         curves: The curves of training.
         facts: Facts about student and data, by name.

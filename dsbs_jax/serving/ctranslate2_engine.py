@@ -16,7 +16,7 @@ class CTranslate2Engine:
 
         Args:
             folder: The folder that `ctranslate2_format.write_model` wrote.
-            tokens: The text of each row of the embedding, as it was written.
+            tokens: The text of each row of the embedding, as for `write_model`.
 
         Raises:
             UserError: CTranslate2 is not installed.

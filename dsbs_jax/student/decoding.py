@@ -197,10 +197,11 @@ def beam_search(
     """Decodes with the beam search of Hugging Face's `generate` (early_stopping=False).
 
     Each step extends the N running beams of a row by one token. The best N
-    continuations without the end token run on. Those with the end token are finished,
-    and the N best of all steps are kept, ranked by log-probability / length **
-    `length_penalty`. A row is complete when its best running beam, normalized like
-    this, is not better than the worst of N finished beams.
+    continuations without the end token are the next running beams. Continuations with
+    the end token are finished beams. The N best finished beams of all steps are kept,
+    ranked by log-probability / length ** `length_penalty`. A row is complete when its
+    best running beam, normalized in the same way, is not better than the worst of N
+    finished beams.
 
     Args:
         model: The student.

@@ -45,13 +45,13 @@ class Batch(msgspec.Struct, frozen=True):
     errors: Any = None
 
     def count(self, name: str) -> int:
-        """Returns "total", "completed" or "failed" of the requests; 0 if unknown."""
+        """Returns the number of requests in a count such as "failed"; 0 if unknown."""
         counts = self.request_counts if isinstance(self.request_counts, dict) else {}
         number = counts.get(name)
         return number if isinstance(number, int) else 0
 
     def is_for(self, fingerprint: str) -> bool:
-        """Whether the batch has these requests, and has replies or may get some."""
+        """Whether the batch has these requests, and has or may still get replies."""
         fields = self.metadata if isinstance(self.metadata, dict) else {}
         is_same = fields.get(FINGERPRINT) == fingerprint
         is_running = self.status in RUNNING and self.status != "cancelling"
@@ -89,7 +89,7 @@ class BatchApi:
     """
 
     def __init__(self, endpoint: EndpointConfig, style: str) -> None:
-        """Prepares the connection; UserError if the key is not valid."""
+        """Prepares the connection; raises UserError if the key is not valid."""
         self._endpoint, self._style = endpoint, style
         self.connection = Connection(endpoint, style)
 
@@ -106,7 +106,7 @@ class BatchApi:
 
         Args:
             fingerprint: The fingerprint of the requests.
-            others: Ids of batches that do not count.
+            others: Ids of batches to ignore.
             upload: Uploads the request file, if needed, and returns its id.
         """
 

@@ -1,4 +1,4 @@
-"""The batches of an output folder: their request files, and what is known of each.
+"""The batches of an output folder: a request file and a record for each.
 
 Each batch has two files in OUTPUT_DIR/batches: `1.jsonl` with its requests, and
 `1.json` with the record. A record is written before each step that the server sees, so
@@ -52,7 +52,7 @@ class BatchRow(msgspec.Struct, frozen=True):
 
 
 class BatchRecord(msgspec.Struct):
-    """What is known of a batch.
+    """The record of a batch.
 
     Attributes:
         fingerprint: SHA-256 of the request file, which the batch's metadata holds.

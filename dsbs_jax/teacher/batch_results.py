@@ -28,12 +28,12 @@ class _Line(msgspec.Struct):
 
 @dataclasses.dataclass
 class BatchResults:
-    """What the output files of a batch say.
+    """The content of the output files of a batch.
 
     Attributes:
         replies: The replies of each answered request, by custom_id.
         failures: The reason of each failed request, by custom_id.
-        unread: The failed requests whose reply is paid for and cannot be read.
+        unread: The failed requests with a reply that is paid for but cannot be read.
         ignored: Number of ignored lines by problem.
         first_ignored: The place of the first line with a problem.
     """
@@ -64,17 +64,17 @@ class ResultReader:
         decode: Callable[[bytes], list[Reply]],
         clean: Callable[[str], str],
     ) -> None:
-        """Takes how texts of the server are read.
+        """Takes the functions that read the server's texts.
 
         Args:
             keys: The custom_id of each request.
             decode: Decodes the body of a reply; raises MalformedReply.
-            clean: Makes a printable line of a server's text.
+            clean: Formats a server's text as one printable line.
         """
         self._keys, self._decode, self._clean = keys, decode, clean
 
     def read(self, paths: Iterable[pathlib.Path]) -> BatchResults:
-        """Reads the files; the first line of a request counts."""
+        """Reads the files; of several lines for a request, the first one counts."""
         results = BatchResults()
         for path in paths:
             with path.open("rb") as file:

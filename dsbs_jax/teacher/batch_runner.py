@@ -1,9 +1,11 @@
 """Runs an extraction's requests as batches: creates, waits, downloads, stores.
 
-A kill at any moment loses nothing and pays nothing twice. The record of a batch is
-written before the server sees it; the server's batches are searched for the fingerprint
-of the requests before one is created; and the replies of a batch are stored under
-their keys, so that they can be stored again.
+If the process is killed at any moment, no reply is lost and no request is paid twice:
+
+- The record of a batch is written before the server gets the batch.
+- A batch is created only if the server has no batch with the same fingerprint of
+  requests.
+- Replies are stored under their keys, so storing one a second time changes nothing.
 """
 
 import asyncio
@@ -34,12 +36,12 @@ _CONTINUES = "continues on the server, and the same command resumes"
 
 
 class BatchRunner:
-    """Sends the requests of a plan as batches; an object runs once."""
+    """Sends the requests of a plan as batches; each object is used for one run."""
 
     def __init__(
         self, plan: RequestPlan, store: Store, config: ExtractionSettings
     ) -> None:
-        """Prepares a run; UserError if the key or a record is not valid."""
+        """Prepares a run; raises UserError if the key or a record is not valid."""
         self._plan, self._store = plan, store
         self._period = config.batch.batch_period
         self._url = config.endpoint.base_url
@@ -125,7 +127,7 @@ class BatchRunner:
         return any(key in self._summary.failed for key in request.keys)
 
     def _affordable(self, requests: Sequence[Request]) -> Sequence[Request]:
-        """Returns the first requests, as many as the caps allow at their maximum."""
+        """Returns as many of the first requests as the caps allow at maximum cost."""
         total = dataclasses.replace(self._store.spent)
         for number, request in enumerate(requests):
             total.add(request.max_spending)
@@ -140,7 +142,7 @@ class BatchRunner:
         return requests
 
     async def _find_unsaved(self) -> None:
-        """Finds batches that were created when a run was killed."""
+        """Finds batches that a killed run has created, but not recorded."""
         for number in self._open():
             record = self._records[number]
             if record.batch_id is not None:
@@ -230,7 +232,7 @@ class BatchRunner:
     def _store_results(
         self, record: BatchRecord, batch: Batch, results: BatchResults
     ) -> None:
-        """Stores the replies, and what the requests without one cost."""
+        """Stores the replies, and the cost of requests without a reply."""
         replies: list[StoredReply] = []
         unanswered = Spending()
         for row in record.rows:

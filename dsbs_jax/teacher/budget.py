@@ -33,8 +33,9 @@ class Spending:
         requests: Requests sent.
         prompt_tokens: Tokens of all prompts.
         completion_tokens: Tokens of all completions.
-        batch_prompt_tokens: Those of `prompt_tokens` that batches have at half price.
-        batch_completion_tokens: Those of `completion_tokens`, in the same way.
+        batch_prompt_tokens: The part of `prompt_tokens` in batches, at half price.
+        batch_completion_tokens: The part of `completion_tokens` in batches, at half
+            price.
     """
 
     requests: int = 0
@@ -49,18 +50,18 @@ class Spending:
         return self.prompt_tokens + self.completion_tokens
 
     def in_batch(self) -> "Spending":
-        """Returns the same spending in a batch: all of its tokens have half price."""
+        """Returns the same spending in a batch, with half price for all tokens."""
         read, written = self.prompt_tokens, self.completion_tokens
         return Spending(self.requests, read, written, read, written)
 
     def entry(self) -> dict[str, int]:
-        """Returns the fields by name; those of batches only if they have tokens."""
+        """Returns the fields by name; fields of batches only if they are not 0."""
         fields = dataclasses.asdict(self)
         has_batch = self.batch_prompt_tokens or self.batch_completion_tokens
         return {n: v for n, v in fields.items() if has_batch or "batch" not in n}
 
     def add(self, other: "Spending") -> None:
-        """Adds other spending to this."""
+        """Adds another spending to this one."""
         self.requests += other.requests
         self.prompt_tokens += other.prompt_tokens
         self.completion_tokens += other.completion_tokens
@@ -124,7 +125,7 @@ class BudgetConfig(Settings):
         return next(exceeded, None)
 
     def describe(self, spent: Spending) -> str:
-        """Formats spending: "1,204 tokens, cost 0.3100", or without prices tokens."""
+        """Formats spending: "1,204 tokens, cost 0.3100"; the cost only with prices."""
         cost = f", cost {self.cost(spent):,.4f}" if self.has_prices else ""
         return f"{spent.tokens:,} tokens{cost}"
 
@@ -149,7 +150,7 @@ class Ledger:
     async def reserve(self, max_spending: Spending) -> None:
         """Reserves the maximum cost of a request.
 
-        Waits while requests in flight may turn out cheaper than what they reserved.
+        Waits while requests in flight may still cost less than they have reserved.
 
         Raises:
             CapReached: The request does not fit, and no other request is in flight.

@@ -1,7 +1,7 @@
 """Sends requests until they succeed or must be given up, and charges each attempt.
 
-`tenacity` runs the retry loop. The waiting times are ours, because the server's
-Retry-After applies to all requests.
+`tenacity` runs the retry loop. This module computes the waiting times, because the
+server's Retry-After applies to all requests.
 """
 
 import asyncio
@@ -64,9 +64,10 @@ class Client:
         """Sends a request, and retries it where that can help.
 
         Args:
-            body: As `sampling.request_body` builds it, and maybe with `n`.
+            body: The body from `sampling.request_body`, optionally with `n`.
             max_spending: The most that one attempt can cost.
-            spent: The actual cost of each attempt is added, also if this raises.
+            spent: Gets the actual cost of each attempt, also if this method raises an
+                error.
 
         Returns:
             At least one reply, and at most `n`.

@@ -29,7 +29,8 @@ class ExtractionConfig(Settings):
     """Files, prompt and label set of an extraction."""
 
     input_file: AnyPath = setting(
-        help="Rows with `input`, maybe `id` and `label`, in a format of DATA_FILES."
+        help="Rows with `input`, and optionally `id` and `label`, in a format of "
+        "DATA_FILES."
     )
     output_dir: LocalPath = setting(
         help="A new folder, or that of an extraction to resume."
@@ -46,7 +47,7 @@ class ExtractionConfig(Settings):
     )
 
     def __post_init__(self) -> None:
-        """Checks that the labels are not blank, differ, and are not just one."""
+        """Checks that LABELS has two or more labels, all different and not blank."""
         super().__post_init__()
         labels = self.labels or ()
         blank = not all(label.strip() for label in labels)
@@ -85,7 +86,7 @@ class BatchConfig(Settings):
         "24 hours.",
     )
     batch_period: NonNegativeFloat = setting(
-        30.0, help="Seconds between two questions for the state of a batch."
+        30.0, help="Seconds between two requests for the state of a batch."
     )
 
 

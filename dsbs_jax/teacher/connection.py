@@ -176,8 +176,8 @@ class Connection:
     async def _check_status(self, response: httpx2.Response) -> None:
         """Raises the exception for a status other than success.
 
-        `openai` would read the complete body, however long, and decode it in any
-        encoding that the server names, so this hook runs before it.
+        `openai` would read a body of any length, and decode it in any encoding that the
+        server names, so this hook runs before it.
         """
         self._has_responded = True
         if response.is_success:

@@ -55,7 +55,8 @@ def extract(
     Args:
         config: The settings.
         dry_run: Whether to only print the first request and the estimated cost.
-        kept_file: Another file for the kept rows, next to that of the output folder.
+        kept_file: A second file to write the kept rows to, besides `rationales.jsonl`
+            in the output folder.
 
     Raises:
         UserError: A setting or the input file is wrong, or the server rejects all
@@ -136,8 +137,8 @@ def _check_inputs(plan: RequestPlan, store: Store, output: pathlib.Path) -> None
     is_known = any(row.id in ids for row in plan.inputs)
     if store.replies and not is_known and not _stored(plan, store):
         raise UserError(
-            f"INPUT_FILE {plan.input_file} has no row of those that OUTPUT_DIR "
-            f"{output} has replies for; use another OUTPUT_DIR"
+            f"INPUT_FILE {plan.input_file} has none of the rows of which OUTPUT_DIR "
+            f"{output} holds replies; use another OUTPUT_DIR"
         )
 
 

@@ -34,7 +34,7 @@ _QUOTA = re.compile(
     r"|billing .{0,20}limit|budget has been exceeded|(spend|usage) limit",
     re.IGNORECASE,
 )
-# A refusal of the text of one request, whatever its status.
+# A refusal of the text of one request, with any status.
 _CONTENT = re.compile(
     r"content[ _-]?(filter|policy|management)|moderation|flagged|responsible ?ai"
     r"|safety|harmful|context[ _](length|window|size)|maximum context"
@@ -54,7 +54,7 @@ class RequestFailure(Exception):
         request_specific: Whether the server rejects the content of this request, which
             says nothing about other requests. A retry cannot help.
         retry_after: Seconds that the server asks to wait, or None.
-        may_be_billed: Whether the server may have processed the request all the same.
+        may_be_billed: Whether the server may have processed the request nevertheless.
         status: The HTTP status, or the one that the reply reports; None without one.
         can_retry: Whether another attempt may succeed.
         detail: The complete refusal, with the field that the server reports.
@@ -134,7 +134,7 @@ def _is_quota(
 
 
 def status_of(code: str | int | None) -> int | None:
-    """Returns the HTTP status that a server's error code is, or None.
+    """Returns the HTTP status that a server's error code means, or None.
 
     "429" -> 429, "rate_limit_exceeded" -> 429, "context_length_exceeded" -> 400
     """

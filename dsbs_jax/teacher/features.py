@@ -81,7 +81,7 @@ class ServerFeatures:
         return changed
 
     def accept(self) -> None:
-        """Records that the server answered a request: further refusals have causes."""
+        """Records that the server answered a request, so the fields are accepted."""
         self._is_proven = True
 
     def learn(

@@ -1,4 +1,4 @@
-"""The output folder of an extraction, which only takes replies to the same requests."""
+"""The output folder of an extraction, whose replies share all settings of requests."""
 
 import hashlib
 import json

@@ -29,15 +29,15 @@ _COMMENTS = """\
 _FEW_SHOT_STEPS = """\
 # 1. Replace each {placeholder} by the reason for the label: facts
 #    of the input and the rule that leads to the label. Do not begin with the label.
-# 2. Say in the instructions what each label means, and which label to choose in cases
-#    near the border.
+# 2. Say in the instructions what each label means, and which label to choose in
+#    unclear cases.
 # 3. The teacher sees the labels of these examples. Leave the rows out of your test set.
 # 4. See what is sent: add --dry_run to the command `dsbs-jax extract`."""
 _MORE_LABELS = """
 #    Only {shown} of {total} labels have an example. Add more where the teacher errs."""
 _ZERO_SHOT_STEPS = """\
-# 1. Say in the instructions what each label means, and which label to choose in cases
-#    near the border.
+# 1. Say in the instructions what each label means, and which label to choose in
+#    unclear cases.
 # 2. See what is sent: add --dry_run to the command `dsbs-jax extract`."""
 _HEADER = "rule: default\nstop: \\nQ:\n"
 _INSTRUCTIONS = """\
@@ -69,7 +69,7 @@ def text(
     """Returns the text of a prompt file.
 
     Args:
-        rows: Labeled rows, from which the exemplars are chosen.
+        rows: Rows with a label, from which the exemplars are chosen.
         labels: The task's labels.
         source: Name of the data, for the comments.
         zero_shot: Whether to leave out exemplars.

@@ -19,7 +19,7 @@ class ReadingConfig(Settings):
         "rationale. By default it is removed.",
     )
     synonyms: dict[str, str] = setting(
-        {}, help="Labels by other names that count as them: {'technician': 'visit'}."
+        {}, help="Other words for the labels: {'technician': 'visit'}."
     )
 
 

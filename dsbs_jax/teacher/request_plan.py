@@ -81,7 +81,7 @@ class RequestPlan:
 
     @functools.cached_property
     def estimate(self) -> CostEstimate:
-        """The estimate of the requests' cost; UserError for a wrong tokenizer."""
+        """The estimate of the cost; raises UserError for a wrong tokenizer."""
         return CostEstimate(self.prompt, self.sampling, self.budget)
 
     @functools.cached_property

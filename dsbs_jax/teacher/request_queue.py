@@ -10,7 +10,7 @@ _STEP = 0.381966011
 
 
 class RequestQueue:
-    """Requests in the order of the file, which changes if the server refuses rows.
+    """Requests in the order of the file; another order while the server refuses rows.
 
     A sorted file can begin with many rows that a server refuses, for example those of
     one topic. Therefore each refusal before the first reply takes the next request from

@@ -46,7 +46,7 @@ class RunSummary:
 
 
 class Runner:
-    """Sends the requests of a plan with concurrent workers; an object runs once."""
+    """Sends requests with concurrent workers; each object is used for one run."""
 
     def __init__(
         self,

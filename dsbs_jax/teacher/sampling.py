@@ -1,8 +1,9 @@
 """Sampling settings, the body of each request, and the key that names a request.
 
 A request's key is the SHA-256 of its body, the API style and the sample's number. A
-stored reply is found again as long as none of these changes, whatever the server's
-address. A change to `request_key` or to a body would send paid requests again.
+stored reply is found again as long as none of these changes; the server's address is
+not part of the key. A change to `request_key` or to a body would send paid requests
+again.
 """
 
 import dataclasses
@@ -53,7 +54,8 @@ class SamplingConfig(Settings):
     top_p: _TopP = setting(None, help="Share of the probability to sample from.")
     max_tokens: PositiveInt = setting(256, help="Maximum tokens of a completion.")
     max_tokens_name: Text = setting(
-        "max_tokens", help="Its field; some servers expect 'max_completion_tokens'."
+        "max_tokens",
+        help="Field of the token limit; some servers expect 'max_completion_tokens'.",
     )
     seed: NonNegativeInt | None = setting(
         0, help="Seed of an input's first sample; later samples add their number."

@@ -9,8 +9,8 @@ checksum of its other fields. When the log is opened, damaged lines move to
     {"checksum": "9f…", "finish_reason": "stop", "id": "7", "key": "c0…", "sample": 0,
      "spent": [1, 812, 40], "text": "It is hot. So the answer is yes."}
 
-A log and not an SQLite database: one changed byte in a database can make all of its
-replies unreadable; in the log it costs at most two.
+The log is not an SQLite database, because one changed byte in a database can make all
+of its replies unreadable. In the log it costs at most two replies.
 """
 
 import dataclasses

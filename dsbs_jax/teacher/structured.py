@@ -47,7 +47,7 @@ def response_format(labels: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def exemplar_json(answer: str, parser: CompletionParser) -> str:
-    """Converts an exemplar's answer to the JSON that the teacher is to write."""
+    """Converts an exemplar's answer to the JSON that is expected of the teacher."""
     marker = next((m for m in parser.answer_markers if m in answer), None)
     if marker is None:  # another answer phrase, which only the tolerant rules read
         parsed = ReplyReader(parser).read(answer)

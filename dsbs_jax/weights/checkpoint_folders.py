@@ -29,7 +29,7 @@ def candidates(folder: epath.Path) -> Iterator[epath.Path]:
 
 
 def best_checkpoint(folder: epath.Path) -> epath.Path | None:
-    """Returns the checkpoint with the best score; None for a folder without one.
+    """Returns the checkpoint with the best score; None without checkpoints.
 
     The highest score wins, and of equal scores the earliest checkpoint. Checkpoints
     without a score rank below the others, the newest first. Checkpoints that a run is

@@ -58,8 +58,8 @@ def convert(config: ConvertConfig) -> T5Config:
         The student that the checkpoint holds.
 
     Raises:
-        UserError: The checkpoint cannot be read or the folder cannot be written; then
-            nothing is left in its place.
+        UserError: The checkpoint cannot be read or the folder cannot be written. No
+            folder is left then.
     """
     writing.check_new(config.output_dir)
     reader = open_checkpoint(config.checkpoint_path)

@@ -1,8 +1,8 @@
-"""A student as a CTranslate2 model, an engine that decodes T5 fast on CPUs.
+"""Writes a student as a model of CTranslate2, an engine that decodes T5 fast on CPUs.
 
-The model's specification is filled from the student's parameters. CTranslate2's own
-converter reads a transformers model instead, and scales the outputs of T5 v1.1 wrongly
-with transformers 5, which reports tied embeddings for it.
+The student's parameters fill the model's specification. CTranslate2's own converter is
+not used: it reads a transformers model, and scales the outputs of T5 v1.1 wrongly,
+because transformers 5 reports that these models have tied embeddings.
 """
 
 import importlib.util
@@ -35,12 +35,12 @@ def write_model(
         params: Float32 arrays by parameter name.
         student: The student.
         tokens: The text of each row of the embedding (`tokens_of`).
-        quantization: How the weights are stored. T5 overflows in float16, so there is
-            no format with it.
+        quantization: How the weights are stored. Float16 is not offered, because T5
+            overflows in it.
 
     Raises:
-        UserError: CTranslate2 is not installed, or torch, with which CTranslate2
-            converts to bfloat16.
+        UserError: CTranslate2 is not installed; or the quantization has bfloat16, and
+            torch, with which CTranslate2 converts to it, is not installed.
     """
     if "bfloat16" in quantization and importlib.util.find_spec("torch") is None:
         raise UserError(
@@ -71,7 +71,7 @@ def tokens_of(words: seqio.SentencePieceVocabulary, rows: int) -> list[str]:
 
     Args:
         words: The vocabulary.
-        rows: V, rows of the embedding; those without an id get a text of their own.
+        rows: V, rows of the embedding. A row without an id gets a made-up text.
     """
     pieces = [words.tokenizer.id_to_piece(number) for number in range(words.vocab_size)]
     return [*pieces, *(f"<row_{row}>" for row in range(len(pieces), rows))]

@@ -1,10 +1,10 @@
-"""SHA-256 of the files of a run's checkpoints, and what has changed since.
+"""SHA-256 of the files of a run's checkpoints, to find files that have changed.
 
 checkpoints/digests/checkpoint_<step>.json   the digest of each file of a checkpoint
 
 A checkpoint is complete when its digests are written. A checkpoint without digests in a
 folder with digests was being written when the run was killed. A folder without any
-digests (checkpoints that were copied by themselves) is read unchecked.
+digests (checkpoints that were copied without it) is read without a check.
 """
 
 import functools
@@ -109,7 +109,7 @@ def find_damage(checkpoint: pathlib.Path, items: tuple[str, ...] = ()) -> str | 
 def check(checkpoint: str | os.PathLike[str], *items: str) -> None:
     """Checks some items of a checkpoint on a local disk before they are read.
 
-    The result is kept while the files have the same sizes and times.
+    The result is cached as long as the files keep their sizes and times.
 
     Args:
         checkpoint: The folder of one checkpoint; in a bucket, nothing is checked.

@@ -22,11 +22,11 @@ def push(
     Args:
         folder: The folder that an export in format `hf` has written.
         repository: `<owner>/<name>`, which is created if it does not exist.
-        private: Whether a new repository is private; an existing one keeps its state.
+        private: Whether a new repository is private; an existing one is not changed.
         token: A token with the right to write. None reads HF_TOKEN, or the token that
             `hf auth login` has stored.
         allow_other_files: Whether the repository may have files that the folder does
-            not have; they remain.
+            not have; these files are kept.
 
     Returns:
         The address of the repository's page.

@@ -50,10 +50,10 @@ def read_config(values: Mapping[str, Any], location: str) -> tuple[T5Config, boo
     Returns:
         The student, and whether its logits are scaled by D ** -0.5.
 
-        The student is tied if the file says so, but only the tensors decide that:
-        Transformers 5 writes `tie_word_embeddings: true` for every T5. It records the
-        scale as `scale_decoder_outputs`. Transformers 4 does not write that key, and
-        scales the logits exactly if the embedding is tied.
+        The student is tied if `tie_word_embeddings` is true. The caller must check
+        this against the tensors, because Transformers 5 writes true for every T5, and
+        records the scale as `scale_decoder_outputs`. Transformers 4 does not write this
+        key, and scales the logits if and only if the embedding is tied.
 
         The dropout rate is the default: it belongs to training, not to the weights.
 
@@ -128,7 +128,7 @@ def write_config(config: T5Config) -> dict[str, Any]:
     """Makes a `config.json` that gives the student's logits in Transformers 4 and 5.
 
     Transformers 4 reads the scale from `tie_word_embeddings`, Transformers 5 from
-    `scale_decoder_outputs`; a student is scaled exactly if it is tied.
+    `scale_decoder_outputs`; a student is scaled if and only if it is tied.
     """
     projections = {activations: name for name, activations in _ACTIVATIONS.items()}
     return {

@@ -39,7 +39,7 @@ class TensorFiles(abc.ABC):
     """The tensors of a model in one format, in one or several files.
 
     Attributes:
-        file_name: Name of the file, where the model is in one.
+        file_name: Name of the file of a model that is in one file.
     """
 
     file_name: ClassVar[str]

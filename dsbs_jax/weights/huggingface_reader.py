@@ -28,8 +28,8 @@ class HuggingFaceReader:
 
     The tensors decide whether the output layer is tied to the embedding, because
     Transformers 5 writes `tie_word_embeddings: true` for both kinds. The config decides
-    whether the logits are scaled by D ** -0.5. The student is scaled exactly if it is
-    tied, so the two other combinations become untied students:
+    whether the logits are scaled by D ** -0.5. The student is scaled if and only if it
+    is tied, so the two other combinations become untied students:
 
         tensors   logits      student
         tied      scaled      tied

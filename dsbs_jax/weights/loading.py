@@ -42,7 +42,7 @@ def load_params(reader: ParameterReader, abstract_params: Any) -> Any:
             sharding as each leaf.
 
     Returns:
-        The same tree of float32 arrays, sharded as `abstract_params` says.
+        The same tree of float32 arrays, with the shardings of `abstract_params`.
 
     Raises:
         UserError: The checkpoint holds another student, is damaged, or has values that

@@ -20,7 +20,7 @@ _EXPECTED = "expected a run folder, a T5X checkpoint or a Hugging Face model fol
 
 
 def open_checkpoint(path: str) -> ParameterReader:
-    """Opens a checkpoint; only names and shapes are read yet.
+    """Opens a checkpoint and reads names and shapes, but no array.
 
     Args:
         path: One of

@@ -26,7 +26,7 @@ def student_config(
 ) -> T5Config:
     """Builds the student's config from settings, a checkpoint and a vocabulary.
 
-    Values that are set are used as they are. Sizes that are not set come from the
+    Values that are set are used unchanged. Sizes that are not set come from the
     checkpoint. Without a checkpoint, VOCAB_SIZE comes from the vocabulary, and the
     other sizes must be set. If all sizes are set, the checkpoint is not read.
 
@@ -86,8 +86,8 @@ def _checkpoint_sizes(checkpoint: str, fields: Mapping[str, Any]) -> dict[str, A
 def config_of(reader: ParameterReader) -> T5Config:
     """Derives the student's config from the shapes of a checkpoint's parameters.
 
-    Shapes do not tell the maximum distance of the relative position bias; it is 128, as
-    in every published T5. A Hugging Face folder states it.
+    Shapes do not determine the maximum distance of the relative position bias; it is
+    128, as in every published T5. A Hugging Face folder states it.
 
     Raises:
         UserError: The parameters are not those of a T5.

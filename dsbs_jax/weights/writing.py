@@ -30,7 +30,7 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 def check_new(path: str | os.PathLike[str]) -> None:
-    """Checks that a folder can be a new one.
+    """Checks that a path does not exist, so that a folder can be created there.
 
     Raises:
         UserError: The path exists.
@@ -41,10 +41,10 @@ def check_new(path: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Yields another path, which the block creates as a folder.
+    """Yields a temporary path, at which the block creates a folder.
 
     The folder is renamed to `path` if the block succeeds, so `path` is complete if it
-    exists. Otherwise nothing is left in its place.
+    exists. Otherwise the folder is removed.
 
     Raises:
         UserError: The path exists, or the folder cannot be written.

@@ -599,7 +599,7 @@ def test_other_file_in_the_same_folder_is_refused(serve, extract, tmp_path):
     path = write_rows(tmp_path, START)
     assert extract(server, INPUT_FILE=path) == extraction.DONE
     write_rows(tmp_path, {"k": "other", "l": "another"})
-    with pytest.raises(UserError, match=r"INPUT_FILE .*own.jsonl has no row of those"):
+    with pytest.raises(UserError, match=r"INPUT_FILE .*own.jsonl has none of the rows"):
         extract(server, INPUT_FILE=path)
     assert len(server.bodies) == 3
 

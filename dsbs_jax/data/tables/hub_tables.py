@@ -18,7 +18,7 @@ _ADDRESS = re.compile(r"([\w.-]+(?:/[\w.-]+)?)(?:/([\w.-]+))?")
 
 
 def is_saved_dataset(folder: pathlib.Path) -> bool:
-    """Returns whether `datasets` has written a folder."""
+    """Returns whether a folder was written by `save_to_disk` of `datasets`."""
     return any((folder / name).is_file() for name in _MARKERS)
 
 

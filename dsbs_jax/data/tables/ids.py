@@ -29,13 +29,13 @@ class Ids:
             if given in known:
                 other = Place(file, unit, known[given])
                 where = str(other) if file == place.file else f"{file}: {other}"
-                raise ValueError(f"id {given!r} is also that of {where}")
+                raise ValueError(f"id {given!r} is also the id of {where}")
         self._generated.append(False)
         self._given.setdefault((place.file, place.unit), {})[given] = place.number
         return given
 
     def replacements(self, ids: Iterable[str]) -> Iterator[tuple[int, str]]:
-        """Yields index and new id of rows whose generated id another row has.
+        """Yields index and new id of each row whose generated id is another row's id.
 
         Args:
             ids: The ids of all rows, as `add` returned them.

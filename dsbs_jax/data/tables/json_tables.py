@@ -11,9 +11,9 @@ from dsbs_jax.data.tables.table import BadRow, FileTable, TableError, Types
 
 # The first line of a file that is not JSON lines, and the error.
 _SEVERAL_LINES = {
-    b"{": "an object goes over several lines, expected one object on each line; "
-    "'jq -c . FILE' writes it so",
-    b"[": "a list over several lines, expected one object on each line; give the file "
+    b"{": "an object spans several lines, expected one object on each line; "
+    "'jq -c . FILE' prints this form",
+    b"[": "a list spans several lines, expected one object on each line; give the file "
     "the suffix .json",
 }
 _SPACES = re.compile(r"[ \t\r\n]*")

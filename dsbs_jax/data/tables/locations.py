@@ -116,7 +116,7 @@ def _open(path: str) -> dict[str | None, list[Table]]:
 def _known(
     splits: Mapping[str | None, Table],
 ) -> dict[str | None, list[Table]]:
-    """Returns the splits that have a name of ours: train, validation and test."""
+    """Returns the splits by their names here: train, validation and test."""
     if list(splits) == [None]:
         return {None: [splits[None]]}
     known: dict[str | None, list[Table]] = {

@@ -1,4 +1,4 @@
-"""The rows of a table that have the columns which are needed."""
+"""Yields the rows of a table that have the needed columns, and reports the others."""
 
 import functools
 import sys
@@ -24,7 +24,7 @@ Rows = Iterator[tuple[Place, dict[str, Any]]]
 
 @functools.cache
 def note(message: str) -> None:
-    """Prints a note once, however often the same file is read."""
+    """Prints a note once, also if the same file is read several times."""
     print(f"note: {message}", file=sys.stderr)
 
 

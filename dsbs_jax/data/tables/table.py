@@ -9,7 +9,7 @@ Types = Literal["json", "arrow", "none"]
 
 
 class TableError(ValueError):
-    """A table cannot be read, or not any further."""
+    """A table cannot be read, or cannot be read to its end."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ class Table(Protocol):
         name: The file, as messages name it.
         stem: First part of the ids of rows without an id.
         unit: What `rows` counts: "line" or "row".
-        types: Whose types the values have. In CSV each value is text.
+        types: Type system of the values: "json", "arrow", or "none" if every value is
+            text, as in CSV.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Table(Protocol):
                 Formats in which each row has its own columns may yield others too.
 
         Raises:
-            TableError: The table cannot be read any further.
+            TableError: The rest of the table cannot be read.
         """
         ...
 

@@ -1,6 +1,6 @@
 """One canonical text for each value of a label column, in every file format.
 
-    text       stays as it is, without surrounding spaces
+    text       unchanged, without surrounding spaces
     integer    1 -> "1"
     boolean    true -> "true", false -> "false"
     number     2.50 -> "2.5", 1.0 -> "1", 1e20 -> "1e+20"

@@ -48,7 +48,7 @@ def read_file(
         config: The filters, which run on rows without a file of dropped rows.
         filtered_file: The dropped rows. None looks for the files of an extraction next
             to the rows: `filtered.jsonl`, and with it `failed.jsonl` and `report.json`.
-        dataset: Name of the dataset; None is that of the report, or "default".
+        dataset: Name of the dataset; None takes that of the report, or "default".
 
     Raises:
         UserError: A file cannot be read or has bad rows, or the dataset is not

@@ -73,7 +73,7 @@ def test_all_wrong_lines_are_counted_and_the_first_are_shown(write):
 
 def test_ids_must_differ(write):
     path = write(*({"input": x, "label": "x", "id": "same"} for x in "ab"))
-    with pytest.raises(UserError, match="line 2: id 'same' is also that of line 1"):
+    with pytest.raises(UserError, match="line 2: id 'same' is also the id of line 1"):
         tables.read_examples(path)
 
 
@@ -169,15 +169,13 @@ def test_generated_id_is_not_that_of_another_row(write):
         (
             "a.jsonl",
             '{\n "input": "a",\n "label": "x"\n}\n',
-            "'jq -c . FILE' writes it",
+            "'jq -c . FILE' prints this form",
         ),
         ("a.jsonl", '[\n{"input": "a", "label": "x"}\n]', "give the file the suffix"),
-        ("a.ndjson", "\ufeff{\r\n}\r\n", "an object goes over several lines"),
+        ("a.ndjson", "\ufeff{\r\n}\r\n", "an object spans several lines"),
     ],
 )
-def test_file_that_goes_over_several_lines_gets_a_hint(
-    tmp_path, name, content, problem
-):
+def test_file_that_spans_several_lines_gets_a_hint(tmp_path, name, content, problem):
     path = tmp_path / name
     path.write_bytes(content.encode())
     with pytest.raises(UserError) as caught:
