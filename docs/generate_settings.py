@@ -36,19 +36,20 @@ INTRODUCTION = """\
 
 <!-- Written by docs/generate_settings.py; do not edit. -->
 
-This page lists every setting. A command's `--help` lists those of the command.
+This page lists every setting. A command's `--help` lists the settings of the command.
 
 Commands that read gin files take a setting as `NAME = value` in a gin file, or as
 `--gin.NAME=value` on the command line. The command line overrides the files, and a
 later file overrides an earlier one. Text needs no inner quotes on the command line:
-`--gin.MODEL_DIR=runs/own`. In gin files it does: `MODEL_DIR = 'runs/own'`. T5X's
-commands need the inner quotes on the command line too: `--gin.MODEL_DIR="'runs/own'"`.
+`--gin.MODEL_DIR=runs/own`. Text in gin files needs quotes: `MODEL_DIR = 'runs/own'`.
+T5X's commands need inner quotes on the command line too:
+`--gin.MODEL_DIR="'runs/own'"`.
 
 "Required" means that a gin file or the command line must set the value. The files in
-`sizes/` set those of T5Config, except `VOCAB_SIZE`, which follows from the vocabulary
-unless it is set. The files in `methods/` set `METHOD`, `ALPHA` and `BATCH_SIZE`, and
-the files in `datasets/` set `DATASET`. `dsbs_jax.tasks.show` reads the settings of
-DataConfig.
+`sizes/` set the settings of T5Config, except `VOCAB_SIZE`, which follows from the
+vocabulary unless it is set. The files in `methods/` set `METHOD`, `ALPHA` and
+`BATCH_SIZE`, and the files in `datasets/` set `DATASET`. `dsbs_jax.tasks.show` reads
+the settings of DataConfig.
 """
 GIN_FOLDERS = ("sizes", "methods", "datasets", "local", "teacher", "experiments", "t5x")
 # Values that refer to gin functions are left out.
@@ -57,7 +58,7 @@ T5X_SETTING = re.compile(r"^([A-Z][A-Z0-9_]+) = ([^@%].*)$")
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """What a command reads.
+    """The settings that a command reads.
 
     Attributes:
         module: The module that `python -m` runs.

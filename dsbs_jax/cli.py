@@ -32,7 +32,7 @@ from dsbs_jax.errors import UserError
 S = TypeVar("S", bound=settings.Settings)
 
 _PACKAGE = pathlib.Path(__file__).resolve().parent
-# As shells report a process that SIGINT ended.
+# The status that shells report for a process that SIGINT ended.
 _INTERRUPTED = 130
 # Settings of the command that runs; `configure` replaces them.
 _macros = gin_files.Macros({}, frozenset(), frozenset())

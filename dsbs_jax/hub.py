@@ -88,7 +88,7 @@ def write_token(repository: str, token: str | None = None) -> str:
         token: As for `upload_folder`.
 
     Raises:
-        UserError: The name is not that of a repository, or there is no token.
+        UserError: The name is not a repository's name, or there is no token.
     """
     if not _REPOSITORY.fullmatch(repository):
         raise UserError(f"repository {repository!r}: expected <owner>/<name>")

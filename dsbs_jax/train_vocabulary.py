@@ -49,7 +49,7 @@ class VocabularyConfig(Settings):
 def released_texts(
     release: str | os.PathLike[str], datasets: Iterable[str]
 ) -> Iterator[str]:
-    """Yields the training text of released datasets, with that of every teacher.
+    """Yields the training text of released datasets, including every teacher's text.
 
     Raises:
         UserError: As `reader.Release.read`.

@@ -22,7 +22,7 @@ from dsbs_jax.weights.ctranslate2_format import Quantization
 
 # The model, in the folder of the exported student.
 MODEL_FOLDER = "ctranslate2"
-# Rows that are compared, of those that the run predicted at its end.
+# The run's final predictions, and the number of them that are compared.
 _PREDICTIONS, _ROWS = "predictions/validation-best-*.jsonl", 256
 # Made-up inputs of a student without predictions, and their length in tokens.
 _MADE_UP, _LENGTH = 32, 16
@@ -33,7 +33,7 @@ _MIN_EQUAL = 0.9
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How the answers of an export compare with those of the student.
+    """Comparison of an export's answers with the student's answers.
 
     Attributes:
         rows: Inputs that both answered.

@@ -17,9 +17,9 @@ PROGRAM = "dsbs-jax"
 # Subcommands that handle signals themselves: extract waits for requests it has sent.
 OWN_SIGNALS = frozenset({"extract"})
 BAD_INPUT = 2
-# As shells report a process that SIGINT ended.
+# The status that shells report for a process that SIGINT ended.
 INTERRUPTED = 130
-# As Python itself exits after a write to a pipe without a reader.
+# The status of Python itself after a write to a pipe without a reader.
 BROKEN_PIPE = 1
 
 

@@ -22,7 +22,7 @@ Labels = Annotated[
     str | None,
     typer.Option(
         metavar="<text,text>",
-        help="The closed label set; by default that of the run.",
+        help="The closed label set; by default the run's label set.",
     ),
 ]
 AbstainBelow = Annotated[

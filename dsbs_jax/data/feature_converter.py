@@ -40,7 +40,7 @@ class DistillationFeatureConverter(seqio.EncDecFeatureConverter):
     def get_model_feature_lengths(
         self, task_feature_lengths: Mapping[str, int]
     ) -> Mapping[str, int]:
-        """Returns the lengths of the model's features for those of a task.
+        """Converts the lengths of a task's features to those of the model's features.
 
         Raises:
             UserError: `task_ids` has no length, or not the length of `targets`.

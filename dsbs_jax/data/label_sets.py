@@ -62,7 +62,7 @@ def detect_label_set(records: Iterable[Record]) -> LabelSet | None:
 
 
 def target_labels(records: Sequence[Record]) -> list[str]:
-    """Returns the human labels, or the teacher's if no row has a human label."""
+    """Returns the human labels, or without any the teacher's labels."""
     human = [record.label for record in records if record.label is not None]
     if human:
         return human

@@ -65,7 +65,7 @@ WITHOUT_HUMAN_LABELS: tuple[Method, ...] = (
 
 @dataclasses.dataclass(frozen=True)
 class TaskInfo:
-    """What a task reads and predicts.
+    """Description of a task: the fields that it reads and predicts.
 
     Attributes:
         name: Name of the task.

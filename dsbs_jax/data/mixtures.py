@@ -32,7 +32,7 @@ from dsbs_jax.errors import UserError
 from dsbs_jax.task_ids import LABEL
 
 Provider: TypeAlias = seqio.Task | seqio.Mixture
-# A dataset with rows of its own, and what makes its source.
+# A dataset with its own rows, and the function that makes its source.
 Part: TypeAlias = tuple[DatasetSpec, SourceFactory]
 
 

@@ -104,7 +104,7 @@ class RecordSource(seqio.DataSource):
     ) -> tf.data.Dataset:
         """Returns the rows of a split in their order; the task shuffles them."""
         del shuffle, seed
-        # Scores compare with human labels wherever there are any, so only training
+        # Scores compare with human labels if there are any, so only training
         # rows borrow the teacher's labels.
         borrow = split == "train" or not self.has_human_labels
         columns = row_schema.record_columns(self._records[split], self._teacher, borrow)

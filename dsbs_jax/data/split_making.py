@@ -14,7 +14,7 @@ from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
 
 MIN_INPUTS = 3  # one for each split
-# Proportion of inputs with an answer of their own above which answers are open.
+# Answers are open if more than this proportion of inputs have a unique answer.
 OPEN_ANSWERS = 0.2
 
 
@@ -126,7 +126,7 @@ def _classes(records: Sequence[Record], seed: int) -> dict[str, list[str]]:
         classes.setdefault(name, []).append(text)
     single = [inputs[0] for inputs in classes.values() if len(inputs) == 1]
     if len(single) > OPEN_ANSWERS * len(labels):
-        # Open answers: the inputs with an answer of their own are one class.
+        # Open answers: the inputs with a unique answer are one class.
         classes = {name: part for name, part in classes.items() if len(part) > 1}
         classes[""] = single
     return {name: _shuffled(classes[name], seed) for name in sorted(classes)}

@@ -31,7 +31,7 @@ def convert(path: pathlib.Path) -> bytes:
     The same file gives the same bytes.
 
     Raises:
-        UserError: The file is not that of a T5, or has tokens or rules that a
+        UserError: The file is not from a T5, or has tokens or rules that a
             SentencePiece model cannot hold; the message says which.
     """
     try:

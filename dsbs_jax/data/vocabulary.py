@@ -73,7 +73,7 @@ def _version(path: str) -> Version:
 @functools.cache
 def _load(path: str, extra_ids: int, version: Version) -> seqio.SentencePieceVocabulary:
     # SeqIO reads a path once. A file that has replaced another one, for example after
-    # a second training in a notebook, needs a path of its own.
+    # a second training in a notebook, needs another path.
     if _first_versions.setdefault(path, version) != version:
         path = _copy(path)
     if hub.is_address(path):

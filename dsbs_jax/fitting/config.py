@@ -1,4 +1,4 @@
-"""What a user can choose for a fit; the plan chooses the rest."""
+"""The settings of a fit that a user can choose; the plan chooses all others."""
 
 import dataclasses
 from typing import Annotated

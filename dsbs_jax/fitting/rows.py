@@ -189,7 +189,7 @@ def _choose_method(train: Sequence[Record], given: Method | None) -> tuple[Metho
     )
     if given is not None:
         missing = [field for field in needed_fields(given) if not counts[field]]
-        # Rows without a human label are trained on the teacher's.
+        # Rows without a human label are trained on the teacher's label.
         if missing and not (missing == ["label"] and counts["teacher_label"]):
             raise UserError(
                 f"method is {given!r}, which needs rows with {' and '.join(missing)}; "

@@ -27,7 +27,7 @@ _DECODED = 64
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What was measured on the first steps.
+    """Measurements of the first steps.
 
     Attributes:
         parameters: Parameters of the student.

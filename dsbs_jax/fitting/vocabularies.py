@@ -50,7 +50,7 @@ def choose(
     Args:
         given: Address of a vocabulary.
         checkpoint: The weights from which the training starts.
-        splits: The rows; only those of train are trained on.
+        splits: The rows; only training rows are used to train a vocabulary.
         scratch: Folder for a vocabulary that is trained.
 
     Raises:

@@ -202,7 +202,7 @@ class InferConfig(CheckpointConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PredictionSettings:
-    """What training, evaluation and inference have in common.
+    """Settings that training, evaluation and inference share.
 
     Attributes:
         data: Examples and vocabulary.

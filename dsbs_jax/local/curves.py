@@ -24,7 +24,7 @@ FILE = "curve.jsonl"
 
 @dataclasses.dataclass(frozen=True)
 class CurvePoint:
-    """What was measured after one update.
+    """Measurements after one update.
 
     Attributes:
         step: Number of updates.

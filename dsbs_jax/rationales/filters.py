@@ -230,7 +230,7 @@ def _words(text: str) -> list[str]:
 
 
 def dropped_row(example: VotedExample, reason: str) -> dict[str, Any]:
-    r"""Returns a row of `filtered.jsonl`: that of a kept row, reason and completions.
+    r"""Returns a row of `filtered.jsonl`: the row's fields, reason and completions.
 
     Characters that UTF-8 cannot encode are escaped: a lone surrogate becomes "\ud800".
     """

@@ -20,7 +20,7 @@ from dsbs_jax.settings import AnyPath, Settings, Text, setting
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrepareConfig(Settings):
-    """What to prepare, and where to."""
+    """The datasets to prepare, and the folder for them."""
 
     release: AnyPath = setting(
         help="The released data: a folder, a zip file, or the http(s) address of one."

@@ -19,7 +19,7 @@ _ABBREVIATIONS = (
     # Initials; a single letter up to H at the start is rather the letter of a choice.
     r"|(?<=[\s.])[a-z]|[i-z]"
 )
-# The end of a sentence, with what may close it, before another one.
+# The end of a sentence, with closing quotes or markup, before another sentence.
 _SENTENCE_END = re.compile(r"[.!?…][*_`\"'”’)\]]{0,4}(?=\s+[^\s\d])|[。！？]")
 _SHORTENED = re.compile(rf"(?:^|[\s(\"'.])(?:{_ABBREVIATIONS})\.$", re.IGNORECASE)
 _REASON = re.compile(

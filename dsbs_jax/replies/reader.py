@@ -37,7 +37,7 @@ from dsbs_jax.replies.problems import (
 )
 from dsbs_jax.replies.reasoning import SplitReply
 
-# Version of the rules, for rows and reports. 1 are the paper's parsers.
+# Version of the rules, for rows and reports. Version 1 is the paper's parsers.
 READER_VERSION = 2
 MAX_LENGTH = 400_000  # characters of a reply
 # A brace of JSON, unlike one of LaTeX: \boxed{4}.

@@ -1,4 +1,4 @@
-"""What a user should know about the rows of a dataset before a run."""
+"""Counts and warnings about the rows of a dataset, to read before a run."""
 
 import collections
 import dataclasses

@@ -107,7 +107,7 @@ class CardMetric:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelCardFacts:
-    """What a model card states.
+    """The facts of a model card.
 
     Attributes:
         name: The title, such as the repository's name.

@@ -8,7 +8,7 @@ from typing import Any
 from dsbs_jax.errors import UserError
 from dsbs_jax.reports.proportion import Proportion, Z
 
-_LEVEL = 0.05  # significance level, that of a 95 % interval
+_LEVEL = 0.05  # significance level of a 95 % interval
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

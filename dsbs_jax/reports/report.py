@@ -1,4 +1,4 @@
-"""What every report has: JSON values, a page, and the files of both."""
+"""The base class of reports: JSON values, a page, and the files of both."""
 
 import abc
 import hashlib

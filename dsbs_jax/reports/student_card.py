@@ -16,7 +16,7 @@ _CURVES = "Losses and validation scores by step"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudentCard:
-    """What the card of a student shows. All texts are untrusted.
+    """The content of a student's card. All texts are untrusted.
 
     Attributes:
         title: The title of the page.

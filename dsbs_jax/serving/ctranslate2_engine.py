@@ -44,7 +44,7 @@ class CTranslate2Engine:
 
         Returns:
             For each input the generated ids without the end token, and their
-            log-probability in nats, with that of the end token.
+            log-probability in nats, which includes the end token.
         """
         results = self._translator.translate_batch(
             [[self._tokens[number] for number in ids] for ids in inputs],

@@ -124,9 +124,9 @@ def greedy(
 def _most_likely(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Finds the most likely token of each row.
 
-    The result is that of `jnp.argmax`, the first of equal logits, but by two plain
-    reductions: the maximum, then the smallest index that has it. A CPU computes them
-    three times as fast as argmax, which reduces pairs of value and index.
+    The result equals `jnp.argmax`, which is the first of equal logits. It is computed
+    by two plain reductions: the maximum, then the smallest index with this value. A CPU
+    computes them three times as fast as argmax, which reduces pairs of value and index.
 
     Args:
         logits: Float32 [B, V].
@@ -270,7 +270,7 @@ def _extend(beams: _Beams, logits: jax.Array) -> _Candidates:
     vocabulary = log_probs.shape[-1]
     totals = (log_probs + beams.scores[:, :, None]).reshape(batch, -1)
     # At most N of the candidates end, one for each beam. Of 2 * N candidates, at least
-    # N can therefore run on.
+    # N can therefore be running beams.
     scores, flat = jax.lax.top_k(totals, 2 * n)
     sources, new = flat // vocabulary, (flat % vocabulary).astype(jnp.int32)
     tokens = jax.lax.dynamic_update_slice_in_dim(

@@ -33,7 +33,7 @@ class ExtractionConfig(Settings):
         "DATA_FILES."
     )
     output_dir: LocalPath = setting(
-        help="A new folder, or that of an extraction to resume."
+        help="A new folder, or the folder of an extraction to resume."
     )
     prompt: Text = setting(
         help="'cqa', 'svamp', 'asdiv', 'anli1', 'esnli', 'template', or the path of "

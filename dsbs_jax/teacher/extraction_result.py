@@ -1,4 +1,4 @@
-"""What an extraction returns and prints at its end."""
+"""The result of an extraction, and the text that it prints at its end."""
 
 import dataclasses
 import pathlib
@@ -21,19 +21,20 @@ _SHOWN_LABELS = 5
 class ExtractionResult:
     """The result of an extraction.
 
-    A run that stops early writes no rows, and a dry run writes nothing; their paths are
-    None.
+    A path is None if its file was not written: a run that stops early writes no rows,
+    and a dry run writes nothing.
 
     Attributes:
         status: Exit status: 0 done, 3 stopped by a cap, 4 inputs without a usable
             reply, 128 + number after a signal.
         folder: The output folder.
         inputs: Number of inputs.
-        rationales: The kept rows, which are a dataset to train on.
-        filtered: The dropped rows with their reasons.
-        failed: The inputs without a usable reply.
-        report: Counts, settings, tokens and cost as JSON.
-        card: The quality card, a page that needs no other file; None without a reply.
+        rationales: Path of the kept rows, which are a dataset to train on.
+        filtered: Path of the dropped rows with their reasons.
+        failed: Path of the inputs without a usable reply.
+        report: Path of counts, settings, tokens and cost as JSON.
+        card: Path of the quality card, a page that needs no other file; None without a
+            reply.
         kept_count: Number of kept rows.
         dropped_counts: Number of dropped rows by reason.
         problem_counts: Number of unparsable rows by problem.

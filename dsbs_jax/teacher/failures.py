@@ -1,4 +1,4 @@
-"""What a failed request says: about this request, about the server, or about a setting.
+"""The meaning of a failed request: for itself, for all requests, or for a setting.
 
 A server that refuses one row must not end the run; a server that refuses every request
 must end it soon, with its own words and the setting to change.

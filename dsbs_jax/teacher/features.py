@@ -58,7 +58,7 @@ class _Feature:
 
 
 class ServerFeatures:
-    """What a server is known to accept; all requests of a run share it."""
+    """The fields that a server is known to accept, shared by all requests of a run."""
 
     def __init__(self) -> None:
         """Starts with the assumption that the server accepts everything."""

@@ -38,7 +38,7 @@ class LabelSet:
 def choose(
     config: ExtractionConfig, prompt: Prompt, rows: Sequence[Record]
 ) -> LabelSet | None:
-    """Chooses the label set: LABELS, those of the prompt file, or those of the data.
+    """Chooses the label set: LABELS, the prompt file's labels, or the data's labels.
 
     Args:
         config: Has the setting LABELS.

@@ -57,7 +57,7 @@ def _objects(value: object) -> list[dict[str, Any]]:
 
 
 def _add(choice: dict[str, Any], part: dict[str, Any]) -> None:
-    """Appends the texts of an event to those of its choice."""
+    """Appends the texts of an event to the texts of its choice."""
     for name, value in part.items():
         if name in ("delta", "message") and isinstance(value, dict):
             message = choice.setdefault("message", {})

@@ -36,7 +36,7 @@ _TOKENIZER_FILES = (*TOKENIZERS, writing.TOKENIZER_CONFIG, "special_tokens_map.j
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvertConfig(Settings):
-    """What to convert, and to what."""
+    """The checkpoint to convert, and the new format."""
 
     checkpoint_path: AnyPath = setting(
         help="The checkpoint to read: a run folder (its best checkpoint), a T5X "

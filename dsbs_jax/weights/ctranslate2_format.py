@@ -117,7 +117,7 @@ def _fill_stack(
 ) -> None:
     spec.scale_embeddings = False
     spec.layer_norm.gamma = weights[f"{stack}.final_layer_norm.weight"]
-    # The bias of the first layer is that of all layers.
+    # All layers use the bias of the first layer.
     bias = weights[
         f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
     ]

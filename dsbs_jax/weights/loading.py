@@ -65,7 +65,7 @@ def check_finite(array: np.ndarray, description: str) -> None:
     Raises:
         UserError: A value is not finite.
     """
-    # The sum is finite in almost all arrays that are, and needs no array of its own.
+    # If the sum is finite, all values are. The sum needs no temporary array.
     with np.errstate(all="ignore"):
         if np.isfinite(array.sum()):
             return

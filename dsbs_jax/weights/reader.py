@@ -1,4 +1,4 @@
-"""What every checkpoint format offers: parameters by name, read in parts."""
+"""The interface of every checkpoint format: parameters by name, read in parts."""
 
 from typing import Protocol
 

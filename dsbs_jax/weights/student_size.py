@@ -90,7 +90,7 @@ def config_of(reader: ParameterReader) -> T5Config:
     128, as in every published T5. A Hugging Face folder states it.
 
     Raises:
-        UserError: The parameters are not those of a T5.
+        UserError: The parameters are not from a T5.
     """
     if isinstance(reader, HuggingFaceReader):
         return reader.config

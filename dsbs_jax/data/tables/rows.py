@@ -38,7 +38,7 @@ def example_rows(
     Args:
         table: The table.
         columns: The columns that are read.
-        faults: Gets the faults of other rows, and those of the table.
+        faults: Gets the faults of other rows, and the faults of the table.
         unlabeled: Whether a row may have no label, and is read without its rationale
             and teacher label.
     """
@@ -67,7 +67,7 @@ def input_rows(table: Table, columns: ColumnMap, faults: Faults) -> Rows:
     Args:
         table: The table.
         columns: The columns of the input.
-        faults: Gets the faults of other rows, and those of the table.
+        faults: Gets the faults of other rows, and the faults of the table.
     """
     yield from _rows(table, _single(columns.input_columns), faults)
 

@@ -1,4 +1,4 @@
-"""What every file format provides: numbered rows of a table, one after another."""
+"""The interface of every file format: numbered rows of a table, one after another."""
 
 import dataclasses
 import pathlib
@@ -65,7 +65,7 @@ class Table(Protocol):
 
 
 class FileTable:
-    """What the tables in files have in common: path, name and stem."""
+    """Base class of tables in files, with path, name and stem."""
 
     def __init__(self, path: pathlib.Path, stem: str) -> None:
         """Keeps the path; nothing is read."""

@@ -1,4 +1,4 @@
-"""What a quality card shows: the figures of a set of rationales as text and tables."""
+"""The content of a quality card: figures of rationales as text and tables."""
 
 import math
 from collections.abc import Mapping
