@@ -21,7 +21,8 @@ INTRODUCTION = """\
 <!-- Written by docs/generate_tolerance.py; do not edit. -->
 
 Language models, servers and users write the same thing in many forms. This page lists
-forms that are read, and forms that are refused with a reason. Every row is a test.
+forms that are read, and forms that are refused with a reason. Every row is a test. The
+text below a heading describes the two columns of the tables.
 """
 
 PARTS = {

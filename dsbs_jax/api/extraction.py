@@ -67,7 +67,7 @@ def extract(
         labels: The task's labels; other labels of the teacher do not count. None uses
             those of the prompt file, or the human labels of the data if they are a
             small closed set. An empty list allows any label.
-        samples: Replies per input, which vote.
+        samples: Replies per input; the label with the most votes wins.
         temperature: 0 gives the same reply each time; None is left to the server.
         max_tokens: Maximum tokens of a completion.
         style: "chat", or "completion" (API /v1/completions) without a chat template.

@@ -37,7 +37,7 @@ def evaluate(
     batch_size: student_options.BatchSize = None,
     **columns: Any,
 ) -> None:
-    """Prints the report and where its files are."""
+    """Prints the report and the path of its page."""
     loaded = student_options.load(student, labels, batch_size)
     report = loaded.evaluate(
         data,

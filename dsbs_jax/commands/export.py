@@ -107,7 +107,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Writes the folder, pushes it, and prints where it is."""
+    """Writes the folder, pushes it, and prints its path and its address."""
     token = _token(token_variable)
     from dsbs_jax import tensorflow_import
 

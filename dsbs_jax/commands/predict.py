@@ -36,7 +36,7 @@ def predict(
     batch_size: student_options.BatchSize = None,
     **columns: Any,
 ) -> None:
-    """Writes the answers and prints where they are."""
+    """Writes the answers and prints the path of their file."""
     loaded = student_options.load(student, labels, batch_size)
     number = loaded.predict_file(
         data,

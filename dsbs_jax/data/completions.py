@@ -106,7 +106,7 @@ def read_text(text: str) -> Answer:
 
 
 def read_choice(text: str) -> Answer:
-    """Reads the text after the first "(x)", up to the next: " (d) math." -> "math".
+    """Reads the text from the first "(x)" to the next: " (d) math." -> "math".
 
     The letter is ignored. " either (a) pond or (e) sea." gives "pond or", which is a
     label although it is none of the choices.

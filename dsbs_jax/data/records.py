@@ -64,7 +64,7 @@ def as_row(record: Record) -> dict[str, Any]:
 
 
 def fingerprint(records: Iterable[Record]) -> str:
-    """Returns the SHA-256 of what a student is trained on, in hexadecimal digits.
+    """Returns the SHA-256 of a student's training rows, in hexadecimal digits.
 
     The ids do not count, because they depend on the name of the file. The order counts,
     because it decides the order of training.

@@ -195,7 +195,7 @@ def train(
     """Trains a unigram model; the same texts give the same bytes.
 
     Text is normalized as in the published T5 model (NFKC; a newline reads as a space).
-    Each digit is a piece of its own, and every printable ASCII character has a piece
+    Each digit is a separate piece, and every printable ASCII character has a piece
     even if the texts do not contain it.
 
     Args:

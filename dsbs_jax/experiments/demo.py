@@ -45,7 +45,7 @@ PRINTED_EXAMPLES = 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DemoConfig(Settings):
-    """Demo."""
+    """Settings of the demo."""
 
     output_dir: LocalPath = setting("runs/demo", help="Folder to write.")
     sizes: Annotated[tuple[PositiveInt, ...], Meta(min_length=1)] = setting(

@@ -93,8 +93,8 @@ def wanted_splits(
     """Returns the splits to prepare, after checking that their files exist.
 
     Raises:
-        UserError: Rows or completions are missing. With `allow_missing_splits` only
-            when the dataset has no split at all.
+        UserError: Rows or completions are missing. With `allow_missing_splits`, this is
+            an error only if the dataset has no split at all.
     """
     released = released_spec(dataset)
     existing = release.splits(dataset)

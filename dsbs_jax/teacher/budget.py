@@ -89,7 +89,8 @@ class BudgetConfig(Settings):
         4.0, help="Characters per token, for estimates without a tokenizer."
     )
     tokenizer_path: AnyPath | None = setting(
-        None, help="SentencePiece model that counts tokens in estimates instead."
+        None,
+        help="SentencePiece model that counts tokens, in place of CHARS_PER_TOKEN.",
     )
 
     def __post_init__(self) -> None:

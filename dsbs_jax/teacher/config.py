@@ -68,11 +68,11 @@ class RunnerConfig(Settings):
     )
     samples_per_request: PositiveInt = setting(
         1,
-        help="Samples of an input that one request asks for (`n`), which shares the "
-        "cost of the prompt; one by one if the server returns fewer.",
+        help="Samples of an input that one request asks for (`n`), so that the prompt "
+        "is paid once. If the server returns fewer, samples are requested one by one.",
     )
     retry_empty: bool = setting(
-        False, help="Request replies again that are stored but have no text."
+        False, help="Request stored replies without text again."
     )
 
 

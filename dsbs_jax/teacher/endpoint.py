@@ -23,7 +23,7 @@ class EndpointConfig(Settings):
     base_url: str = setting(help="The server's address: 'http://localhost:8000/v1'.")
     api_key_variable: str = setting(
         "OPENAI_API_KEY",
-        help="Environment variable of the key; unset if the server needs no key.",
+        help="Environment variable of the key; not needed by a server without keys.",
     )
     stream: bool = setting(
         False, help="Let the server stream replies, for proxies that end idle requests."

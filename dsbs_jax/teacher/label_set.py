@@ -15,8 +15,8 @@ class LabelSet:
     """The labels that count.
 
     Attributes:
-        labels: The labels.
-        source: Where they come from, for messages.
+        labels: The labels, in the order of their source.
+        source: Name of the source, for messages.
         detected: Whether they were detected in the data, not given by the user.
         odd_labels: Human labels outside the detected set, and their rows.
     """

@@ -49,19 +49,23 @@ class SamplingConfig(Settings):
         False,
         help="Request JSON with rationale and label, if the server supports it.",
     )
-    samples: PositiveInt = setting(1, help="Replies per input, which vote.")
+    samples: PositiveInt = setting(
+        1, help="Replies per input; the label with the most votes wins."
+    )
     temperature: _Temperature = setting(0.0, help="0 gives the same reply each time.")
-    top_p: _TopP = setting(None, help="Share of the probability to sample from.")
+    top_p: _TopP = setting(None, help="Share of the probability mass to sample from.")
     max_tokens: PositiveInt = setting(256, help="Maximum tokens of a completion.")
     max_tokens_name: Text = setting(
         "max_tokens",
         help="Field of the token limit; some servers expect 'max_completion_tokens'.",
     )
     seed: NonNegativeInt | None = setting(
-        0, help="Seed of an input's first sample; later samples add their number."
+        0, help="Seed of an input's first sample; sample number i adds i, from 0."
     )
     send_stop: bool = setting(True, help="Send the stop sequences of the prompt.")
-    extra_body: dict[str, Any] = setting({}, help="Further fields: {'top_k': 40}.")
+    extra_body: dict[str, Any] = setting(
+        {}, help="Further fields of each request: {'top_k': 40}."
+    )
 
     def __post_init__(self) -> None:
         """Checks settings that depend on each other."""

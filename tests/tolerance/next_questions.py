@@ -1,4 +1,4 @@
-"""Where a reply is cut: at the next question, at a line start and a whole word."""
+"""Replies that continue with a next question, which is cut off."""
 
 from tolerance import Refused, Section
 
@@ -8,8 +8,8 @@ SECTION = Section(
     order=6,
     title="Text after the answer",
     text="The complete reply to the input `Lena: no tone`, with a prompt of rule "
-    "`default`. A next question begins at the start of a line with a whole word; an "
-    "answer that was complete before it counts.",
+    "`default`. A next question is recognized at the start of a line, by a complete "
+    "word; an answer that is complete before the next question counts.",
     columns=("the reply", "label"),
     rows=(
         ("Dead. So the answer is visit.\n\nQ: Tom: all works\nA: It does.", "visit"),
