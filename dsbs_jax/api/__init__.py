@@ -1,4 +1,4 @@
-"""The Python API: plain values in, plain values out.
+"""The Python API, which takes and returns plain values.
 
 `import dsbs_jax` offers these names too, and imports their modules when they are used.
 Nothing here uses gin, the command line or SeqIO's registries, so that several students

@@ -65,10 +65,10 @@ def extract(
             ends in ".jsonl", the kept rows are also written to that file, and the
             folder is next to it: "rationales.jsonl" -> "rationales_extraction".
         labels: The task's labels; other labels of the teacher do not count. None uses
-            those of the prompt file, or the human labels of the data if they are a
+            the labels of the prompt file, or the human labels of the data if they are a
             small closed set. An empty list allows any label.
         samples: Replies per input; the label with the most votes wins.
-        temperature: 0 gives the same reply each time; None is left to the server.
+        temperature: 0 gives the same reply each time; None uses the server's default.
         max_tokens: Maximum tokens of a completion.
         style: "chat", or "completion" (API /v1/completions) without a chat template.
         structured: Whether to request JSON with rationale and label, with the label

@@ -195,8 +195,8 @@ class Student:
             One prediction for each input, in the order of the inputs.
 
         Raises:
-            UserError: An input is not text or is blank, or the student has no label set
-                or no rationales and an argument needs them.
+            UserError: An input is not text or is blank, or an argument needs a label
+                set or rationales that the student does not have.
         """
         _check_inputs(inputs)
         if abstain_below is not None and self._scorer is None:

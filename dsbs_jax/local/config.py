@@ -123,7 +123,7 @@ class OptimizerConfig(Settings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecodingConfig(Settings):
-    """Decoding of predictions."""
+    """Length of predictions, and search for them."""
 
     max_decode_length: PositiveInt = setting(
         63,
@@ -145,7 +145,7 @@ class DecodingConfig(Settings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PartitioningConfig(Settings):
-    """Devices."""
+    """Spread of the student over devices."""
 
     num_partitions: PositiveInt = setting(
         1,
@@ -156,7 +156,7 @@ class PartitioningConfig(Settings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckpointConfig(Settings):
-    """Trained student."""
+    """Checkpoint of the trained student."""
 
     checkpoint_path: AnyPath = setting(
         help="Weights: a run folder (its best checkpoint), one checkpoint, a T5X "
@@ -166,7 +166,7 @@ class CheckpointConfig(Settings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalConfig(CheckpointConfig):
-    """Evaluation."""
+    """Split to score, and output folder."""
 
     eval_output_dir: LocalPath = setting(
         help="Folder to write: scores.json and the predictions of each task."
@@ -176,7 +176,7 @@ class EvalConfig(CheckpointConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InferConfig(CheckpointConfig):
-    """Inference."""
+    """Rows to answer, and output file."""
 
     input_file: AnyPath = setting(
         help="Rows with `input`, and optionally `id`, in a format of DATA_FILES. Other "

@@ -53,7 +53,7 @@ class Tree(abc.ABC):
 
 
 class Folder(Tree):
-    """A folder. Symbolic links are followed if they stay inside it."""
+    """The files of a folder. Symbolic links are followed if they stay inside it."""
 
     def _resolve(self, name: str) -> pathlib.Path:
         resolved = (self.path / name).resolve()

@@ -5,6 +5,6 @@ not change. New extractions use `reader.ReplyReader`, which accepts the forms th
 models write: reasoning blocks, markup, choices as letters, typeset arithmetic, other
 answer phrases, class names in a sentence, and JSON with text around it.
 
-Everything here is pure: text in, values out. No text raises an error, and nothing in a
-text is executed.
+All functions here are pure: they take a text and return values. No text raises an
+error, and nothing in a text is executed.
 """

@@ -105,7 +105,7 @@ class AnswerRule(abc.ABC):
 
 
 class FreeText(AnswerRule):
-    """Any text is a label."""
+    """The rule for labels that are free text."""
 
     def read(self, text: str, opened: str = "") -> Reading:
         """Reads the first sentence."""
@@ -135,7 +135,7 @@ class FreeText(AnswerRule):
 
 
 class ClosedSet(AnswerRule):
-    """One of a set of labels.
+    """The rule for labels of a closed set.
 
     Attributes:
         is_strict: Whether another text is rejected. Otherwise it is kept unchanged, so
@@ -174,7 +174,7 @@ class ClosedSet(AnswerRule):
 
 
 class Choices(AnswerRule):
-    """One of the row's choices."""
+    """The rule for labels that are one of the row's choices."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         """Makes the rule of a row."""
@@ -203,7 +203,7 @@ class Choices(AnswerRule):
 
 
 class Arithmetic(AnswerRule):
-    """An arithmetic expression."""
+    """The rule for labels that are arithmetic expressions."""
 
     def read(self, text: str, opened: str = "") -> Reading:
         """Reads the expression with the value of the complete text."""

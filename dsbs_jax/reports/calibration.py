@@ -28,7 +28,7 @@ class ReliabilityBin:
     correct: Proportion
 
     def to_json(self) -> dict[str, Any]:
-        """Returns JSON values."""
+        """Returns the figures as JSON values."""
         return {
             "low": self.low,
             "high": self.high,
@@ -50,7 +50,7 @@ class Calibration:
     bins: list[ReliabilityBin]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns JSON values."""
+        """Returns the figures as JSON values."""
         return {
             "expected_calibration_error": self.expected_error,
             "bins": [one.to_json() for one in self.bins],

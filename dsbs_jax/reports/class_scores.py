@@ -67,7 +67,7 @@ class ClassScore:
         return 2 * self.recall.count / (self.precision.total + self.recall.total)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns JSON values."""
+        """Returns the figures as JSON values."""
         return {
             "label": self.label,
             "support": self.support,

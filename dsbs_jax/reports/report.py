@@ -23,7 +23,7 @@ Texts = Mapping[str, str]
 
 
 class Report(abc.ABC):
-    """A report on the answers of a student."""
+    """Base class of reports on a student's answers."""
 
     title = "Evaluation"
 

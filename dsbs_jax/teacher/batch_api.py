@@ -34,7 +34,7 @@ _NO_BATCHES = (404, 405, 501)
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """A batch as the server describes it."""
+    """The server's description of a batch."""
 
     id: _Id
     status: str

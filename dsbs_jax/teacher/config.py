@@ -42,8 +42,8 @@ class ExtractionConfig(Settings):
     labels: tuple[Text, ...] | None = setting(
         None,
         help="The task's labels; other labels of the teacher do not count. By default "
-        "those of the prompt file, or the human labels of the data if they are a small "
-        "closed set. An empty list allows any label.",
+        "the labels of the prompt file, or the human labels of the data if they are a "
+        "small closed set. An empty list allows any label.",
     )
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The meaning of a failed request: for itself, for all requests, or for a setting.
+"""Tells whether a refusal concerns one request, all requests, or a setting.
 
 A server that refuses one row must not end the run; a server that refuses every request
 must end it soon, with its own words and the setting to change.

@@ -90,7 +90,7 @@ class ServerFeatures:
         body: Mapping[str, Any],
         sent_with: tuple[str, ...],
     ) -> str | None:
-        """Learns from a refusal.
+        """Changes the following requests if a refusal concerns one of their fields.
 
         Args:
             failure: The refusal.

@@ -38,7 +38,7 @@ _RESERVED_FIELDS = ("max_tokens", "max_completion_tokens", "model", "n", "stream
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplingConfig(Settings):
-    """How the teacher answers. A setting that is None is left to the server."""
+    """How the teacher answers. None uses the server's default of a setting."""
 
     model: Text = setting(macro="TEACHER_MODEL", help="The server's name of the model.")
     style: Literal["chat", "completion"] = setting(
