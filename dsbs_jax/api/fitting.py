@@ -63,7 +63,7 @@ class FitResult:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The values of the report as JSON has them; {} after a dry run."""
+        """The figures of the report as JSON values; {} after a dry run."""
         return {} if self.report is None else self.report.to_json()
 
     @property
@@ -184,7 +184,7 @@ def _train(plan: Plan) -> FitResult:
 def _train_baseline(
     plan: Plan, chosen: ChosenVocabulary, config: FitConfig, others: Mapping[str, Any]
 ) -> FitResult:
-    """Trains on the labels of the same rows, with as many of them in each batch."""
+    """Trains on the same labels, with the same number of them in each batch."""
     baseline = fit_rows.without_rationales(plan.rows)
     batch = config.batch_size and max(1, config.batch_size // 2)
     config = dataclasses.replace(config, batch_size=batch)

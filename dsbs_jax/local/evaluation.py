@@ -140,7 +140,8 @@ class Scorer:
             provider: The mixture or task.
             split: Name of the split.
             predictor: Decodes the inputs.
-            task_feature_lengths: Tokens of each feature, to which it is truncated.
+            task_feature_lengths: Tokens of each feature; inputs are truncated to their
+                length.
 
         Raises:
             UserError: No task of the mixture has both the split and a metric, or a task
@@ -194,7 +195,7 @@ class Scorer:
         }
 
     def _compared(self, task: StudentTask, texts: list[str]) -> Iterable[dict]:
-        """Yields each example with its prediction and whether it is correct."""
+        """Yields each example, its prediction, and whether the prediction is correct."""
         examples = self._evaluator.cached_task_datasets[task.name].as_numpy_iterator()
         for text, example in zip(texts, examples, strict=True):
             target = example["targets_pretokenized"].decode()

@@ -138,7 +138,7 @@ class WandbTracker(Tracker):
 
     @_guarded
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
-        """Logs texts as pages."""
+        """Logs texts as HTML."""
         pages = {
             name: self._html(f"<pre>{html.escape(text)}</pre>")
             for name, text in texts.items()

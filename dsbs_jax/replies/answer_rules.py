@@ -122,7 +122,7 @@ class FreeText(AnswerRule):
         return Reading(label, None)
 
     def are_equal(self, label: str, other: str) -> bool:
-        """Compares without case."""
+        """Compares texts; letter case is ignored."""
         return label.casefold() == other.casefold()
 
     def is_statement(self, reading: Reading) -> bool:
@@ -189,7 +189,7 @@ class Choices(AnswerRule):
         return Reading(label, problem, sentences[2] + rest, is_exact=exact is not None)
 
     def are_equal(self, label: str, other: str) -> bool:
-        """Compares without case."""
+        """Compares texts; letter case is ignored."""
         return label.casefold() == other.casefold()
 
     def is_answer(self, line: str) -> bool:

@@ -153,7 +153,7 @@ def _texts(parts: list[str]) -> Iterator[str]:
 
 
 def _joined(parts: list[str]) -> Iterator[str]:
-    """Yields the parts; a line end replaces a block between two texts."""
+    """Yields the visible parts; a line end replaces a block between two of them."""
     previous = ""
     for part in filter(str.strip, parts):
         if previous and not (previous[-1].isspace() or part[0].isspace()):

@@ -77,8 +77,8 @@ def choose(
 
     Args:
         rows: Indices of the rows to choose from.
-        confidences: Confidence of every row, in the order of the indices; the highest
-            ones are chosen. None draws rows at random.
+        confidences: Confidence of every row, in the order of the indices. The rows with
+            the highest confidence are chosen. None draws rows at random.
         seed: Decides between rows with the same confidence, by a hash of the seed and
             the index. The same arguments choose the same rows.
     """

@@ -1,1 +1,1 @@
-"""Engines that answer with a trained student outside of JAX."""
+"""Engines that run a trained student without JAX."""

@@ -125,7 +125,7 @@ class BatchApi:
         return await self._repeat(attempt)
 
     async def upload(self, path: pathlib.Path) -> str:
-        """Uploads a request file once and returns its id."""
+        """Uploads a request file, without retries, and returns the file's id."""
         purpose: Literal["batch"] = "batch"
         content = await self._receive(
             lambda api: api.files.with_streaming_response.create(

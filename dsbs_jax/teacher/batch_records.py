@@ -1,8 +1,9 @@
 """The batches of an output folder: a request file and a record for each.
 
 Each batch has two files in OUTPUT_DIR/batches: `1.jsonl` with its requests, and
-`1.json` with the record. A record is written before each step that the server sees, so
-a killed run finds every batch again. Collected batches keep only a short record.
+`1.json` with the record. A record is written before each step on the server, so a
+killed run finds every batch again. When all replies of a batch are stored, only a short
+record of the batch is kept.
 """
 
 import hashlib

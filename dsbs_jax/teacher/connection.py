@@ -85,7 +85,7 @@ class Connection:
         return answers
 
     def read(self, content: bytes) -> list[Reply]:
-        """Decodes the body of a reply, without the key if the server repeats it.
+        """Decodes the body of a reply; removes the API key if the server repeats it.
 
         Raises:
             RequestFailure: The reply reports an error.

@@ -30,7 +30,7 @@ def prepare(folder: pathlib.Path) -> None:
 
 
 def write(checkpoint: pathlib.Path) -> None:
-    """Writes the digests of a checkpoint; it is complete then."""
+    """Writes the digests of a checkpoint, which completes the checkpoint."""
     content = json.dumps(of_files(checkpoint), indent=1)
     files.write(_path(checkpoint), content)
 

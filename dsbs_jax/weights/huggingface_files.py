@@ -259,7 +259,7 @@ def _read_json(path: pathlib.Path, expected: type[T]) -> T:
 
 
 def download(address: str) -> pathlib.Path:
-    """Downloads a model's configuration and tensors, in the preferred format it has.
+    """Downloads a model's configuration, and its tensors in the most preferred format.
 
     Args:
         address: `hub:<repository id>`.

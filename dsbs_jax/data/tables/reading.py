@@ -154,7 +154,7 @@ def _read_records(
     unlabeled: bool,
     faults: Faults,
 ) -> "_RecordReader":
-    """Reads the rows of one split, and adds their faults."""
+    """Reads the rows of one split, and collects their faults."""
     reader = _RecordReader(columns, labels)
     for table in tables:
         before, without = len(reader.records), 0
