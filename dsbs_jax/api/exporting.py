@@ -72,19 +72,20 @@ def export_student(
 ) -> ExportedStudent:
     """Writes a student in another format, with everything that is needed to use it.
 
-    The folder holds `student.json` and the vocabulary, so `Student.load` of it answers
-    as the run does. The training data are not needed. In format "hf" it also holds a
-    model card, `README.md`, which contains no row of the data.
+    The folder holds `student.json` and the vocabulary, so a student that `Student.load`
+    reads from it gives the same answers as the run. The training data are not needed.
+    In format "hf" the folder also holds a model card, `README.md`, which contains no
+    row of the data.
 
         dsbs_jax.export_student("runs/tickets", "runs/tickets_hf")
 
     Args:
         student: A run folder, of which the best checkpoint is exported; or an exported
             student, in a folder or as "hub:" and the id of a repository.
-        output: The new folder; None only pushes.
+        output: The new folder; None writes no folder, and only pushes.
         format: "hf" for transformers, "t5x" or "t5x_orbax" for T5X, or "ctranslate2"
-            for CTranslate2, which is fast on CPUs. The last one is written only if it
-            answers as the student does.
+            for CTranslate2, which is fast on CPUs. The last one is written only if its
+            answers agree with the student's.
         quantization: How format "ctranslate2" stores the weights: "float32",
             "bfloat16", "int8", "int8_float32" or "int8_bfloat16".
         push_to_hub: "<owner>/<name>" of the hub repository that gets the folder. If the

@@ -32,8 +32,8 @@ def init_prompt(
         data: Rows with an input and a label, in a format that `dsbs_jax.data.tables`
             reads.
         output: The new prompt file.
-        labels: The task's labels; by default those of the data, if they are a small
-            closed set.
+        labels: The task's labels; by default the labels of the data, if they are a
+            small closed set.
         zero_shot: Whether to leave out exemplars; the file is then ready to use.
         **columns: Settings of `ColumnConfig`, such as `input_column="text"`.
 

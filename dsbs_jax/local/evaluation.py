@@ -195,7 +195,7 @@ class Scorer:
         }
 
     def _compared(self, task: StudentTask, texts: list[str]) -> Iterable[dict]:
-        """Yields each example, its prediction, and whether the prediction is correct."""
+        """Yields each example with its prediction and the field `correct`."""
         examples = self._evaluator.cached_task_datasets[task.name].as_numpy_iterator()
         for text, example in zip(texts, examples, strict=True):
             target = example["targets_pretokenized"].decode()
