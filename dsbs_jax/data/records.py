@@ -23,7 +23,8 @@ class Record:
         teacher_label: The teacher's label.
         rationale: The teacher's reasoning that led to `teacher_label`.
         answers: All acceptable human labels, `label` first, where a row has several;
-            otherwise empty. A student is trained on `label`, and scored on any.
+            otherwise empty. A student is trained on `label`; a score accepts any of the
+            answers.
 
     Raises:
         ValueError: A field is not text, is blank, or cannot be written as UTF-8; the

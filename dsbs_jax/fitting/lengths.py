@@ -109,7 +109,7 @@ def label_length(
         given: Longest answer that is decoded, if the user chose it.
 
     Raises:
-        UserError: The vocabulary cannot spell a label, or it is too long.
+        UserError: The vocabulary cannot spell a label, or a label is too long.
     """
     labels = list(dict.fromkeys(labels))
     longest = max((count(label, words) for label in labels), default=1)

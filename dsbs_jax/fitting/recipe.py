@@ -14,8 +14,9 @@ class Recipe:
     """How a student is trained.
 
     Attributes:
-        label_rows: Label examples in a batch. A two-task batch has as many rationales.
-        train_steps: Updates.
+        label_rows: Label examples in a batch. A two-task batch also has this number of
+            rationales.
+        train_steps: Updates of the run.
         eval_period: Updates between two evaluations on the validation split.
         patience: Evaluations without a better score after which training stops.
         learning_rate: Peak learning rate of AdamW.
@@ -50,7 +51,8 @@ def choose(rows: int, pretrained: bool, size: str | None, steps: int | None) -> 
     """Returns the recipe for a number of training rows.
 
     Random weights need many passes over few rows and a high learning rate. Published
-    weights need few: the paper trains 10,000 steps at 5e-5 on up to 550,000 rows.
+    weights need few passes: the paper trains 10,000 steps at 5e-5 on up to 550,000
+    rows.
 
     Args:
         rows: Training rows with a label.

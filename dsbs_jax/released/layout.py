@@ -45,7 +45,7 @@ class Layout:
         """Returns the names of a teacher's files that exist, in order.
 
         Raises:
-            UserError: Their numbers have a gap.
+            UserError: The numbers in the names have a gap.
         """
         pattern = self.completions_pattern(dataset, raw_split, teacher)
         if "*" not in pattern:

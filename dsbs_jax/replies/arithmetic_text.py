@@ -1,4 +1,4 @@
-r"""Reads the value of arithmetic as people and models type it.
+r"""Reads the value of arithmetic that people or models have typed.
 
     "\$1,234 × 2 = \$2,468" -> "1234 * 2"; "(14 postcards − 6 postcards)" -> "(14 - 6)"
 

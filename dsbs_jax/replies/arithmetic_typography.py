@@ -1,4 +1,4 @@
-r"""Rewrites arithmetic as people and models type it to plain characters.
+r"""Rewrites typed or typeset arithmetic in plain characters.
 
 "$1,234 × 2" -> "1234 * 2", "\frac{１}{２}" -> "((1)/(2))", "5²" -> "5^(2)"
 

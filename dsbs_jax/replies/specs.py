@@ -15,7 +15,7 @@ TYPED_EQUATION_ACCURACY = Metric(
 
 
 def for_new_rows(spec: DatasetSpec) -> DatasetSpec:
-    """Returns a spec whose metric reads labels as people and models type them."""
+    """Returns a spec whose metric reads labels that people or models have typed."""
     if spec.metric is not metrics.EQUATION_ACCURACY:
         return spec
     return dataclasses.replace(spec, metric=TYPED_EQUATION_ACCURACY)

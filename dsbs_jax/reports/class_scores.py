@@ -88,7 +88,7 @@ def confusion(
     counts (1 1 0), (0 0 1)
 
     Args:
-        labels: The label set. Labels without a target and a prediction are left out.
+        labels: The label set. Labels that occur in no row are left out.
             Other targets and predictions are classes too, in sorted order after the
             label set.
         targets: The right labels.

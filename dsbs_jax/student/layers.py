@@ -53,9 +53,9 @@ def parameter(
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Multiplies x [..., I] by kernel [I, O] -> [..., O].
 
-    The gradients are those of `jnp.dot`, written so that a CPU transposes less. The
-    kernel's gradient sums over all rows of x and of g [..., O], the gradient of the
-    result, and XLA transposes the left factor of that product:
+    The gradients equal those of `jnp.dot`, and a CPU transposes less to compute them.
+    The kernel's gradient sums over all rows of x and of g [..., O], the gradient of the
+    result, and XLA transposes the left factor of this product:
 
         I <= O:   x^T g         transposes x
         I > O:    (g^T x)^T     transposes g

@@ -71,8 +71,8 @@ def distillation_loss(
         targets: Int32 [B, T].
         task_ids: Int32 [B, T], the task of each target token; 0 is padding.
         alpha: Weight of the label task, 0 to 1.
-        token_counts: Float32 [2], the tokens of each task in the complete batch, if
-            this is a part of it.
+        token_counts: Float32 [2], the tokens of each task in the complete batch; only
+            for a part of a batch.
 
     Returns:
         The loss, float32 scalar, and metrics that add up over the parts too: "loss",

@@ -29,7 +29,7 @@ def reader_of(
     """Makes the reader of the replies to a prompt.
 
     If the tolerant rules read another label from an exemplar's answer than the prompt
-    file gives, the labels have a form of their own, and the dataset's parser is used.
+    file gives, the labels have a special form, and the dataset's parser is used.
 
     Args:
         prompt: The prompt.

@@ -1,4 +1,4 @@
-"""A student's parameters from and to Hugging Face model folders."""
+"""Reads and writes a student's parameters as a Hugging Face model folder."""
 
 import dataclasses
 import pathlib

@@ -55,7 +55,7 @@ def test_training_rows_without_a_human_label_use_the_teachers_label():
     records = [Record("a", "x", "1", "9"), Record("b", "y", None, "2", "why")]
     mixed = RecordSource({"train": records, "test": records}, "sage")
     assert labels(mixed, "train") == [("1", True), ("2", True)]
-    # Scores compare with human labels wherever there are any.
+    # Scores compare with human labels if there are any.
     assert labels(mixed, "test") == [("1", True), ("", False)]
     unlabelled = RecordSource({"train": records[1:], "test": records[1:]}, "sage")
     assert labels(unlabelled, "test") == [("2", True)]
