@@ -90,7 +90,7 @@ COMPILED = {
     re.compile(rf"(?<![\w-])(?:{pattern})(?![\w-])", re.IGNORECASE): plain
     for pattern, plain in PHRASES.items()
 }
-SUFFIXES = {".py", ".md", ".ipynb", ".gin", ".sh", ".toml", ".txt", ".yml"}
+SUFFIXES = {".py", ".md", ".ipynb", ".gin", ".sh", ".toml", ".txt", ".yml", ".jinja"}
 # The style guide and this file quote the phrases.
 EXEMPT = {"docs/style.md", "tests/test_style.py"}
 # Exemplars of prompts, completions and licenses are data, not our prose; the reports in
