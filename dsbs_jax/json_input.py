@@ -41,7 +41,7 @@ _TYPE_NAMES = {
 class JsonError(ValueError):
     """The text is not JSON, or a value has another type than expected.
 
-    The message says where in the text or in which field. It names no file; the caller
+    The message names the place in the text, or the field. It names no file; the caller
     adds file and line.
     """
 

@@ -68,7 +68,7 @@ def splits_of(source: Source, faults: Faults) -> dict[str | None, list[Table]]:
         faults: Gets a fault for each path that cannot be opened.
 
     Returns:
-        The tables by split; a source without splits has one entry, None.
+        The tables by split. A source without splits has one entry, with the key None.
     """
     if isinstance(source, str | os.PathLike):
         try:
