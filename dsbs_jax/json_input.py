@@ -2,7 +2,7 @@
 
 `parse` accepts what Python's `json` accepts, which is more than msgspec's own decoder:
 a completion with half of a surrogate pair is input to report, not a broken file.
-msgspec checks the types, so that no reader needs its own `isinstance` tests (`True` is
+msgspec checks the types, so no reader needs its own `isinstance` tests (`True` is
 not an integer, 1.5 is not one either).
 
     class Row(msgspec.Struct):

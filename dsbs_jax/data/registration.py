@@ -1,8 +1,8 @@
 """Puts the tasks and mixtures of a dataset into SeqIO's registries.
 
-T5X and SeqIO's own tools find data by name, so that they need this module; the local
-engine takes the objects of `mixtures.build`. A second registration of a dataset
-replaces the first.
+T5X and SeqIO's own tools find data by name, so they need this module. The local engine
+takes the objects of `mixtures.build`. A second registration of a dataset replaces the
+first.
 
     spec = dataset_spec.user_dataset("tickets", labels=("approve", "refuse"))
     registration.register(spec, "tickets.jsonl")

@@ -20,7 +20,7 @@ def evaluate(
 
     Args:
         config: Checkpoint, split and output folder.
-        shared: The examples, the student and how it decodes.
+        shared: Settings of the examples, the student and its decoding.
 
     Returns:
         The metrics of each task, in percent.

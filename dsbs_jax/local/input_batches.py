@@ -52,7 +52,7 @@ def encode_inputs(
 
 
 def padded_batch_size(batch_size: int, partitioner: Partitioner) -> int:
-    """Rounds a batch size up, so that each copy of the student gets equal rows."""
+    """Rounds a batch size up to a multiple of the number of copies of the student."""
     copies = partitioner.data_size
     return copies * -(-batch_size // copies)
 

@@ -49,10 +49,11 @@ class ClassTable:
     """The teacher's answers by class of the human label.
 
     Attributes:
-        scores: One for each class, the most frequent class first, pooled classes last.
+        scores: The score of each class, the most frequent class first, pooled classes
+            last.
         columns: Classes of the teacher's labels, the columns of the confusion matrix;
             empty for free text.
-        kind: What the classes are: `BY_LABEL`, `BY_FREQUENT_LABEL` or `BY_OPERATOR`.
+        kind: Kind of the classes: `BY_LABEL`, `BY_FREQUENT_LABEL` or `BY_OPERATOR`.
     """
 
     scores: list[ClassScore]

@@ -135,7 +135,7 @@ class Phrase:
         stop: Position after which no text belongs to the answer.
         rank: `OWN`, `CLEAR` or `WEAK`.
         opened: Markup that was opened before the phrase, such as "**".
-        closed: Whether the answer is enclosed, so that it is complete.
+        closed: Whether the answer is enclosed, and therefore complete.
     """
 
     begin: int

@@ -2,8 +2,8 @@ r"""Reads a label that is free text.
 
 " visit. Let me look again." -> "visit"
 
-A label ends with its sentence, or at the end of its line. With a second line of text
-directly below, the label runs on.
+A label ends with its sentence, or at the end of its line. If its sentence fills the
+line and another line of text follows directly, the problem is `RUNS_ON`.
 """
 
 import dataclasses

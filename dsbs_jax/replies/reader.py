@@ -318,7 +318,7 @@ def _unwrapped(text: str) -> str:
 
 
 def _is_complete(answer: _Answer, text: str) -> bool:
-    """Whether more text follows the answer, so that it was not cut off."""
+    """Whether more text follows the answer, which shows that it was not cut off."""
     if answer.phrase.closed:
         return True
     rest = answer.reading.rest + text[answer.phrase.stop :]

@@ -3,7 +3,7 @@ r"""Separates the reasoning blocks of a reasoning model from its reply.
     "<think>\nNo tone.\n</think>\n\nThe line is dead. So the answer is visit."
     -> visible "The line is dead. So the answer is visit.", reasoning "No tone."
 
-A chat template may open the block, so that only the closing tag is in the reply: then
+A chat template may open the block. Then only the closing tag is in the reply, and
 everything before the tag is reasoning. A block that is never closed is reasoning to the
 end of the reply.
 """

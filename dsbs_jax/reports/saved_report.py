@@ -109,8 +109,8 @@ def card_metrics(folder: pathlib.Path) -> tuple[CardMetric, ...]:
 
     Returns:
         Accuracy with its interval and, for a closed label set, macro-F1 from
-        `report/report.json`; without the file the scores of `results.json`, on test if
-        there are some, else on validation. Empty if neither file exists.
+        `report/report.json`. Without this file, the scores in `results.json`: on test,
+        or on validation if there are no test scores. Empty if neither file exists.
 
     Raises:
         UserError: A file cannot be read.
