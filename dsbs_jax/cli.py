@@ -162,7 +162,7 @@ def values() -> Mapping[str, Any]:
 
 
 def given(cls: type[settings.Settings]) -> dict[str, Any]:
-    """Returns the settings of a dataclass that are set, unchecked, by macro name."""
+    """Returns the values that are set for a dataclass, by macro name, unchecked."""
     names = [info.macro for info in settings.settings_of(cls)]
     return {name: _macros.values[name] for name in names if name in _macros.values}
 

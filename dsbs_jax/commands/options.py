@@ -135,7 +135,7 @@ def _value(info: SettingInfo, given: Any) -> Any:
 
 
 def list_of(text: str) -> list[str]:
-    """Reads a list that commas separate; quotes protect a comma.
+    """Reads a comma-separated list; a comma in quotes belongs to its item.
 
     'billing, "yes, now"' -> ["billing", "yes, now"]
     """

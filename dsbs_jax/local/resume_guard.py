@@ -1,9 +1,8 @@
 """Checks that a run is resumed with the settings and the data that it started with.
 
-A run folder has its settings in `config.gin`, and what its student reads in
-`student.json`. Every setting of a training run is in one of three groups: it must be
-unchanged, it may change with a note, or it may change freely. docs/training.md lists
-them.
+A run folder records its settings in `config.gin`, and its student in `student.json`.
+Every setting of a training run is in one of three groups: it must be unchanged, it may
+change with a note, or it may change freely. docs/training.md lists the groups.
 """
 
 import ast

@@ -67,7 +67,7 @@ class Layout:
         return [f"{folder}/{name}" for _, name in files]
 
     def missing(self, dataset: str, raw_split: str, teacher: str | None) -> list[str]:
-        """Returns the places of a raw split's files that do not exist."""
+        """Returns the places of the missing files of a raw split."""
         names = []
         rows = self.rows_file(dataset, raw_split)
         if not self.tree.is_file(rows):

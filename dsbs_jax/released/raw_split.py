@@ -33,7 +33,7 @@ class RawSplit:
     """One raw split, with the labels of one teacher or of none.
 
     Attributes:
-        released: How the dataset was released.
+        released: The released spec of the dataset.
         records: One record for each row, in the file's order.
         choices: The choices of each cqa question; None for other datasets' rows.
         quarantine: Completions with a problem, in the order of the rows.

@@ -33,7 +33,7 @@ class Release:
     def missing(
         self, dataset: str, teacher: str | None, wanted: Sequence[str]
     ) -> list[str]:
-        """Returns the places of the files of some splits that do not exist.
+        """Returns the places of the missing files of some splits.
 
         Args:
             dataset: Name of the dataset.

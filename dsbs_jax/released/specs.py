@@ -89,7 +89,7 @@ def _asdiv_row(row: _AsdivRow) -> Row:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReleasedSpec:
-    """How one dataset was released.
+    """Fields, splits and files of one released dataset.
 
     Attributes:
         spec: The dataset's spec.
@@ -162,7 +162,7 @@ RELEASED: dict[str, ReleasedSpec] = {
 
 
 def released_spec(dataset: str) -> ReleasedSpec:
-    """Returns how a dataset was released.
+    """Returns the released spec of a dataset.
 
     Raises:
         UserError: No dataset of that name was released.

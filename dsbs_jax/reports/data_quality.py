@@ -30,7 +30,7 @@ class Lengths:
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Lengths":
-        """Measures texts, at least one."""
+        """Measures one or more texts."""
         ordered = sorted(map(len, texts))
         last = len(ordered) - 1
         return cls(ordered[last // 2], ordered[math.ceil(0.95 * last)], ordered[last])
