@@ -140,8 +140,8 @@ class Scorer:
             provider: The mixture or task.
             split: Name of the split.
             predictor: Decodes the inputs.
-            task_feature_lengths: Tokens of each feature; inputs are truncated to their
-                length.
+            task_feature_lengths: Tokens of each feature. Inputs are truncated, targets
+                are not.
 
         Raises:
             UserError: No task of the mixture has both the split and a metric, or a task

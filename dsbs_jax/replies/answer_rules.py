@@ -148,7 +148,7 @@ class ClosedSet(AnswerRule):
         self.is_strict = is_strict
 
     def read(self, text: str, opened: str = "") -> Reading:
-        """Reads the label at the start, or all text as another label."""
+        """Reads the label at the start, or the text as a label outside the set."""
         category, problem, rest = self._matcher.read(text)
         if category is not None or problem:
             return Reading(category, problem, rest)

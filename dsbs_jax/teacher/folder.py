@@ -1,4 +1,4 @@
-"""The output folder of an extraction, whose replies share all settings of requests."""
+"""The output folder of an extraction: replies to requests with the same settings."""
 
 import hashlib
 import json

@@ -177,8 +177,8 @@ class LabelColumn:
     def untyped_text(self, text: str | None) -> str | None:
         """Returns the canonical text of a CSV cell, when the column is complete.
 
-        A column of which every cell is true or false in any case is boolean; a column
-        of which every cell is a number as Python writes it has numbers. Any other
+        If every cell is true or false, in any letter case, the column is boolean. If
+        every cell is a number as Python writes it, the column has numbers. Any other
         column is text: "01", "1.10" and "True" next to "unknown" stay unchanged.
         """
         return text and sys.intern(_canonical(text, self._untyped_kinds))
