@@ -37,6 +37,7 @@ setuptools.setup(
         "dsbs_jax": ["py.typed"],
         "dsbs_jax.configs": ["*/*.gin"],
         "dsbs_jax.reports": ["templates/*.jinja"],
+        "dsbs_jax.serving": ["page/*"],
         "dsbs_jax.teacher": ["prompts/*.txt"],
     },
     # Lower bounds are the lowest versions that pass the tests (.ci/lowest.txt).
@@ -101,8 +102,15 @@ setuptools.setup(
             "jaxtyping>=0.3.11",
             "ml-collections>=1.1.0",
         ],
-        # The engine of the export format "ctranslate2".
-        "serve": ["ctranslate2>=4.6.0"],
+        # The engine of the export format "ctranslate2", and the server.
+        "serve": [
+            "ctranslate2>=4.6.0",
+            "fastapi>=0.115.0",
+            "starlette>=0.40.0",
+            "pydantic>=2.7.0",
+            "uvicorn>=0.30.0",
+            "prometheus-client>=0.20.0",
+        ],
         # Trackers. mlflow-skinny is MLflow without its server; the other two packages
         # write its database.
         "wandb": ["wandb>=0.20.0"],
@@ -120,6 +128,8 @@ setuptools.setup(
             "mypy>=2.0.0",
             "import-linter>=2.6",
             "build>=1.2.0",
+            # The server's page is tested in Chromium.
+            "selenium>=4.20.0",
             # To run docs/own_task.ipynb.
             "nbclient>=0.10.0",
             "nbformat>=5.10.0",

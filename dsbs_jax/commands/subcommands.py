@@ -9,9 +9,18 @@ from typing import Annotated
 import typer
 
 import dsbs_jax
-from dsbs_jax.commands import card, evaluate, export, extract, fit, predict, prompt
+from dsbs_jax.commands import (
+    card,
+    evaluate,
+    export,
+    extract,
+    fit,
+    predict,
+    prompt,
+    serve,
+)
 
-_SUBCOMMANDS = (prompt, extract, card, fit, evaluate, predict, export)
+_SUBCOMMANDS = (prompt, extract, card, fit, evaluate, predict, serve, export)
 
 
 def build() -> typer.Typer:

@@ -1,1 +1,1 @@
-"""Engines that run a trained student without JAX."""
+"""The server of `dsbs-jax serve`. Its packages are in the extra `serve`."""

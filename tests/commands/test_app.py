@@ -14,7 +14,16 @@ import dsbs_jax
 from dsbs_jax.commands import app, subcommands
 
 PYTHON = pathlib.Path(sys.executable)
-SUBCOMMANDS = ["prompt init", "extract", "card", "fit", "eval", "predict", "export"]
+SUBCOMMANDS = [
+    "prompt init",
+    "extract",
+    "card",
+    "fit",
+    "eval",
+    "predict",
+    "serve",
+    "export",
+]
 
 
 def commands():
@@ -78,7 +87,7 @@ import sys
 from dsbs_jax.commands import app
 for arguments in {arguments!r}:
     assert app.run([*arguments, "--help"]) == 0
-heavy = {{"tensorflow", "seqio", "jax", "flax", "matplotlib", "openai"}}
+heavy = {{"tensorflow", "seqio", "jax", "flax", "matplotlib", "openai", "fastapi"}}
 sys.exit(f"imports {{heavy & set(sys.modules)}}" if heavy & set(sys.modules) else 0)
 """
     done = process(code=code.format(arguments=[[], *commands()]))

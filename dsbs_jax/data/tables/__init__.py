@@ -4,9 +4,14 @@ Each format gives the same records for the same rows. pyarrow and `datasets` are
 imported only when a format needs them.
 """
 
-from dsbs_jax.data.tables.columns import DEFAULT, ColumnMap
+from dsbs_jax.data.tables.columns import DEFAULT, ColumnMap, nearest_column
 from dsbs_jax.data.tables.locations import Source
-from dsbs_jax.data.tables.reading import read_examples, read_inputs, read_split
+from dsbs_jax.data.tables.reading import (
+    input_text,
+    read_examples,
+    read_inputs,
+    read_split,
+)
 from dsbs_jax.data.tables.rows import note
 from dsbs_jax.data.tables.values import canonical_label, canonical_labels
 
@@ -19,6 +24,8 @@ __all__ = [
     "Source",
     "canonical_label",
     "canonical_labels",
+    "input_text",
+    "nearest_column",
     "note",
     "read_examples",
     "read_inputs",

@@ -120,7 +120,7 @@ def read_inputs(
         for place, row in rows.input_rows(table, columns, faults):
             try:
                 _check_kept(row, used)
-                text = _input_text(row, columns, table)
+                text = input_text(row, columns, table.types != "none")
                 id = ids.add(_id_text(row, columns.id), place, table.stem)
             except ValueError as error:
                 faults.add(place, str(error))
@@ -215,7 +215,7 @@ class _RecordReader:
                 f"field {columns.rationale!r} must be text or null, found "
                 f"{type_name(rationale)}"
             )
-        text = _input_text(row, columns, table)
+        text = input_text(row, columns, table.types != "none")
         if rationale is not None:
             check_text(columns.rationale, rationale)
         record = Record(
@@ -248,14 +248,19 @@ class _RecordReader:
         return records
 
 
-def _input_text(row: Mapping[str, Any], columns: ColumnMap, table: Table) -> str:
-    """Returns the input of a row.
+def input_text(row: Mapping[str, Any], columns: ColumnMap, typed: bool = True) -> str:
+    """Returns the input of a row that has its columns.
+
+    Args:
+        row: The values by column.
+        columns: The columns of the input.
+        typed: Whether the row's format has types. In a format without types, a value
+            that looks like a number is one, and an empty cell is None.
 
     Raises:
         ValueError: A value is missing or wrong.
     """
     if columns.template is not None:
-        typed = table.types != "none"
         text = "".join(
             text + ("" if name is None else scalar_text(name, row[name], typed))
             for text, name in columns.template_parts
@@ -263,7 +268,7 @@ def _input_text(row: Mapping[str, Any], columns: ColumnMap, table: Table) -> str
     else:
         text = row[columns.input]
         if not isinstance(text, str):
-            empty = text is None and table.types == "none"
+            empty = text is None and not typed
             found = "an empty cell" if empty else type_name(text)
             raise ValueError(f"field {columns.input!r} must be text, found {found}")
     check_text(columns.input if columns.template is None else "input", text)
