@@ -123,7 +123,7 @@ def test_answers_are_those_of_the_student(runs, serve):
     assert process.predict(INPUTS[0], model="plain").status_code == 200
     assert process.predict(INPUTS[0], model="plain", explain=True).status_code == 422
 
-    client = openai.OpenAI(base_url=f"{process.client.base_url}v1", api_key="unused")
+    client = openai.OpenAI(base_url=f"{process.client.base_url}/v1", api_key="unused")
     messages = [{"role": "user", "content": INPUTS[0]}]
     completion = client.chat.completions.create(model="jars", messages=messages)
     assert completion.choices[0].message.content == expected[0].predicted_label
@@ -202,3 +202,21 @@ def test_student_that_cannot_be_loaded_ends_with_one_line(serve, tmp_path):
     assert line.startswith("error: ")
     assert "none" in line
     assert "Traceback" not in process.text()
+
+
+def test_load_with_faulty_clients(runs, tmp_path):
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps({"input": text}) + "\n" for text in INPUTS))
+    script = pathlib.Path(__file__).parents[2] / "benchmarks/load_test.py"
+    options = [f"--student={runs / 'jars'}", f"--data={data}", "--clients=8"]
+    done = subprocess.run(
+        [sys.executable, script, *options, "--seconds=3"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    *_, memory, end, last = done.stdout.splitlines()
+    assert memory.startswith("memory: ")
+    assert "SIGTERM, status 143" in end
+    assert last == "0 faults"
