@@ -32,6 +32,8 @@ _METRICS = {m.name: m for m in (metrics.EXACT_MATCH, metrics.EQUATION_ACCURACY)}
 UNKNOWN = "unknown"
 # The file of an evaluation with the answer to each row.
 PREDICTIONS_FILE = "predictions.jsonl"
+# Endings of files that do not have JSON lines.
+_OTHER_FORMATS = {".csv", ".tsv", ".parquet", ".xlsx", ".gz", ".zst"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -262,11 +264,12 @@ class Student:
 
         Raises:
             UserError: As `predict`, the rows cannot be read or have a column with the
-                name of a field of `Prediction`, or the file cannot be written.
+                name of a field of `Prediction`; or `output` cannot be written, is a
+                file of the rows, or has the ending of another format.
         """
         if rationales:
             self._check_explains()
-        path = files.check_output_file(output)
+        path = _check_answers_file(output, data)
         rows = tables.read_inputs(data, columns or tables.ColumnMap())
         _check_columns(rows, data)
         predictions = self.predict(
@@ -294,7 +297,8 @@ class Student:
 
         Args:
             data: Rows in any format of `tables.read_examples`. Rows without a label are
-                not scored.
+                not scored. If no row has a label, the teacher's labels take their
+                place, with a note.
             columns: The columns of the rows.
             output: Folder for `report.json`, `report.txt`, `report.html` and
                 `predictions.jsonl`; None writes nothing.
@@ -308,9 +312,7 @@ class Student:
         """
         folder = None if output is None else files.check_output_folder(output)
         rows = tables.read_split(data, columns or tables.ColumnMap())
-        rows = [row for row in rows if row.label is not None]
-        if not rows:
-            raise UserError(f"{data}: no row has a label, expected labeled rows")
+        rows = _labeled(rows, data)
         if self._scorer is None:
             self._metric()  # raises before the rows are predicted
         predictions = self.predict(
@@ -438,6 +440,22 @@ def as_fields(prediction: Prediction) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def _check_answers_file(output: str, data: tables.Source) -> pathlib.Path:
+    """Checks that the answers can be written, and replace no file of the rows."""
+    path = files.check_output_file(output)
+    if path.suffix.lower() in _OTHER_FORMATS:
+        raise UserError(
+            f"{output} ends in {path.suffix}, but the answers are JSON lines; expected "
+            "a name that ends in .jsonl"
+        )
+    if path.exists() and any(map(path.samefile, tables.files_of(data))):
+        raise UserError(
+            f"{output} is a file of the rows, which the answers would replace; "
+            "expected another file"
+        )
+    return path
+
+
 def _check_columns(rows: Sequence[Mapping[str, Any]], data: tables.Source) -> None:
     """Checks that the answers replace no column of the rows."""
     names = [field.name for field in dataclasses.fields(Prediction)]
@@ -447,6 +465,28 @@ def _check_columns(rows: Sequence[Mapping[str, Any]], data: tables.Source) -> No
                 f"{data}: the rows have a column {name!r}, which the answers would "
                 "replace; rename the column"
             )
+
+
+def _labeled(rows: Sequence[Record], data: tables.Source) -> list[Record]:
+    """Returns the rows with a label, or with the teacher's if no row has a label.
+
+    Raises:
+        UserError: No row has one of them.
+    """
+    labeled = [row for row in rows if row.label is not None]
+    if not labeled:
+        labeled = [
+            dataclasses.replace(row, label=row.teacher_label)
+            for row in rows
+            if row.teacher_label is not None
+        ]
+        if not labeled:
+            raise UserError(f"{data}: no row has a label, expected labeled rows")
+        tables.note(
+            f"{data}: no row has a human label, so the answers are compared with the "
+            "teacher's labels"
+        )
+    return labeled
 
 
 def _check_inputs(inputs: Sequence[str]) -> None:
@@ -474,8 +514,12 @@ def _spec_of_weights(
                     f"again: python -m dsbs_jax.train --gin_file={path}/config.gin"
                 )
             if not pathlib.Path(vocabulary_path).exists():
+                # Raises if there are no weights either.
+                open_checkpoint(path)
                 raise UserError(
-                    f"{path} has no {vocabulary.HUB_FILE}: give vocabulary_path"
+                    f"{path} has weights, but not {student_folder.STUDENT_FILE} "
+                    f"or {vocabulary.HUB_FILE}; give the SentencePiece model as "
+                    "vocabulary_path"
                 )
     words = vocabulary.load(vocabulary_path)
     lengths = dataset_spec.DEFAULT.feature_lengths.task_feature_lengths

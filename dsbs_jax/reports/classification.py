@@ -15,6 +15,9 @@ from dsbs_jax.reports.page import Block, Paragraph, Picture, Row, Table
 from dsbs_jax.reports.proportion import Proportion
 from dsbs_jax.reports.report import Report, Texts
 
+# Labels that a sentence lists.
+_LISTED = 10
+
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationReport(Report):
@@ -33,6 +36,9 @@ class ClassificationReport(Report):
         calibration: Calibration of the best label's probability, also in rows without
             an answer; None without probabilities.
         examples: Named texts of a few rows, by title.
+        label_count: Number of labels in the label set; None in a report of an earlier
+            version.
+        outside: Rows of each label that is not in the label set. They are wrong.
     """
 
     accuracy: Proportion
@@ -45,6 +51,8 @@ class ClassificationReport(Report):
     selective_accuracy: Proportion
     calibration: Calibration | None = None
     examples: dict[str, list[Texts]] = dataclasses.field(default_factory=dict)
+    label_count: int | None = None
+    outside: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def beats_majority(self) -> bool:
@@ -74,6 +82,8 @@ class ClassificationReport(Report):
                 title: [dict(row) for row in rows]
                 for title, rows in self.examples.items()
             },
+            "label_count": self.label_count,
+            "outside": self.outside,
         }
 
     def blocks(self) -> list[Block]:
@@ -91,15 +101,31 @@ class ClassificationReport(Report):
         ]
 
     def headline(self) -> str:
-        """Returns the most important figures in two sentences."""
-        relation = "excludes" if self.beats_majority else "does not exclude"
-        return (
-            f"The predicted label, one of {len(self.classes)}, is right on "
-            f"{self.accuracy.percent} of {self.accuracy.total:,} rows (95 % interval "
-            f"{self.accuracy.percent_interval}). The interval {relation} "
+        """Returns the most important figures in two or three sentences."""
+        choice = "" if self.label_count is None else f", one of {self.label_count},"
+        text = (
+            f"The predicted label{choice} is right on {self.accuracy.percent} of "
+            f"{self.accuracy.total:,} rows (95 % interval "
+            f"{self.accuracy.percent_interval}). The interval {self._relation()} "
             f"{self.majority.percent}, the accuracy of always predicting "
             f"{self.majority_label!r}, the most frequent label."
         )
+        if not self.outside:
+            return text
+        shown = [f"{x!r:.40} {n:,}" for x, n in list(self.outside.items())[:_LISTED]]
+        more = len(self.outside) - len(shown)
+        listed = ", ".join(shown) + (f" and {more:,} more" if more else "")
+        return (
+            f"{text} {sum(self.outside.values()):,} of the rows are wrong because "
+            f"their label is not in the label set: {listed}."
+        )
+
+    def _relation(self) -> str:
+        """Compares the accuracy's interval with the majority class's share."""
+        if self.beats_majority:
+            return "excludes"
+        below = self.accuracy.interval[1] < self.majority.value
+        return "is below" if below else "does not exclude"
 
 
 def classification_report(
@@ -155,7 +181,15 @@ def classification_report(
         selective_accuracy=Proportion(sum(correct), answered),
         calibration=calibrated,
         examples=_examples(targets, predictions, correct, confidences, texts),
+        label_count=len(labels),
+        outside=_outside(labels, targets),
     )
+
+
+def _outside(labels: Sequence[str], targets: Sequence[str]) -> dict[str, int]:
+    """Counts the rows of labels that are not in the label set."""
+    counts = collections.Counter(target for target in targets if target not in labels)
+    return dict(counts.most_common())
 
 
 def _majority(targets: Sequence[str]) -> tuple[str, int]:

@@ -100,19 +100,20 @@ class DataReport:
         return "\n".join(lines)
 
     def _label_line(self) -> str:
-        counts = self.splits["train"].label_counts
-        if self.label_set is None:
+        found = self.label_set
+        if found is None:
+            counts = self.splits["train"].label_counts
             return f"labels: open answers, {len(counts):,} different"
-        labels = self.label_set.labels
-        return f"labels: a set of {len(labels)}: " + _listed(
-            {label: counts[label] for label in labels}
+        return f"labels: a set of {len(found.labels)}: " + _listed(
+            dict(zip(found.labels, found.counts, strict=True))
         )
 
     def warnings(self) -> list[str]:
         """Returns what can make a run or its scores worse, one sentence each."""
         warnings = []
+        human = any(split.labels for split in self.splits.values())
         for name, split in self.splits.items():
-            warnings += _warnings_of(name, split, self.splits["train"])
+            warnings += _warnings_of(name, split, self.splits["train"], human)
         for (one, other), count in self.shared_inputs.items():
             warnings.append(
                 f"{count:,} inputs are in {one} and in {other}, so scores on {other} "
@@ -183,9 +184,25 @@ def _quality(records: Sequence[Record]) -> SplitQuality:
     )
 
 
-def _warnings_of(name: str, split: SplitQuality, train: SplitQuality) -> list[str]:
+def _warnings_of(
+    name: str, split: SplitQuality, train: SplitQuality, human: bool
+) -> list[str]:
+    """Describes what is wrong with a split.
+
+    Args:
+        name: Name of the split.
+        split: Its counts.
+        train: The counts of the training rows.
+        human: Whether a row of any split has a human label. Otherwise the teacher's
+            labels take their place.
+    """
     warnings = []
-    if split.labels < split.rows and (split.labels or name != "train"):
+    if not human and split.teacher_labels < split.rows:
+        warnings.append(
+            f"{name}: {split.rows - split.teacher_labels:,} of {split.rows:,} rows "
+            f"have no label and are not {'trained' if name == 'train' else 'scored'} on"
+        )
+    elif human and split.labels < split.rows and (split.labels or name != "train"):
         missing = split.rows - split.labels
         used = "not trained on" if name == "train" else "not scored"
         if name == "train" and split.teacher_labels:

@@ -235,6 +235,43 @@ def test_answers_keep_every_other_column(student, tmp_path):
     assert (answer["half"], answer["nan"]) == ("\ud83e", None)
 
 
+@pytest.mark.parametrize("as_source", [str, lambda path: f"{path.parent}/*.jsonl"])
+def test_answers_replace_no_file_of_the_rows(student, tmp_path, as_source):
+    data, link = tmp_path / "rows.jsonl", tmp_path / "link"
+    data.write_text(json.dumps({"input": INPUTS[0]}))
+    link.symlink_to(data)
+    for output in (data, link):
+        with pytest.raises(UserError, match="is a file of the rows, which the answers"):
+            student.predict_file(as_source(data), str(output))
+    assert json.loads(data.read_text()) == {"input": INPUTS[0]}
+
+
+def test_rows_without_human_labels_are_scored_on_those_of_the_teacher(
+    student, tmp_path, capsys
+):
+    answers = [p.predicted_label for p in student.predict(INPUTS)]
+    rows = [
+        {"input": text, "teacher_label": answer}
+        for text, answer in zip(INPUTS, answers, strict=True)
+    ]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = student.evaluate(str(data))
+    assert (report.accuracy.count, report.accuracy.total) == (len(rows), len(rows))
+    assert "so the answers are compared with the teacher's" in capsys.readouterr().err
+    rows[0]["label"] = answers[0]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert student.evaluate(str(data)).accuracy.total == 1
+
+
+@pytest.mark.parametrize("name", ["nowhere", "rows.jsonl", "empty"])
+def test_path_without_a_student_is_an_error_that_says_what_is_expected(tmp_path, name):
+    (tmp_path / "rows.jsonl").write_text("{}")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=f"{name}: expected a run folder, a T5X"):
+        dsbs_jax.Student.load(str(tmp_path / name))
+
+
 def test_output_that_cannot_be_written_is_found_before_the_work(
     student, tiny_jsonl, tmp_path, monkeypatch
 ):
@@ -242,6 +279,8 @@ def test_output_that_cannot_be_written_is_found_before_the_work(
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="folder is a folder, expected the path of"):
         student.predict_file(str(tiny_jsonl), str(tmp_path / "folder"))
+    with pytest.raises(UserError, match=r"ends in .csv, but the answers are JSON"):
+        student.predict_file(str(tiny_jsonl), str(tmp_path / "answers.csv"))
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file is a file, expected a folder"):
         student.evaluate(str(tiny_jsonl), output=str(tmp_path / "file"))

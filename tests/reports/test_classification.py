@@ -76,6 +76,24 @@ def test_interval_has_to_exclude_the_majority_class():
     assert "does not exclude" in slight.headline()
 
 
+def test_accuracy_below_the_majority_class_is_reported_as_such():
+    result = classification_report("ab", ["a"] * 150 + ["b"] * 50, ["b"] * 200)
+    assert "The interval is below 75.00 %, the accuracy" in result.headline()
+
+
+def test_labels_outside_the_label_set_are_counted():
+    # The rows lack "delivery", which the student could have chosen.
+    targets = ["billing"] * 3 + ["weird"] * 2 + ["login", "odd"]
+    result = classification_report(LABELS, targets, ["billing"] * 7)
+    assert (result.label_count, result.outside) == (3, {"weird": 2, "odd": 1})
+    text = result.headline()
+    assert text.startswith("The predicted label, one of 3, is right on 42.86 % of 7")
+    assert text.endswith(
+        "3 of the rows are wrong because their label is not in the label set: "
+        "'weird' 2, 'odd' 1."
+    )
+
+
 def test_json_is_complete_and_plain():
     result = make(abstain=0.6)
     values = json.loads(json.dumps(result.to_json(), allow_nan=False))

@@ -16,6 +16,17 @@ def test_lengths():
     assert str(Lengths.of(["abc"])) == "3 / 3 / 3"
 
 
+def test_teacher_labels_take_the_place_of_human_labels():
+    records = [Record(str(n), f"x {n}", None, "ab"[n % 2]) for n in range(300)]
+    report = inspect({"train": records[:100], "test": records[100:]})
+    assert report.warnings() == []
+    unlabeled = [*records[:100], Record("z", "z", None, None, "because")]
+    report = inspect({"train": unlabeled, "test": records[100:]})
+    assert report.warnings() == [
+        "train: 1 of 101 rows have no label and are not trained on"
+    ]
+
+
 def test_counts_and_warnings():
     train = [
         *rows("t", *["yes", "no"] * 60, "yess", None),

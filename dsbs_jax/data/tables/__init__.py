@@ -5,7 +5,7 @@ imported only when a format needs them.
 """
 
 from dsbs_jax.data.tables.columns import DEFAULT, ColumnMap, nearest_column
-from dsbs_jax.data.tables.locations import Source
+from dsbs_jax.data.tables.locations import Source, files_of, split_names
 from dsbs_jax.data.tables.reading import (
     input_text,
     read_examples,
@@ -24,10 +24,12 @@ __all__ = [
     "Source",
     "canonical_label",
     "canonical_labels",
+    "files_of",
     "input_text",
     "nearest_column",
     "note",
     "read_examples",
     "read_inputs",
     "read_split",
+    "split_names",
 ]

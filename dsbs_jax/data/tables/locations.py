@@ -11,7 +11,7 @@ from dsbs_jax.data.tables import hub_tables, streams
 from dsbs_jax.data.tables.arrow_tables import CsvTable, ParquetTable
 from dsbs_jax.data.tables.faults import Faults
 from dsbs_jax.data.tables.json_tables import JsonArray, JsonLines
-from dsbs_jax.data.tables.table import Table, TableError
+from dsbs_jax.data.tables.table import FileTable, Table, TableError
 
 Path = str | os.PathLike[str]
 # A path, a glob, a folder of `datasets`, "hub:<id>", or several of them.
@@ -53,7 +53,7 @@ def tables_of(source: Source, faults: Faults, split: str | None = None) -> list[
         return found[split]
     names = ", ".join(str(name) for name in found)
     if split is None:
-        advice = "name one: {'train': …} or hub:<id>[<split>]"
+        advice = "name the folder of one, such as saved/test, or hub:<id>[<split>]"
     else:
         advice = f"expected one of them to be {split}"
     faults.add(_name(source), f"has the splits {names}; {advice}")
@@ -80,6 +80,22 @@ def splits_of(source: Source, faults: Faults) -> dict[str | None, list[Table]]:
     for path in source:
         tables += tables_of(path, faults)
     return {None: _with_own_stems(tables)}
+
+
+def split_names(source: Source) -> list[str]:
+    """Returns the splits of a dataset with splits of ours; [] for other sources."""
+    return [name for name in splits_of(source, Faults()) if name is not None]
+
+
+def files_of(source: Source) -> list[pathlib.Path]:
+    """Returns the files of a source; paths that cannot be opened have none."""
+    splits = splits_of(source, Faults())
+    return [
+        table.path
+        for tables in splits.values()
+        for table in tables
+        if isinstance(table, FileTable)
+    ]
 
 
 def _name(source: Source) -> str:
