@@ -61,6 +61,24 @@ def detect_label_set(records: Iterable[Record]) -> LabelSet | None:
     return LabelSet(labels, tuple(common[label] for label in labels), odd)
 
 
+def why_open(records: Sequence[Record]) -> str:
+    """Returns why a label set is not detected in rows.
+
+    ["1", "0", "1"] -> "the labels are numbers, which are answers and not classes"
+    """
+    labels = collections.Counter(target_labels(records))
+    rows = f"{len(labels):,} different labels in {labels.total():,} rows"
+    common = [label for label, n in labels.items() if n >= MIN_ROWS_OF_A_LABEL]
+    if len(common) >= MAX_LABELS:
+        return f"{rows} are too many: a set has fewer than {MAX_LABELS} labels"
+    if sum(map(_is_number, common)) * 2 >= len(common) > 0:
+        return f"{rows} are numbers, which are read as answers and not as classes"
+    return (
+        f"{rows} are not a closed set: it has two or more labels, each on several "
+        f"rows, which cover {MIN_COVERAGE:.0%} of the rows"
+    )
+
+
 def target_labels(records: Sequence[Record]) -> list[str]:
     """Returns the human labels, or without any the teacher's labels."""
     human = [record.label for record in records if record.label is not None]

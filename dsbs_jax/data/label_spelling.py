@@ -68,7 +68,9 @@ def faults(
         ids = (*vocabulary.encode(label), vocabulary.eos_id)
         fault = _fault(label, ids, vocabulary, max_decode_length)
         if fault is None and distinct and ids in owners:
-            fault = f"label {label!r} has the tokens of label {owners[ids]!r}"
+            fault = f"label {label!r:.60} has the tokens of label {owners[ids]!r:.60}"
+            if label == owners[ids]:
+                fault = f"label {label!r:.60} is given twice, expected it once"
         if fault is not None:
             found[label] = fault
         owners.setdefault(ids, label)
@@ -93,18 +95,19 @@ def _fault(
         missing = [c for c in label if vocabulary.unk_id in vocabulary.encode(c)]
         characters = ", ".join(map(repr, dict.fromkeys(missing)))
         return (
-            f"label {label!r} has characters that the vocabulary lacks: {characters}; "
-            "expected another label, or a vocabulary that is trained on the labels"
+            f"label {label!r:.60} has characters that the vocabulary lacks: "
+            f"{characters}; expected another label, or a vocabulary that is trained on "
+            "the labels"
         )
     text = vocabulary.decode(list(ids))
     if text != label:
         return (
-            f"label {label!r} reads back from the vocabulary as {text!r}, expected the "
-            "same text"
+            f"label {label!r:.60} reads back from the vocabulary as {text!r:.60}, "
+            "expected the same text; change the label in the rows"
         )
     if len(ids) > longest:
         return (
-            f"label {label!r} has {len(ids)} tokens with the end token, expected at "
-            f"most MAX_DECODE_LENGTH, {longest}"
+            f"label {label!r:.60} has {len(ids)} tokens with the end token, expected "
+            f"at most MAX_DECODE_LENGTH, {longest}"
         )
     return None

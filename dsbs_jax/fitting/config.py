@@ -29,8 +29,8 @@ class FitConfig(Settings):
     )
     labels: tuple[Text, ...] | None = setting(
         None,
-        help="The closed label set. By default it is detected; an empty list allows "
-        "any text.",
+        help="The closed label set. By default it is detected; an empty list, [], "
+        "allows any text.",
     )
     validation: Files | None = setting(
         None, help="Validation rows. By default 10 % of the inputs of DATA."

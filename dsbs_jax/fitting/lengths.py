@@ -84,17 +84,18 @@ def target_length(
             for r, label in zip(records, labels, strict=True)
             if r.rationale is not None and label is not None
         ]
-    counts = tokens + [count(text, words) for text in rationales]
+    # Few rationales among many labels are not outliers.
+    kinds = [part for part in (tokens, [count(r, words) for r in rationales]) if part]
+    counts = [tokens for part in kinds for tokens in part]
     longest_label = max(tokens, default=1)
     if given is not None and given < longest_label:
         raise UserError(
             f"target_length is {given}, expected at least {longest_label}, the tokens "
             "of the longest label"
         )
-    chosen = choose(counts, given, MAX_TARGETS)
-    if chosen.tokens >= longest_label:
-        return chosen
-    return choose(counts, _round_up(longest_label), MAX_TARGETS)
+    chosen = [choose(part, None, MAX_TARGETS).tokens for part in kinds]
+    longest = max([_round_up(longest_label), *chosen])
+    return choose(counts, given or longest, MAX_TARGETS)
 
 
 def label_length(

@@ -336,6 +336,7 @@ def _training_choices(rows: FitRows, config: FitConfig) -> list[Choice]:
         config.initial_checkpoint is not None,
         size.value,
         config.train_steps,
+        config.batch_size and max(1, config.batch_size // (2 if two_tasks else 1)),
     )
     batch = config.batch_size or chosen.label_rows * (2 if two_tasks else 1)
     rate = config.learning_rate or chosen.learning_rate
@@ -433,10 +434,21 @@ def _warnings(
             f"train: {rows.outside:,} rows have a teacher label that is not in the "
             "label set; their teacher label and rationale are not used"
         )
-    for name, length in (("inputs", inputs), ("targets", targets)):
+    lacking = len(rows.splits["train"]) - sum(
+        record.rationale is not None for record in rows.splits["train"]
+    )
+    if recipe.is_two_task(rows.method) and lacking > 0.9 * len(rows.splits["train"]):
+        warnings.append(
+            f"train: {lacking:,} of {len(rows.splits['train']):,} rows have no "
+            "rationale, and half of each batch repeats the few others"
+        )
+    for name, length, option in (
+        ("inputs", inputs, "input_length"),
+        ("targets", targets, "target_length"),
+    ):
         if length.truncated:
             warnings.append(
                 f"train: {length.truncated:,} of {length.texts:,} {name} are longer "
-                f"than {length.tokens} tokens and are cut"
+                f"than {length.tokens} tokens and are cut; {option} changes the length"
             )
     return warnings

@@ -47,7 +47,13 @@ def choose_size(rows: int) -> tuple[str, str]:
     return "small", f"random weights and {rows:,} rows"
 
 
-def choose(rows: int, pretrained: bool, size: str | None, steps: int | None) -> Recipe:
+def choose(
+    rows: int,
+    pretrained: bool,
+    size: str | None,
+    steps: int | None,
+    given_label_rows: int | None = None,
+) -> Recipe:
     """Returns the recipe for a number of training rows.
 
     Random weights need many passes over few rows and a high learning rate. Published
@@ -59,6 +65,8 @@ def choose(rows: int, pretrained: bool, size: str | None, steps: int | None) -> 
         pretrained: Whether the training starts from a checkpoint.
         size: Name of the size, without a checkpoint.
         steps: The user's number of steps.
+        given_label_rows: The user's number of label rows in a batch; the passes in the
+            reason follow from it.
     """
     if pretrained:
         label_rows = 16 if rows < 2_000 else 32 if rows < 20_000 else 64
@@ -71,7 +79,7 @@ def choose(rows: int, pretrained: bool, size: str | None, steps: int | None) -> 
             schedule="linear",
             warmup_steps=train_steps // 20,
             dropout_rate=0.1,
-            reason=_reason(train_steps, rows, label_rows),
+            reason=_reason(train_steps, rows, given_label_rows or label_rows),
         )
     train_steps = steps or _steps(rows, 16, passes=20, least=600)
     return Recipe(
@@ -82,7 +90,7 @@ def choose(rows: int, pretrained: bool, size: str | None, steps: int | None) -> 
         schedule="cosine",
         warmup_steps=train_steps // 6,
         dropout_rate=0.0 if size == "tiny" else 0.1,
-        reason=_reason(train_steps, rows, 16),
+        reason=_reason(train_steps, rows, given_label_rows or 16),
     )
 
 
@@ -104,4 +112,4 @@ def _eval_period(train_steps: int) -> int:
 
 def _reason(steps: int, rows: int, label_rows: int) -> str:
     passes = steps * label_rows / rows
-    return f"{passes:.3g} passes over {rows:,} rows"
+    return f"{float(f'{passes:.3g}'):,g} passes over {rows:,} rows"

@@ -1,9 +1,11 @@
 """The rows of a fit: read, split, and checked before anything is computed."""
 
+import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 
 from dsbs_jax.data import data_files, label_sets, split_making, tables
+from dsbs_jax.data.label_sets import LabelSet
 from dsbs_jax.data.methods import METHODS, Method
 from dsbs_jax.data.records import Record
 from dsbs_jax.data.tables import ColumnMap, Source
@@ -12,7 +14,7 @@ from dsbs_jax.fitting.config import FitConfig
 from dsbs_jax.reports import data_quality
 from dsbs_jax.reports.data_quality import DataReport
 
-# Rows that an error names.
+# Labels that an error names.
 _SHOWN = 20
 _HELD_OUT = ("validation", "test")
 
@@ -69,6 +71,9 @@ def read(
     outside = 0
     if labels is not None:
         splits["train"], outside = _limit_teacher(splits["train"], labels)
+    report = data_quality.inspect(splits)
+    if config.labels is not None:
+        report = dataclasses.replace(report, label_set=_given_set(splits, config))
     method, method_reason = _choose_method(splits["train"], config.method)
     _check_scored(splits)
     return FitRows(
@@ -78,7 +83,7 @@ def read(
         method_reason=method_reason,
         labels=labels,
         labels_reason=labels_reason,
-        report=data_quality.inspect(splits),
+        report=report,
         outside=outside,
     )
 
@@ -98,7 +103,9 @@ def _read_splits(
             raise UserError(f"{twice[0]} is given twice, as data and as an option")
         given = {**data, **given}
     elif given:
-        given = {"train": data, **given}
+        # A dataset with splits keeps those that are not given.
+        own = dict.fromkeys(tables.split_names(data), data)
+        given = {**own, "train": data, **given}
     records = tables.read_examples(given or data, columns)
     if not isinstance(records, dict):
         return {"train": records}
@@ -117,6 +124,12 @@ def _split(
         shares["test"] = 0.0
     made = split_making.make_splits(splits["train"], config.split_seed, **shares)
     names = tuple(name for name in made if name != "train")
+    empty = [name for name in names if not made[name]]
+    if empty:
+        raise UserError(
+            f"{len(splits['train']):,} rows are too few for {empty[0]} rows, because "
+            "one input of each label stays in train; expected 100 rows or more"
+        )
     return {**splits, **made}, names
 
 
@@ -125,40 +138,59 @@ def _label_set(
 ) -> tuple[tuple[str, ...] | None, str]:
     """Returns the label set and the reason for it."""
     if given is not None:
+        twice = [label for label in given if given.count(label) > 1]
+        if twice:
+            raise UserError(f"labels has {twice[0]!r:.60} twice, expected it once")
         return given or None, "given" if given else "any text, as given"
     detected = label_sets.detect_label_set(splits["train"])
     if detected is None:
-        labels = label_sets.target_labels(splits["train"])
-        return None, (
-            f"{len(set(labels)):,} different labels on {len(labels):,} training rows "
-            "are not a small closed set"
-        )
+        why = label_sets.why_open(splits["train"])
+        return None, f"{why}; if they are a closed set, give them as labels"
     rows = sum(detected.counts)
     reason = f"they cover {rows:,} training rows"
     if detected.odd_labels:
-        reason += f"; {len(detected.odd_labels):,} labels on one row each are not in it"
+        odd = dict(detected.odd_labels)
+        listed = ", ".join(f"{label!r:.40}" for label in list(odd)[:_SHOWN])
+        reason += f"; labels on one row are not in it: {listed}"
+        reason += ", …" if len(odd) > _SHOWN else ""
     return detected.labels, reason
+
+
+def _given_set(
+    splits: Mapping[str, Sequence[Record]], config: FitConfig
+) -> LabelSet | None:
+    """Returns the user's label set with its training rows; None for open answers."""
+    if not config.labels:
+        return None
+    counts = collections.Counter(label_sets.target_labels(splits["train"]))
+    return LabelSet(config.labels, tuple(counts[x] for x in config.labels), ())
 
 
 def _check_human_labels(
     splits: Mapping[str, Sequence[Record]], labels: Sequence[str]
 ) -> None:
     """Checks that a given label set has the human labels of all splits."""
-    faults = [
-        f"{name}: row {record.id!r} has label {record.label!r:.60}"
-        for name, part in splits.items()
-        for record in part
-        if record.label is not None and record.label not in labels
+    rows: dict[str, list[str]] = {}
+    for name, part in splits.items():
+        for record in part:
+            if record.label is not None and record.label not in labels:
+                place = f"row {record.id!r} of {name}"
+                rows.setdefault(record.label, []).append(place)
+    if not rows:
+        return
+    ordered = sorted(rows.items(), key=lambda item: -len(item[1]))
+    listed = [
+        f"{label!r:.60} {len(places):,}, the first is {places[0]}"
+        for label, places in ordered[:_SHOWN]
     ]
-    if faults:
-        more = len(faults) - _SHOWN
-        rest = [f"and {more:,} more rows"] if more > 0 else []
-        listed = "\n  ".join([*faults[:_SHOWN], *rest])
-        raise UserError(
-            f"{len(faults):,} rows have labels that are not in the label set "
-            f"{', '.join(map(repr, labels))}; correct the rows or give labels:\n"
-            f"  {listed}"
-        )
+    more = len(ordered) - _SHOWN
+    listed += [f"and {more:,} more"] if more > 0 else []
+    known = ", ".join(f"{label!r:.60}" for label in labels[:_SHOWN])
+    raise UserError(
+        f"{sum(map(len, rows.values())):,} rows have labels that are not in the label "
+        f"set {known}{', …' if len(labels) > _SHOWN else ''}; correct the rows, or add "
+        "to labels:\n  " + "\n  ".join(listed)
+    )
 
 
 def _limit_teacher(

@@ -13,6 +13,7 @@ from dsbs_jax.data.data_config import T5_VOCABULARY
 from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import student_folder
+from dsbs_jax.weights import open_checkpoint
 
 # Fewest and most pieces of a vocabulary that is trained.
 _MIN_PIECES, _MAX_PIECES = 240, 8_000
@@ -104,6 +105,7 @@ def _path_of_checkpoint(checkpoint: str) -> str:
             f"{checkpoint} has no {vocabulary.HUB_FILE}; give the SentencePiece model "
             "of the checkpoint as vocabulary"
         )
+    open_checkpoint(checkpoint)  # raises if there are no weights
     # T5X checkpoints have no vocabulary of their own; published ones have T5's.
     return T5_VOCABULARY
 

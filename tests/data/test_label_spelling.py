@@ -24,7 +24,7 @@ def test_labels_are_encoded_with_the_end_token(pieces):
             ["red", "r\u00e9d\u4e2d"],
             "'r\u00e9d\u4e2d' has characters .*: '\u00e9', '\u4e2d'; expected",
         ),
-        (["red", "red"], "label 'red' has the tokens of label 'red'"),
+        (["red", "red"], "label 'red' is given twice"),
         (["red", "red  jar"], "'red  jar' reads back .* as 'red jar'"),
         (["red", "\uff52ed"], "'\uff52ed' reads back .* as 'red'"),
         (

@@ -80,9 +80,10 @@ def test_wrong_choices(make_plan, tiny_vocabulary, others, choices, message):
 def test_inputs_that_are_cut_are_a_warning(make_plan):
     plan = make_plan(input_length=10)
     assert plan.settings.data.task_feature_lengths["inputs"] == 10
-    assert "train: 42 of 42 inputs are longer than 10 tokens and are cut" in (
-        plan.warnings
-    )
+    assert plan.warnings == [
+        "train: 42 of 42 inputs are longer than 10 tokens and are cut; input_length "
+        "changes the length"
+    ]
 
 
 def test_labels_that_a_given_vocabulary_lacks(make_plan, tiny_vocabulary, tmp_path):
@@ -119,3 +120,37 @@ def test_file_of_each_split(tmp_path):
     paths = plans.split_paths(tmp_path, ["train", "test"])
     assert paths["train"] == str(tmp_path / "data/train.jsonl")
     assert list(paths) == ["train", "test"]
+
+
+def test_few_rationales_are_a_warning_and_are_not_cut(make_plan, tmp_path):
+    rows = tiny_rows()
+    for row in rows:
+        del row["rationale"]
+    longest = "one red and two blue: more are blue, as everyone can see and count."
+    for row in rows[:4]:
+        row["rationale"] = longest
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = make_plan(data=data, split_seed=1)
+    some = sum(r.rationale is not None for r in plan.rows.splits["train"])
+    assert some in {1, 2, 3, 4}  # more than 90 % of 42 rows have none
+    assert plan.warnings == [
+        f"train: {42 - some} of 42 rows have no rationale, and half of each batch "
+        "repeats the few others"
+    ]
+
+
+def test_passes_are_those_of_the_given_batch(make_plan):
+    reasons = {
+        choice.name: choice.reason
+        for choice in make_plan(batch_size=8, train_steps=21).choices
+    }
+    # 4 label rows of each batch.
+    assert reasons["steps"] == "2 passes over 42 rows"
+    many = {c.name: c.reason for c in make_plan(train_steps=10_000).choices}
+    assert many["steps"] == "3,810 passes over 42 rows"
+
+
+def test_checkpoint_that_does_not_exist_is_an_error(make_plan):
+    with pytest.raises(UserError, match="expected a run folder, .* found nothing"):
+        make_plan(initial_checkpoint="runs/nowhere")

@@ -114,7 +114,17 @@ def test_labels_outside_a_given_set_are_listed(read_rows):
         read_rows(labels=("red", "white", "blue", "green"))
     message = str(error.value)
     assert "rows have labels that are not in the label set 'red', 'white'" in message
-    assert "train: row 'jar-" in message and "has label 'amber'" in message
+    amber = [row["id"] for row in tiny_rows() if row["label"] == "amber"]
+    listed = message.splitlines()[1:]
+    assert len(listed) == 1 and listed[0].startswith(
+        f"  'amber' {len(amber)}, the first is row 'jar-"
+    )
+
+
+def test_label_that_is_given_twice_is_an_error(read_rows):
+    labels = ("red", "white", "blue", "green", "amber", "red")
+    with pytest.raises(UserError, match="labels has 'red' twice"):
+        read_rows(labels=labels)
 
 
 def test_teacher_labels_outside_the_set_are_not_trained_on(read_rows, tmp_path):
@@ -162,5 +172,38 @@ def test_label_on_one_row_stays_in_train(read_rows, tmp_path):
     read = read_rows(write(tmp_path / "rows.jsonl", rows))
     assert [r.label for r in read.splits["train"]].count("violet") == 1
     assert read.labels == ("x", "y")
-    assert "1 labels on one row each are not in it" in read.labels_reason
+    assert "labels on one row are not in it: 'violet'" in read.labels_reason
     assert any("violet" in warning for warning in read.report.warnings())
+
+
+def test_numbers_are_answers_and_may_be_given_as_classes(read_rows, tmp_path):
+    rows = [{"input": f"Row {n}", "label": n % 2} for n in range(40)]
+    data = write(tmp_path / "rows.jsonl", rows)
+    open_rows = read_rows(data)
+    assert open_rows.labels is None
+    assert open_rows.labels_reason == (
+        "2 different labels in 28 rows are numbers, which are read as answers and not "
+        "as classes; if they are a closed set, give them as labels"
+    )
+    assert "labels: open answers, 2 different" in open_rows.report.text()
+    closed = read_rows(data, labels=("0", "1"))
+    assert "labels: a set of 2: '0' 14, '1' 14" in closed.report.text()
+
+
+def test_too_few_rows_for_a_split_are_an_error(read_rows, tmp_path):
+    rows = [{"input": f"Row {n}", "label": "aab"[n]} for n in range(3)]
+    with pytest.raises(UserError, match="3 rows are too few for validation rows"):
+        read_rows(write(tmp_path / "rows.jsonl", rows))
+
+
+def test_dataset_with_splits_keeps_those_that_are_not_given(read_rows, tmp_path):
+    datasets = pytest.importorskip("datasets", reason="needs datasets")
+    rows = tiny_rows()
+    parts = {"train": rows[:40], "validation": rows[40:50], "test": rows[50:]}
+    datasets.DatasetDict(
+        {name: datasets.Dataset.from_list(part) for name, part in parts.items()}
+    ).save_to_disk(str(tmp_path / "saved"))
+    other = write(tmp_path / "other.jsonl", tiny_rows()[:3])
+    read = read_rows(str(tmp_path / "saved"), test=str(other))
+    sizes = {name: len(part) for name, part in read.splits.items()}
+    assert (sizes, read.made) == ({"train": 40, "validation": 10, "test": 3}, ())
