@@ -33,7 +33,7 @@ def init_prompt(
             reads.
         output: The new prompt file.
         labels: The task's labels; by default the labels of the data, if they are a
-            small closed set.
+            small closed set. An empty list is for open answers.
         zero_shot: Whether to leave out exemplars; the file is then ready to use.
         **columns: Settings of `ColumnConfig`, such as `input_column="text"`.
 
@@ -60,9 +60,10 @@ def init_prompt(
 def _detect(data: _Path, records: Sequence[Record]) -> Sequence[str]:
     found = label_sets.detect_label_set(records)
     if found is None:
-        count = len({record.label for record in records} - {None})
+        if all(record.label is None for record in records):
+            raise UserError(f"{data}: no row has a label; give the labels as labels")
         raise UserError(
-            f"{data}: {count:,} different labels in {len(records):,} rows are not a "
-            "small closed set, expected the task's labels in the argument labels"
+            f"{data}: {label_sets.why_open(records)}; give the labels of a closed set "
+            "as labels, or for open answers an empty list, []"
         )
     return found.labels

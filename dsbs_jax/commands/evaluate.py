@@ -22,7 +22,7 @@ def add(app: typer.Typer) -> None:
 def evaluate(
     student: student_options.Path,
     data: Annotated[
-        str,
+        list[str],
         typer.Argument(metavar="DATA", help="Rows with a label, in any format."),
     ],
     output: Annotated[
@@ -40,7 +40,7 @@ def evaluate(
     """Prints the report and the path of its page."""
     loaded = student_options.load(student, labels, batch_size)
     report = loaded.evaluate(
-        data,
+        options.source_of(data),
         columns=ColumnConfig(**columns).columns,
         output=output,
         abstain_below=abstain_below,

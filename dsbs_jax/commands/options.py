@@ -10,12 +10,14 @@ subcommand takes the settings of several classes as options with the fields' nam
 `dsbs-jax card rows.jsonl --min_words 5` calls it with `min_words=5`.
 """
 
+import ast
+import contextlib
 import csv
 import functools
 import inspect
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -26,6 +28,8 @@ from dsbs_jax.errors import UserError
 from dsbs_jax.settings import SettingInfo, Settings
 
 Command = Callable[..., int | None]
+# The type of a list on the help page.
+_LIST = "<text,text>"
 
 
 def with_settings(
@@ -64,6 +68,11 @@ def with_settings(
     return decorate
 
 
+def source_of(paths: Sequence[str]) -> str | tuple[str, ...]:
+    """Returns the paths of an argument as a source of rows: one, or several."""
+    return paths[0] if len(paths) == 1 else tuple(paths)
+
+
 def examples(*lines: str) -> str:
     """Returns the end of a help page: example commands, one on each line."""
     return "\n\n".join(["Example:" if len(lines) == 1 else "Examples:", *lines])
@@ -74,6 +83,11 @@ def _parameter(title: str, info: SettingInfo) -> inspect.Parameter:
     kind: Any = str if info.required else str | None
     default: Any = None if info.required else _text(info.default)
     help_text, metavar = info.help, f"<{_type_text(info.type)}>"
+    if _is_list(info):
+        # Each use of the option gives one value or more.
+        kind, default = list[str] | None, [default] if default else None
+        metavar = "<text>" if str in set(settings.base_types(info.type)) else _LIST
+        help_text += " May be given several times."
     if info.type is bool:
         kind, metavar, default = bool, "", False
         if info.default:
@@ -92,6 +106,11 @@ def _parameter(title: str, info: SettingInfo) -> inspect.Parameter:
         default=inspect.Parameter.empty if info.required else default,
         annotation=Annotated[kind, option],
     )
+
+
+def _is_list(info: SettingInfo) -> bool:
+    bases = set(settings.base_types(info.type))
+    return bool(bases & {tuple, list}) and dict not in bases
 
 
 def _option_name(info: SettingInfo) -> str:
@@ -119,12 +138,16 @@ def _value(info: SettingInfo, given: Any) -> Any:
     bases = set(settings.base_types(info.type))
     if isinstance(given, bool):
         return given != info.default  # the option changes the default
+    if _is_list(info):
+        if not given:
+            return info.default
+        if str in bases:  # one path or several
+            return source_of(given)
+        given = [value for text in given for value in list_of(text)]
     if str in bases:
         return given
     try:
-        if bases & {tuple, list}:
-            given = list_of(given)
-        elif dict in bases:
+        if dict in bases:
             given = json.loads(given)
         return msgspec.convert(given, info.type, strict=False)
     # msgspec's error is not a ValueError before version 0.20.
@@ -138,7 +161,12 @@ def list_of(text: str) -> list[str]:
     """Reads a comma-separated list; a comma in quotes belongs to its item.
 
     'billing, "yes, now"' -> ["billing", "yes, now"]
+    "['billing', 'login']" -> ["billing", "login"]
+    "[]" -> []
     """
+    if text.startswith("[") and text.endswith("]"):
+        with contextlib.suppress(ValueError, SyntaxError):
+            return [str(value) for value in ast.literal_eval(text)]
     return next(csv.reader([text], skipinitialspace=True), [])
 
 

@@ -22,7 +22,8 @@ def add(app: typer.Typer) -> None:
 def predict(
     student: student_options.Path,
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="Rows with an input, in any format.")
+        list[str],
+        typer.Argument(metavar="DATA", help="Rows with an input, in any format."),
     ],
     output: Annotated[
         str, typer.Option(metavar="<file>", help="JSONL file of the answers.")
@@ -39,7 +40,7 @@ def predict(
     """Writes the answers and prints the path of their file."""
     loaded = student_options.load(student, labels, batch_size)
     number = loaded.predict_file(
-        data,
+        options.source_of(data),
         output,
         columns=ColumnConfig(**columns).columns,
         rationales=rationales,

@@ -30,9 +30,9 @@ def init(
     labels: Annotated[
         str | None,
         typer.Option(
-            metavar="<list of text>",
-            help="The task's labels, separated by commas; by default those of the "
-            "data, if they are a small closed set.",
+            metavar="<text,text>",
+            help="The task's labels, separated by commas, or \\[] for open answers; by "
+            "default those of the data, if they are a small closed set.",
         ),
     ] = None,
     zero_shot: Annotated[

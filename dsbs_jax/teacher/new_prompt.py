@@ -15,6 +15,8 @@ from dsbs_jax.teacher.prompts import PLACEHOLDER
 
 # Labels that get an exemplar; more would make each request long.
 MAX_EXEMPLARS = 10
+# Exemplars for open answers.
+OPEN_EXEMPLARS = 5
 
 _COMMENTS = """\
 # Prompt for a teacher, made from {source}.
@@ -24,27 +26,31 @@ _COMMENTS = """\
 #
 #   rule: how the answers are read. "default" takes the text after "So the answer is".
 #   stop: text at which the server stops generating, "\\n" for a new line.
+"""
+_LABEL_COMMENT = """\
 #   label: the task's labels. Other labels of the teacher do not count.
 """
 _FEW_SHOT_STEPS = """\
 # 1. Replace each {placeholder} by the reason for the label: facts
 #    of the input and the rule that leads to the label. Do not begin with the label.
-# 2. Say in the instructions what each label means, and which label to choose in
-#    unclear cases.
+# 2. {meaning}
 # 3. The teacher sees the labels of these examples. Leave the rows out of your test set.
 # 4. See what is sent: add --dry_run to the command `dsbs-jax extract`."""
 _MORE_LABELS = """
 #    Only {shown} of {total} labels have an example. Add more where the teacher errs."""
 _ZERO_SHOT_STEPS = """\
-# 1. Say in the instructions what each label means, and which label to choose in
-#    unclear cases.
+# 1. {meaning}
 # 2. See what is sent: add --dry_run to the command `dsbs-jax extract`."""
+_LABEL_MEANING = """\
+Say in the instructions what each label means, and which label to choose in
+#    unclear cases."""
+_OPEN_MEANING = "Say in the instructions what is asked and how an answer is written."
 _HEADER = "rule: default\nstop: \\nQ:\n"
 _INSTRUCTIONS = """\
 === instructions
-Choose one of these labels for the text after "Q:": {labels}.
+{task}
 First write one or two sentences that give the reason, with facts of the text. Then \
-write "So the answer is", the label exactly as it is written above, and a full stop.
+write "So the answer is", {answer}, and a full stop.
 
 === question
 Q: {{input}}
@@ -70,14 +76,14 @@ def text(
 
     Args:
         rows: Rows with a label, from which the exemplars are chosen.
-        labels: The task's labels.
+        labels: The task's labels; without labels, the answers are open.
         source: Name of the data, for the comments.
         zero_shot: Whether to leave out exemplars.
 
     Raises:
         UserError: A label has no row to show, or cannot be written to a prompt file.
     """
-    if len(set(labels)) != len(labels) or len(labels) < 2:
+    if len(set(labels)) != len(labels) or len(labels) == 1:
         raise UserError(
             "expected two or more different labels, found "
             f"{', '.join(map(repr, labels))}"
@@ -86,11 +92,11 @@ def text(
     if not zero_shot and len(labels) > MAX_EXEMPLARS:
         steps += _MORE_LABELS.format(shown=MAX_EXEMPLARS, total=len(labels))
     parts = [
-        _COMMENTS.format(source=source, steps=steps.format(placeholder=PLACEHOLDER)),
+        _comments(source, steps, bool(labels)),
         _HEADER,
         *(f"label: {label}\n" for label in labels),
         "\n",
-        _INSTRUCTIONS.format(labels=", ".join(labels)),
+        _instructions(labels),
     ]
     if not zero_shot:
         parts += [
@@ -102,9 +108,31 @@ def text(
     return written
 
 
+def _comments(source: str, steps: str, closed: bool) -> str:
+    meaning = _LABEL_MEANING if closed else _OPEN_MEANING
+    filled = steps.format(placeholder=PLACEHOLDER, meaning=meaning)
+    text = _COMMENTS.format(source=source, steps=filled)
+    return text + _LABEL_COMMENT if closed else text
+
+
+def _instructions(labels: Sequence[str]) -> str:
+    if not labels:
+        task, answer = 'Answer the text after "Q:".', "the answer"
+        return _INSTRUCTIONS.format(task=task, answer=answer)
+    task = f'Choose one of these labels for the text after "Q:": {", ".join(labels)}.'
+    answer = "the label exactly as it is written above"
+    return _INSTRUCTIONS.format(task=task, answer=answer)
+
+
 def _exemplars(rows: Sequence[Record], labels: Sequence[str]) -> list[dict[str, str]]:
-    """Chooses one row for each label, whose input has the median length."""
+    """Chooses one row for each label, whose input has the median length.
+
+    For open answers, the labels are the first ones of the rows.
+    """
     chosen = []
+    if not labels:
+        found = dict.fromkeys(row.label for row in rows if row.label is not None)
+        labels = list(found)[:OPEN_EXEMPLARS]
     for label in labels[:MAX_EXEMPLARS]:
         inputs = [
             row.input.strip()

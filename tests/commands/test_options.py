@@ -30,6 +30,7 @@ class Sampling(Settings):
     structured: bool = setting(False, help="Request JSON.")
     send_stop: bool = setting(True, help="Send stop sequences.")
     labels: tuple[Text, ...] = setting((), help="Labels.")
+    files: Text | tuple[Text, ...] | None = setting(None, help="Files.")
     extra_body: dict[str, Any] = setting({}, help="Fields.")
     hidden: int = setting(3, help="Not an option.")
 
@@ -72,6 +73,12 @@ def test_defaults_are_those_of_the_settings():
         (["--structured"], "structured", True),
         (["--no_send_stop"], "send_stop", False),
         (["--labels", 'a, "b, c",d'], "labels", ("a", "b, c", "d")),
+        (["--labels", "a", "--labels", "b,c"], "labels", ("a", "b", "c")),
+        (["--labels", "['a', 'b, c']"], "labels", ("a", "b, c")),
+        (["--labels", "[]"], "labels", ()),
+        (["--labels", "[a]"], "labels", ("[a]",)),
+        (["--files", "a,b"], "files", "a,b"),
+        (["--files", "a", "--files", "b"], "files", ("a", "b")),
         (["--extra_body", '{"top_k": 4}'], "extra_body", {"top_k": 4}),
     ],
 )

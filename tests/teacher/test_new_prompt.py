@@ -88,3 +88,14 @@ def test_inputs_that_look_like_a_section_are_not_shown():
     text = new_prompt.text(rows, ["a", "b"], "own")
     prompt = prompts.parse(text.replace(PLACEHOLDER, "A fee."), "own")
     assert [e.input for e in prompt.exemplars] == ["z", "w"]
+
+
+def test_open_answers_have_no_labels_in_the_prompt():
+    rows = [row(f"how much is {n} and {n}?", str(2 * n)) for n in range(9)]
+    written = new_prompt.text(rows, (), "sums.jsonl")
+    prompt = prompts.parse(written.replace(prompts.PLACEHOLDER, "Add them."), "sums")
+    assert [one.label for one in prompt.exemplars] == ["0", "2", "4", "6", "8"]
+    assert prompt.labels == () and "#   label:" not in written
+    assert "Choose one" not in written and 'Answer the text after "Q:".' in written
+    zero_shot = new_prompt.text(rows, (), "sums.jsonl", zero_shot=True)
+    assert prompts.parse(zero_shot, "sums").exemplars == ()
