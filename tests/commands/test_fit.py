@@ -68,9 +68,9 @@ def advice(dsbs, *arguments):
 
 @pytest.mark.slow
 def test_next_commands_have_the_columns_and_labels_of_the_fit(
-    labeled, dsbs, monkeypatch
+    dsbs, tmp_path, monkeypatch
 ):
-    monkeypatch.chdir(labeled.parent)
+    monkeypatch.chdir(tmp_path)
     rows = ["text;kind"] + [f"Ticket {n}: about {n % 3};{n % 3}" for n in range(60)]
     pathlib.Path("my rows.csv").write_text("\n".join(rows))
     columns = ["--input_column", "text", "--label_column", "kind"]

@@ -44,7 +44,9 @@ def test_splits_of_a_saved_dataset(datasets, tmp_path):
         == (expected["validation"])
     )
     assert tables.read_split(path / "train")[1].id == "train-2"
-    with pytest.raises(UserError, match="has the splits train, validation; name one"):
+    with pytest.raises(
+        UserError, match="has the splits train, validation; name the folder"
+    ):
         tables.read_split(path)
     with pytest.raises(UserError, match="expected one of them to be test"):
         tables.read_examples({"test": path})
