@@ -128,10 +128,16 @@ class Plan:
             UserError: The folder holds another run or other files, or another process
                 trains in it.
         """
+        self._check_contents()
+        run_lock.check_free(self.output)
+
+    def _check_contents(self) -> None:
+        """Checks the files of the output folder, if it has files."""
         folder = self.output
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder} is a file, expected a new folder")
-        if folder.is_dir() and any(folder.iterdir()):
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        if names - {run_lock.LOCK_FILE}:
             if not (folder / PLAN_FILE).exists():
                 raise UserError(
                     f"{folder} has files and no {PLAN_FILE}, expected a new folder or "
@@ -143,7 +149,6 @@ class Plan:
             )
             every = config.all_settings(spec.network)
             resume_guard.check(folder, settings.values_of(every), spec)
-            run_lock.check_free(folder)
 
     def text(self) -> str:
         """Returns the plan to print: the rows, the choices, the warnings."""
@@ -172,14 +177,19 @@ class Plan:
     def write(self) -> None:
         """Writes the rows, a vocabulary that was trained, and the gin file.
 
+        The folder is checked again, because another fit may have begun in it since.
+
         Raises:
+            UserError: As `check_folder`.
             OSError: A file cannot be written.
         """
-        # First, so that a fit that is stopped here may write the other files again.
-        files.write(self.output / PLAN_FILE, self.gin())
-        for split, path in split_paths(self.output, self.rows.splits).items():
-            files.write_jsonl(path, map(as_row, self.rows.splits[split]))
-        student_folder.write_vocabulary(self.output, self.words)
+        with run_lock.RunLock(self.output):
+            self._check_contents()
+            # First, so that a fit that is stopped here may write the others again.
+            files.write(self.output / PLAN_FILE, self.gin())
+            for split, path in split_paths(self.output, self.rows.splits).items():
+                files.write_jsonl(path, map(as_row, self.rows.splits[split]))
+            student_folder.write_vocabulary(self.output, self.words)
 
 
 def make(

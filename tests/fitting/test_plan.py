@@ -9,6 +9,7 @@ from dsbs_jax import gin_files
 from dsbs_jax.data import data_files, dataset_spec, metrics
 from dsbs_jax.errors import UserError
 from dsbs_jax.fitting import plan as plans
+from dsbs_jax.local import run_lock
 from dsbs_jax.local.config import TrainSettings
 
 
@@ -154,3 +155,17 @@ def test_passes_are_those_of_the_given_batch(make_plan):
 def test_checkpoint_that_does_not_exist_is_an_error(make_plan):
     with pytest.raises(UserError, match="expected a run folder, .* found nothing"):
         make_plan(initial_checkpoint="runs/nowhere")
+
+
+def test_plan_is_not_written_into_the_folder_of_a_fit_that_began_since(make_plan):
+    first, second = make_plan(), make_plan(split_seed=1)
+    first.check_folder()
+    second.check_folder()
+    first.write()
+    files = {p: p.read_bytes() for p in first.output.rglob("*") if p.is_file()}
+    with (
+        run_lock.RunLock(first.output),
+        pytest.raises(UserError, match="trains in this folder"),
+    ):
+        second.write()
+    assert files == {p: p.read_bytes() for p in first.output.rglob("*") if p.is_file()}
