@@ -5,6 +5,7 @@ does not start a download.
 """
 
 import contextlib
+import difflib
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,16 @@ def is_address(path: str) -> bool:
 
 
 def hint(path: str) -> str:
-    """Returns advice for a missing path that looks like a repository id, else ''."""
+    """Returns advice for a path that does not exist.
+
+    That is the nearest name in the folder, if there is a folder; `hub:` and the path if
+    it looks like a repository id; else "".
+    """
+    place = pathlib.Path(path).expanduser()
+    if place.parent.is_dir():
+        names = [other.name for other in place.parent.iterdir()]
+        nearest = difflib.get_close_matches(place.name, names, 1)
+        return f"; did you mean {place.with_name(nearest[0])}?" if nearest else ""
     if _REPOSITORY.fullmatch(path):
         return f" (for a repository of the Hugging Face hub, write {PREFIX}{path})"
     return ""

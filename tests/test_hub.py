@@ -13,10 +13,24 @@ from dsbs_jax.errors import UserError
         ("../model", ""),
     ],
 )
-def test_hint_for_paths_that_look_like_a_repository(path, expected):
+def test_hint_for_paths_that_look_like_a_repository(
+    path, expected, tmp_path, monkeypatch
+):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
     hint = hub.hint(path)
     assert expected in hint
     assert bool(hint) == bool(expected)
+
+
+def test_hint_for_paths_in_a_folder_is_the_nearest_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("rows.jsonl", "test.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "data").mkdir()
+    assert hub.hint("rwos.jsonl") == "; did you mean rows.jsonl?"
+    # The folder exists, so that the path is not a repository id.
+    assert hub.hint("data/rows.jsonl") == ""
 
 
 def test_only_addresses_with_the_prefix_are_on_the_hub():

@@ -29,7 +29,10 @@ class Ids:
             if given in known:
                 other = Place(file, unit, known[given])
                 where = str(other) if file == place.file else f"{file}: {other}"
-                raise ValueError(f"id {given!r} is also the id of {where}")
+                raise ValueError(
+                    f"id {given!r} is also the id of {where}; id_column names another "
+                    "column"
+                )
         self._generated.append(False)
         self._given.setdefault((place.file, place.unit), {})[given] = place.number
         return given

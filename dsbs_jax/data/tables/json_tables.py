@@ -74,7 +74,9 @@ class JsonArray(FileTable):
         try:
             text = content.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise TableError(f"not UTF-8 at byte {error.start}") from error
+            raise TableError(
+                f"not UTF-8 at byte {error.start}; save the file as UTF-8"
+            ) from error
         del content
         for number, item in enumerate(_items(text), 1):
             try:

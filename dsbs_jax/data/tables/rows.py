@@ -76,6 +76,9 @@ def _is_known(name: str, columns: ColumnMap) -> bool:
     return name in columns.all or name in DEFAULT.all or name in OUTPUT_FIELDS
 
 
+# Characters between the names in a header that was read as one column.
+_SEPARATORS = "|:"
+_EXPECTED_SEPARATORS = "commas, semicolons or tabs"
 # Of each group of columns, a row needs at least one.
 _Needs = list[tuple[str, ...]]
 
@@ -138,4 +141,11 @@ def _missing(
         text = f"{word} {need[0]!r} is missing"
     else:
         text = f"none of {', '.join(need[:-1])} and {need[-1]} is given"
-    return text + nearest_column(need[0], found) if everywhere else text
+    if not everywhere:
+        return text
+    text += nearest_column(need[0], found)
+    if need[0] in DEFAULT.all:
+        text += f"; {need[0]}_column names another column"
+    if len(found) == 1 and set(next(iter(found))) & set(_SEPARATORS):
+        text += f"; expected {_EXPECTED_SEPARATORS} between the cells"
+    return text

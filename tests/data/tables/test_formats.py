@@ -204,13 +204,30 @@ def test_all_faults_of_all_files_are_in_one_error(tmp_path):
         tables.read_examples([one, two, three, missing])
     assert str(caught.value) == (
         f"5 faults in 4 files:\n"
-        f"  {missing}: No such file or directory\n"
+        f"  {missing}: No such file or directory; did you mean {one}?\n"
         f"  {one}: row 2: field 'input' must be text, found an empty cell\n"
         f"  {one}: row 3: found 1 cells, expected 2\n"
         f"  {two}: line 2: field 'input' must be text, found integer\n"
         f"  {three}: column 'input' is missing; did you mean 'inputs'? found 'inputs', "
-        "'label'"
+        "'label'; input_column names another column"
     )
+
+
+@pytest.mark.parametrize("separator", "|:")
+def test_separators_that_are_not_read_are_named(tmp_path, separator):
+    path = tmp_path / "mine.csv"
+    path.write_text(f"input{separator}label\na{separator}x\n")
+    with pytest.raises(UserError, match="expected commas, semicolons or tabs between"):
+        tables.read_examples(path)
+
+
+def test_missing_column_that_the_user_has_named_has_no_advice_to_name_one(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("text,label\na,x\n")
+    with pytest.raises(
+        UserError, match=r"did you mean 'text'\? found 'text', 'label'$"
+    ):
+        tables.read_examples(path, tables.ColumnMap(input="texts"))
 
 
 def test_values_of_two_types_in_a_column(tmp_path):
