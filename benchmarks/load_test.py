@@ -210,7 +210,7 @@ def request_bytes(content: bytes, length: int | None = None) -> bytes:
     return (head + kind).encode() + content
 
 
-# The bytes of faulty requests, and the status that each gets; 0 is none, because the
+# The bytes of faulty requests, and the status that each gets; 0 means no status, because the
 # client does not wait for it.
 FAULTS: dict[str, tuple[Callable[[bytes], bytes], int]] = {
     "disconnects": (request_bytes, 0),

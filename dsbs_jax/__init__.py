@@ -9,8 +9,8 @@ if typing.TYPE_CHECKING:
     from dsbs_jax.api.extraction import extract as extract
     from dsbs_jax.api.fitting import FitResult as FitResult
     from dsbs_jax.api.fitting import fit as fit
+    from dsbs_jax.api.prediction import Prediction as Prediction
     from dsbs_jax.api.prompts import init_prompt as init_prompt
-    from dsbs_jax.api.student import Prediction as Prediction
     from dsbs_jax.api.student import Student as Student
     from dsbs_jax.api.student_cards import write_student_card as write_student_card
     from dsbs_jax.errors import UserError as UserError
@@ -27,14 +27,14 @@ _MODULES = {
     "fit": "dsbs_jax.api.fitting",
     "FitResult": "dsbs_jax.api.fitting",
     "init_prompt": "dsbs_jax.api.prompts",
-    "Prediction": "dsbs_jax.api.student",
+    "Prediction": "dsbs_jax.api.prediction",
     "Student": "dsbs_jax.api.student",
     "UserError": "dsbs_jax.errors",
     "write_student_card": "dsbs_jax.api.student_cards",
 }
 
 # The modules that import without TensorFlow and JAX.
-_LIGHT = {"dsbs_jax.api.extraction", "dsbs_jax.api.prompts"}
+_LIGHT = {"dsbs_jax.api.extraction", "dsbs_jax.api.prediction", "dsbs_jax.api.prompts"}
 
 __all__ = list(_MODULES)
 

@@ -1,12 +1,13 @@
 """Paths of this machine, and atomic writes: a reader sees the old or new content."""
 
+import contextlib
 import json
 import math
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, Any
 
 from dsbs_jax import interruption
 from dsbs_jax.errors import UserError
@@ -22,22 +23,39 @@ def write(path: str | os.PathLike[str], content: str | bytes) -> None:
     Raises:
         OSError: The file cannot be written; an existing file is unchanged.
     """
-    path = pathlib.Path(path)
     content = content.encode() if isinstance(content, str) else content
+    # A short write is completed before a signal ends the process.
+    with interruption.complete_write(), replaced(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replaced(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Yields a new file, which replaces that of the path at the end of the block.
+
+    Args:
+        path: The file; missing folders are created. If the block fails, or a signal
+            ends the process in it, the file is unchanged.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, because replacing a file is atomic only within a file system.
     with (
-        interruption.complete_write(),
         tempfile.NamedTemporaryFile(
             dir=path.parent, prefix=f".{path.name}.", delete=False
         ) as file,
+        interruption.removed(file.name),
     ):
         try:
-            file.write(content)
+            yield file
             file.flush()
             # Temporary files are readable by their owner only; use the default mode.
             os.chmod(file.name, default_mode())
-            os.replace(file.name, path)
+            with interruption.complete_write():
+                os.replace(file.name, path)
         except BaseException:
             os.unlink(file.name)
             raise

@@ -64,12 +64,12 @@ def released_texts(
         spec = released_spec(dataset).spec
         prefixes = spec.predict_prefix, spec.explain_prefix
         raw = opened.read_raw(dataset, "train")
-        labelled = [
+        labeled = [
             opened.add_teacher(raw, "train", teacher)
             for teacher in spec.teachers
             if not opened.missing(dataset, teacher, ["train"])
         ]
-        for rows in labelled or [raw]:
+        for rows in labeled or [raw]:
             yield from texts_of(select(rows, "train").records, prefixes)
 
 

@@ -10,18 +10,16 @@ import seqio
 from flax import traverse_util
 
 from dsbs_jax import json_input
+from dsbs_jax.engines.ctranslate2_engine import CTranslate2Engine
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import evaluation
 from dsbs_jax.local.input_batches import encode_inputs
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.student_folder import StudentSpec
-from dsbs_jax.serving.ctranslate2_engine import CTranslate2Engine
 from dsbs_jax.student.network import Transformer
 from dsbs_jax.weights import ctranslate2_format
 from dsbs_jax.weights.ctranslate2_format import Quantization
 
-# The model, in the folder of the exported student.
-MODEL_FOLDER = "ctranslate2"
 # The run's final predictions, and the number of them that are compared.
 _PREDICTIONS, _ROWS = "predictions/validation-best-*.jsonl", 256
 # Made-up inputs of a student without predictions, and their length in tokens.
@@ -89,9 +87,11 @@ def write(
             CTranslate2 is not installed.
     """
     tokens = ctranslate2_format.tokens_of(words, spec.network.vocab_size)
-    model = folder / MODEL_FOLDER
+    model = folder / ctranslate2_format.MODEL_FOLDER
     ctranslate2_format.write_model(model, params, spec.network, tokens, quantization)
-    engine = CTranslate2Engine(model, tokens)
+    decoding = dataclasses.replace(spec.decoding, num_beams=1)
+    spec = dataclasses.replace(spec, labels=None, decoding=decoding)
+    engine = CTranslate2Engine(model, spec, words)
     texts, targets = _samples(run, words)
     agreement = _compare(engine, spec, words, params, texts, targets)
     _check(agreement, quantization)
@@ -122,13 +122,12 @@ def _compare(
 ) -> Agreement:
     """Answers the texts with the student and the export, both greedily."""
     inputs = encode_inputs(texts, words, spec.input_length)
-    decoding = dataclasses.replace(spec.decoding, num_beams=1)
     tree = traverse_util.unflatten_dict(dict(params), sep="/")
     predictor = evaluation.Predictor(
-        Transformer(spec.network), decoding, Partitioner(1)
+        Transformer(spec.network), spec.decoding, Partitioner(1)
     )
     ours, our_scores = predictor(tree, inputs)
-    theirs, their_scores = engine.generate(inputs, decoding.max_decode_length)
+    theirs, their_scores = engine.generate(inputs, spec.decoding.max_decode_length)
     answers = [
         (words.decode(a), words.decode(b)) for a, b in zip(ours, theirs, strict=True)
     ]

@@ -2,11 +2,11 @@
 
 import dataclasses
 
+from dsbs_jax.api.opening import OpenedStudent
 from dsbs_jax.api.student import Student
 from dsbs_jax.data import mixtures, vocabulary
 from dsbs_jax.local import student_folder
 from dsbs_jax.local.config import InferConfig, PredictionSettings
-from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.weights import student_config
 
 
@@ -25,13 +25,13 @@ def infer(config: InferConfig, shared: PredictionSettings) -> None:
             was not trained to give rationales.
     """
     student = _load(config, shared)
-    rows = student.predict_file(
+    done = student.predict_file(
         config.input_file,
         config.output_file,
         rationales=config.rationale,
         max_rationale_length=config.rationale_length,
     )
-    print(f"{rows:,} answers are in {config.output_file}")
+    print(f"{done.rows:,} answers are in {done.path}")
 
 
 def _load(config: InferConfig, shared: PredictionSettings) -> Student:
@@ -49,5 +49,6 @@ def _load(config: InferConfig, shared: PredictionSettings) -> Student:
         spec = student_folder.spec_of_run(shared.data, data, network, shared.decoding)
     if config.free_answers:
         spec = dataclasses.replace(spec, labels=None)
-    partitioner = Partitioner(shared.partitioning.num_partitions)
-    return Student.from_checkpoint(checkpoint, spec, words, partitioner)
+    opened = OpenedStudent(checkpoint, spec, words)
+    engine = opened.engine("jax", shared.partitioning.num_partitions)
+    return Student(spec, words, engine, opened.weights_identity())

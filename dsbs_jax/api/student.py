@@ -1,59 +1,34 @@
 """A trained student: predicts labels, explains them, and is evaluated."""
 
 import dataclasses
-import os
-import pathlib
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Sequence
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 import seqio
 
-from dsbs_jax import files, hub
-from dsbs_jax.data import dataset_spec, metrics, tables, vocabulary
+from dsbs_jax import files
+from dsbs_jax.api import opening
+from dsbs_jax.api.prediction import UNKNOWN, Prediction, as_fields
+from dsbs_jax.data import metrics, tables
 from dsbs_jax.data.records import Record, check_text
 from dsbs_jax.data.tasks import split_answer
+from dsbs_jax.engines.engine import Engine
 from dsbs_jax.errors import UserError
-from dsbs_jax.local import inference, label_scorer, student_folder
-from dsbs_jax.local.config import DecodingConfig
-from dsbs_jax.local.evaluation import Predictor
+from dsbs_jax.labeling import jobs
+from dsbs_jax.labeling.jobs import LabeledFile
 from dsbs_jax.local.input_batches import encode_inputs
-from dsbs_jax.local.partitioning import Partitioner
+from dsbs_jax.local.label_scorer import probabilities
 from dsbs_jax.local.student_folder import StudentSpec
 from dsbs_jax.reports import classification, open_answers
 from dsbs_jax.reports.classification import ClassificationReport
 from dsbs_jax.reports.open_answers import OpenReport
-from dsbs_jax.student.config import check_vocabulary_size
-from dsbs_jax.student.network import Transformer
-from dsbs_jax.weights import config_of, open_checkpoint
 
 _METRICS = {m.name: m for m in (metrics.EXACT_MATCH, metrics.EQUATION_ACCURACY)}
-# The answer of a row whose best label is less probable than `abstain_below`.
-UNKNOWN = "unknown"
 # The file of an evaluation with the answer to each row.
 PREDICTIONS_FILE = "predictions.jsonl"
-# Endings of files that do not have JSON lines.
-_OTHER_FORMATS = {".csv", ".tsv", ".parquet", ".xlsx", ".gz", ".zst"}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Prediction:
-    """The student's answer for one input.
-
-    Attributes:
-        predicted_label: The label; `UNKNOWN` if the student abstains.
-        log_probability: Log-probability of the answer's tokens in nats, end token
-            included. In the single-task methods the answer is the rationale and the
-            label. If the student abstains, it is the log-probability of the best label.
-        probabilities: Probability of each label of the closed label set, normalized
-            over the set. None where answers are free text.
-        predicted_rationale: The student's rationale, if it was requested.
-    """
-
-    predicted_label: str
-    log_probability: float
-    probabilities: dict[str, float] | None = None
-    predicted_rationale: str | None = None
 
 
 class Student:
@@ -68,40 +43,26 @@ class Student:
     Attributes:
         spec: Prefixes, label set, lengths and size of the student.
         vocabulary: Its vocabulary.
+        engine: What computes its answers.
     """
 
     def __init__(
         self,
         spec: StudentSpec,
         words: seqio.Vocabulary,
-        params: Any,
-        partitioner: Partitioner,
+        engine: Engine,
+        weights: str = "",
     ) -> None:
         """Takes the parts of a student; `load` reads them from a folder.
 
         Args:
             spec: What `student.json` holds.
             words: The vocabulary.
-            params: The parameters, placed on the partitioner's devices.
-            partitioner: Spreads each batch over the devices.
-
-        Raises:
-            UserError: The student cannot generate a label of the label set.
+            engine: Computes the answers.
+            weights: Text that changes with the weights, such as their digest.
         """
-        self.spec, self.vocabulary = spec, words
-        self._params, self._partitioner = params, partitioner
-        self._model = Transformer(spec.network)
-        self._predictor = Predictor(self._model, spec.decoding, partitioner)
-        self._scorer = None
-        if spec.labels is not None and not spec.single_task:
-            self._scorer = label_scorer.LabelScorer(
-                self._model,
-                spec.labels,
-                words,
-                partitioner,
-                spec.decoding.batch_size,
-                spec.decoding.max_decode_length,
-            )
+        self.spec, self.vocabulary, self.engine = spec, words, engine
+        self._weights = weights
 
     @classmethod
     def load(
@@ -114,6 +75,7 @@ class Student:
         vocabulary_path: str | None = None,
         batch_size: int | None = None,
         num_partitions: int = 1,
+        engine: str | None = None,
     ) -> Self:
         """Loads a student.
 
@@ -132,18 +94,19 @@ class Student:
             batch_size: Inputs that are computed at a time; None takes the run's value,
                 or 64.
             num_partitions: Devices over which one copy of the student is spread.
+            engine: "jax"; "ctranslate2", which is faster at free answers on CPUs and
+                needs the extra `serve`; or "auto", the faster one of those that are
+                installed. None is "ctranslate2" for an export in this format,
+                otherwise "jax".
 
         Raises:
-            UserError: The path holds no student, or its files are damaged or do not fit
-                together.
+            UserError: The path holds no student, its files are damaged or do not fit
+                together, or the engine cannot compute its answers.
         """
-        path = os.path.expanduser(path)
-        folder = student_folder.find(path)
-        if folder is not None:
-            spec = student_folder.read_spec(folder)
-            words = student_folder.read_vocabulary(folder, spec)
-        else:
-            spec, words = _spec_of_weights(path, two_tasks, vocabulary_path)
+        opened = opening.open_student(
+            path, two_tasks=two_tasks, vocabulary_path=vocabulary_path
+        )
+        spec = opened.spec
         if labels is not None:
             spec = dataclasses.replace(spec, labels=tuple(labels))
         if free_answers:
@@ -151,27 +114,9 @@ class Student:
         if batch_size is not None:
             decoding = dataclasses.replace(spec.decoding, batch_size=batch_size)
             spec = dataclasses.replace(spec, decoding=decoding)
-        return cls.from_checkpoint(path, spec, words, Partitioner(num_partitions))
-
-    @classmethod
-    def from_checkpoint(
-        cls,
-        path: str,
-        spec: StudentSpec,
-        words: seqio.Vocabulary,
-        partitioner: Partitioner,
-    ) -> Self:
-        """Reads the weights of a student whose other parts are known.
-
-        Args:
-            path: As for `load`.
-            spec: What `student.json` holds.
-            words: The vocabulary.
-            partitioner: Places the parameters on the devices.
-        """
-        check_vocabulary_size(spec.network.vocab_size, words.vocab_size)
-        params = inference.read_params(path, Transformer(spec.network), partitioner)
-        return cls(spec, words, params, partitioner)
+        opened = dataclasses.replace(opened, spec=spec)
+        computes = opened.engine(engine, num_partitions)
+        return cls(spec, opened.words, computes, opened.weights_identity())
 
     def predict(
         self,
@@ -201,13 +146,13 @@ class Student:
                 set or rationales that the student does not have.
         """
         _check_inputs(inputs)
-        if abstain_below is not None and self._scorer is None:
+        if abstain_below is not None and self.engine.labels is None:
             raise UserError(
                 "abstain_below needs a closed label set, which this student does not "
                 "have; give labels to Student.load"
             )
-        if self._scorer is not None:
-            predictions = self._choose(self._scorer, inputs, abstain_below)
+        if self.engine.labels is not None:
+            predictions = self._choose(self.engine.labels, inputs, abstain_below)
         else:
             predictions = self._decode(inputs, rationales)
         if rationales and not self.spec.single_task:
@@ -248,42 +193,63 @@ class Student:
         rationales: bool = False,
         max_rationale_length: int | None = None,
         abstain_below: float | None = None,
-    ) -> int:
-        """Predicts a label for each row of a file.
+        shard: tuple[int, int] = (0, 1),
+        window: int = jobs.WINDOW,
+    ) -> LabeledFile:
+        """Predicts a label for each row of a file of any size.
+
+        The rows are read twice: to check them, and to label them in windows. A call
+        that was killed continues when it is repeated.
 
         Args:
-            data: Rows in any format of `tables.read_inputs`.
-            output: JSONL file to write: each row with the fields of its prediction.
+            data: Rows in any format of `tables.read_examples`, without splits.
+            output: File to write, .jsonl, .csv, .tsv or .parquet: each row with the
+                fields of its prediction. `<output>.json` states how it was made.
             columns: The columns of the rows.
             rationales: As for `predict`.
             max_rationale_length: As for `predict`.
             abstain_below: As for `predict`.
-
-        Returns:
-            The number of rows.
+            shard: Number of this shard, from 0, and number of shards. Shards can run
+                at the same time on several machines. Shard 0 of 4 of `answers.jsonl`
+                is `answers-00000-of-00004.jsonl`; the shards in order have all rows in
+                order.
+            window: Rows that are in memory, sorted by length, and written together.
 
         Raises:
             UserError: As `predict`, the rows cannot be read or have a column with the
-                name of a field of `Prediction`; or `output` cannot be written, is a
-                file of the rows, or has the ending of another format.
+                name of a field of `Prediction`, the file cannot be written, or an
+                earlier call with other arguments did not end.
         """
         if rationales:
             self._check_explains()
-        path = _check_answers_file(output, data)
-        rows = tables.read_inputs(data, columns or tables.ColumnMap())
-        _check_columns(rows, data)
-        predictions = self.predict(
-            [row["input"] for row in rows],
-            rationales=rationales,
-            max_rationale_length=max_rationale_length,
-            abstain_below=abstain_below,
+        settings: dict[str, Any] = {
+            "rationales": rationales,
+            "max_rationale_length": max_rationale_length,
+            "abstain_below": abstain_below,
+        }
+
+        def answer(inputs: Sequence[str]) -> list[dict[str, Any]]:
+            return [as_fields(p) for p in self.predict(inputs, **settings)]
+
+        job = jobs.Job(
+            source=data,
+            columns=columns or tables.ColumnMap(),
+            output=output,
+            new_columns=[field.name for field in dataclasses.fields(Prediction)],
+            identity=self._identity() | settings,
+            shard=shard,
+            window=window,
         )
-        answers = [
-            row | as_fields(prediction)
-            for row, prediction in zip(rows, predictions, strict=True)
-        ]
-        files.write_jsonl(path, answers)
-        return len(rows)
+        return jobs.label_file(job, answer)
+
+    def _identity(self) -> dict[str, Any]:
+        """Returns what answers depend on apart from the inputs, as JSON values."""
+        spec = files.json_text(msgspec.to_builtins(self.spec))
+        return {
+            "engine": self.engine.name,
+            "student": hashlib.sha256(spec.encode()).hexdigest(),
+            "weights": self._weights,
+        }
 
     def evaluate(
         self,
@@ -313,7 +279,7 @@ class Student:
         folder = None if output is None else files.check_output_folder(output)
         rows = tables.read_split(data, columns or tables.ColumnMap())
         rows = _labeled(rows, data)
-        if self._scorer is None:
+        if self.engine.labels is None:
             self._metric()  # raises before the rows are predicted
         predictions = self.predict(
             [row.input for row in rows], abstain_below=abstain_below
@@ -341,24 +307,22 @@ class Student:
 
     def _choose(
         self,
-        scorer: label_scorer.LabelScorer,
+        labels: Sequence[str],
         inputs: Sequence[str],
         abstain_below: float | None,
     ) -> list[Prediction]:
         """Chooses the most probable label of the closed set for each input."""
         encoded = self._encode(self.spec.label_prefix, inputs)
-        scores = scorer(self._params, encoded)
+        scores = self.engine.score_labels(encoded)
         predictions = []
-        for row, shares in zip(scores, label_scorer.probabilities(scores), strict=True):
+        for row, shares in zip(scores, probabilities(scores), strict=True):
             best = int(row.argmax())
             abstains = abstain_below is not None and shares[best] < abstain_below
             predictions.append(
                 Prediction(
-                    predicted_label=UNKNOWN if abstains else scorer.labels[best],
+                    predicted_label=UNKNOWN if abstains else labels[best],
                     log_probability=float(row[best]),
-                    probabilities=dict(
-                        zip(scorer.labels, shares.tolist(), strict=True)
-                    ),
+                    probabilities=dict(zip(labels, shares.tolist(), strict=True)),
                 )
             )
         return predictions
@@ -383,13 +347,8 @@ class Student:
         self, prefix: str, inputs: Sequence[str], max_length: int | None = None
     ) -> tuple[list[str], list[float]]:
         """Returns the generated texts, and their log-probabilities in nats."""
-        predictor = self._predictor
-        if max_length is not None:
-            decoding = dataclasses.replace(
-                self.spec.decoding, max_decode_length=max_length
-            )
-            predictor = dataclasses.replace(predictor, config=decoding)
-        tokens, scores = predictor(self._params, self._encode(prefix, inputs))
+        length = max_length or self.spec.decoding.max_decode_length
+        tokens, scores = self.engine.generate(self._encode(prefix, inputs), length)
         return [self.vocabulary.decode(ids).strip() for ids in tokens], scores
 
     def _encode(self, prefix: str, inputs: Sequence[str]) -> list[np.ndarray]:
@@ -401,7 +360,7 @@ class Student:
     ) -> ClassificationReport | OpenReport:
         texts = [{"input": row.input} for row in rows]
         labels = [p.predicted_label for p in predictions]
-        if self._scorer is None:
+        if self.engine.labels is None:
             answers = [row.answers or (str(row.label),) for row in rows]
             return open_answers.open_report(answers, labels, self._metric(), texts)
         shares = [p.probabilities or {} for p in predictions]
@@ -411,7 +370,7 @@ class Student:
             for label, share in zip(labels, shares, strict=True)
         ]
         return classification.classification_report(
-            self._scorer.labels,
+            self.engine.labels,
             [str(row.label) for row in rows],
             answered,
             [list(share.values()) for share in shares],
@@ -419,7 +378,7 @@ class Student:
         )
 
     def _is_correct(self, row: Record, prediction: Prediction) -> bool:
-        if self._scorer is not None:
+        if self.engine.labels is not None:
             return row.label == prediction.predicted_label
         target = row.answers or str(row.label)
         return self._metric().accepts(target, prediction.predicted_label)
@@ -431,40 +390,6 @@ class Student:
                 f"{', '.join(_METRICS)}; score the student with dsbs_jax.eval"
             )
         return _METRICS[self.spec.metric]
-
-
-def as_fields(prediction: Prediction) -> dict[str, Any]:
-    """Returns the fields of a prediction that have a value, as written to files."""
-    fields = dataclasses.asdict(prediction)
-    fields["log_probability"] = round(prediction.log_probability, 6)
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _check_answers_file(output: str, data: tables.Source) -> pathlib.Path:
-    """Checks that the answers can be written, and replace no file of the rows."""
-    path = files.check_output_file(output)
-    if path.suffix.lower() in _OTHER_FORMATS:
-        raise UserError(
-            f"{output} ends in {path.suffix}, but the answers are JSON lines; expected "
-            "a name that ends in .jsonl"
-        )
-    if path.exists() and any(map(path.samefile, tables.files_of(data))):
-        raise UserError(
-            f"{output} is a file of the rows, which the answers would replace; "
-            "expected another file"
-        )
-    return path
-
-
-def _check_columns(rows: Sequence[Mapping[str, Any]], data: tables.Source) -> None:
-    """Checks that the answers replace no column of the rows."""
-    names = [field.name for field in dataclasses.fields(Prediction)]
-    for name in names:
-        if any(name in row for row in rows):
-            raise UserError(
-                f"{data}: the rows have a column {name!r}, which the answers would "
-                "replace; rename the column"
-            )
 
 
 def _labeled(rows: Sequence[Record], data: tables.Source) -> list[Record]:
@@ -497,38 +422,3 @@ def _check_inputs(inputs: Sequence[str]) -> None:
             check_text("input", text)
         except ValueError as error:
             raise UserError(f"inputs[{number}]: {error}") from error
-
-
-def _spec_of_weights(
-    path: str, two_tasks: bool, vocabulary_path: str | None
-) -> tuple[StudentSpec, seqio.Vocabulary]:
-    """Describes a student whose weights are not in a run folder."""
-    if vocabulary_path is None:
-        vocabulary_path = path
-        if not hub.is_address(path):
-            vocabulary_path = str(pathlib.Path(path) / vocabulary.HUB_FILE)
-            if (pathlib.Path(path) / "config.gin").exists():
-                raise UserError(
-                    f"{path} is a run without {student_folder.STUDENT_FILE}, of an "
-                    "earlier version. This command adds the file, and scores the run "
-                    f"again: python -m dsbs_jax.train --gin_file={path}/config.gin"
-                )
-            if not pathlib.Path(vocabulary_path).exists():
-                # Raises if there are no weights either.
-                open_checkpoint(path)
-                raise UserError(
-                    f"{path} has weights, but not {student_folder.STUDENT_FILE} "
-                    f"or {vocabulary.HUB_FILE}; give the SentencePiece model as "
-                    "vocabulary_path"
-                )
-    words = vocabulary.load(vocabulary_path)
-    lengths = dataset_spec.DEFAULT.feature_lengths.task_feature_lengths
-    spec = StudentSpec(
-        network=config_of(open_checkpoint(path)),
-        decoding=DecodingConfig(),
-        input_length=lengths["inputs"],
-        target_length=lengths["targets"],
-        label_prefix=dataset_spec.PREDICT_PREFIX if two_tasks else "",
-        explain_prefix=dataset_spec.EXPLAIN_PREFIX if two_tasks else None,
-    )
-    return spec, words

@@ -45,11 +45,14 @@ def run(arguments: Sequence[str]) -> int:
     """
     # Imported here, so that an interrupt during an import ends without a traceback.
     import typer
+    from absl import flags
 
     from dsbs_jax import cli, errors
     from dsbs_jax.commands import subcommands
 
     cli.set_up_output()
+    # Typer parses the arguments. Otherwise absl warns that no flags are parsed.
+    flags.FLAGS.mark_as_parsed()
     app = subcommands.build()
     try:
         status = app(list(arguments), prog_name=PROGRAM, standalone_mode=False)

@@ -1,15 +1,19 @@
 """`dsbs-jax predict`: answers the rows of a file with a student."""
 
+import re
 from typing import Annotated, Any
 
 import typer
 
 from dsbs_jax.commands import options, student_options
 from dsbs_jax.data.column_config import ColumnConfig
+from dsbs_jax.errors import UserError
 
 _HELP = "Predicts a label, and optionally a rationale, for each row of a file."
 _EXAMPLES = options.examples(
-    "dsbs-jax predict runs/tickets new.jsonl --output answers.jsonl --rationales"
+    "dsbs-jax predict runs/tickets new.jsonl --output answers.jsonl --rationales",
+    "dsbs-jax predict runs/tickets_int8 new.parquet --output answers.parquet "
+    "--shard 0/4",
 )
 
 
@@ -26,7 +30,11 @@ def predict(
         typer.Argument(metavar="DATA", help="Rows with an input, in any format."),
     ],
     output: Annotated[
-        str, typer.Option(metavar="<file>", help="JSONL file of the answers.")
+        str,
+        typer.Option(
+            metavar="<file>",
+            help="File of the answers: .jsonl, .csv, .tsv or .parquet.",
+        ),
     ],
     rationales: Annotated[
         bool,
@@ -35,15 +43,37 @@ def predict(
     labels: student_options.Labels = None,
     abstain_below: student_options.AbstainBelow = None,
     batch_size: student_options.BatchSize = None,
+    engine: student_options.Engine = "auto",
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="<number>/<count>",
+            help="Label one of several shards, numbered from 0; the file's name gets "
+            "the numbers.",
+        ),
+    ] = "0/1",
     **columns: Any,
 ) -> None:
     """Writes the answers and prints the path of their file."""
-    loaded = student_options.load(student, labels, batch_size)
-    number = loaded.predict_file(
+    numbers = _shard(shard)
+    loaded = student_options.load(student, labels, batch_size, engine)
+    done = loaded.predict_file(
         options.source_of(data),
         output,
         columns=ColumnConfig(**columns).columns,
         rationales=rationales,
         abstain_below=abstain_below,
+        shard=numbers,
     )
-    print(f"{number:,} answers are in {output}")
+    rate = done.new_rows / max(done.seconds, 1e-9)
+    print(
+        f"{done.rows:,} answers are in {done.path} (engine {loaded.engine.name}, "
+        f"{rate:,.0f} rows/s)"
+    )
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if match is None:
+        raise UserError(f"--shard is {text!r}, expected two numbers such as 0/4")
+    return int(match[1]), int(match[2])

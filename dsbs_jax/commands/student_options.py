@@ -41,9 +41,18 @@ BatchSize = Annotated[
         "--batch_size", min=1, metavar="<int>", help="Inputs computed at a time."
     ),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="<jax or ctranslate2 or auto>",
+        help="What computes the answers; auto is the faster one that is installed.",
+    ),
+]
 
 
-def load(path: str, labels: str | None, batch_size: int | None) -> Student:
+def load(
+    path: str, labels: str | None, batch_size: int | None, engine: str | None = None
+) -> Student:
     """Loads a student, without TensorFlow's messages."""
     from dsbs_jax import tensorflow_import
 
@@ -54,4 +63,5 @@ def load(path: str, labels: str | None, batch_size: int | None) -> Student:
         path,
         labels=options.list_of(labels) if labels is not None else None,
         batch_size=batch_size,
+        engine=engine,
     )

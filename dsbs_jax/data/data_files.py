@@ -76,9 +76,9 @@ def split_records(records: list[Record]) -> dict[str, list[Record]]:
     Raises:
         UserError: Fewer than three distinct inputs can be in test and validation.
     """
-    unlabelled = {record.input for record in records if record.label is None}
+    unlabeled = {record.input for record in records if record.label is None}
     inputs = {record.input for record in records}
-    usable = inputs - unlabelled or inputs
+    usable = inputs - unlabeled or inputs
     if len(usable) < 3:
         raise UserError(
             f"{len(usable)} distinct inputs cannot be split into train, validation and "

@@ -92,6 +92,15 @@ def encode_segments(text: tf.Tensor, vocabulary: seqio.Vocabulary) -> tf.Tensor:
     return tf.concat([ids, ends], axis=1).flat_values[:-1]
 
 
+def encode_text(text: str, vocabulary: seqio.Vocabulary) -> list[int]:
+    """Encodes a text as `encode_segments`, without TensorFlow."""
+    first, *others = text.split(SEGMENT_SEPARATOR)
+    ids = [*vocabulary.encode(first)]
+    for segment in others:
+        ids += [vocabulary.eos_id, *vocabulary.encode(segment)]
+    return ids
+
+
 def tokenize(
     dataset: tf.data.Dataset, output_features: Mapping[str, seqio.Feature]
 ) -> tf.data.Dataset:

@@ -66,9 +66,9 @@ def make_row(
             None where the teacher has no completion.
     """
     texts = {LABEL: record.label}
-    for teacher, labelled in by_teacher.items():
-        texts[label_field(teacher)] = labelled.teacher_label if labelled else None
-        texts[rationale_field(teacher)] = labelled.rationale if labelled else None
+    for teacher, labeled in by_teacher.items():
+        texts[label_field(teacher)] = labeled.teacher_label if labeled else None
+        texts[rationale_field(teacher)] = labeled.rationale if labeled else None
     row: dict[str, Any] = {"id": record.id, "index": index, "input": record.input}
     for name, text in texts.items():
         row |= {name: text or "", flag_of(name): text is not None}

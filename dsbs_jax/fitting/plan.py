@@ -336,13 +336,13 @@ def _length_choices(
 
 
 def _training_choices(rows: FitRows, config: FitConfig) -> list[Choice]:
-    labelled = sum(
+    labeled = sum(
         r.label is not None or r.teacher_label is not None for r in rows.splits["train"]
     )
-    size = _size_choice(config, labelled)
+    size = _size_choice(config, labeled)
     two_tasks = recipe.is_two_task(rows.method)
     chosen = recipe.choose(
-        labelled,
+        labeled,
         config.initial_checkpoint is not None,
         size.value,
         config.train_steps,
@@ -392,7 +392,7 @@ def _training_choices(rows: FitRows, config: FitConfig) -> list[Choice]:
     ]
 
 
-def _size_choice(config: FitConfig, labelled: int) -> Choice:
+def _size_choice(config: FitConfig, labeled: int) -> Choice:
     if config.initial_checkpoint is not None:
         if config.size is not None:
             raise UserError(
@@ -408,7 +408,7 @@ def _size_choice(config: FitConfig, labelled: int) -> Choice:
         )
     name, reason = config.size, "given; random weights"
     if name is None:
-        name, reason = recipe.choose_size(labelled)
+        name, reason = recipe.choose_size(labeled)
     return Choice(name="student", value=name, reason=reason, macros=size_of(name))
 
 

@@ -7,11 +7,10 @@ import flax.linen as nn
 import jax
 import numpy as np
 import seqio
-import tensorflow as tf
 from absl import logging
 
 from dsbs_jax import interruption
-from dsbs_jax.data.preprocessors import encode_segments
+from dsbs_jax.data.preprocessors import encode_text
 from dsbs_jax.local.partitioning import LOGICAL_AXIS_RULES, Partitioner
 from dsbs_jax.local.row_merging import round_up_length
 
@@ -30,15 +29,11 @@ def encode_inputs(
     Returns:
         int32 [S] for each input, with its own S and the end token.
     """
-    if not texts:
-        return []
-    dataset = tf.data.Dataset.from_tensor_slices(list(texts)).map(
-        lambda text: encode_segments(text, vocabulary),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-    end = np.asarray([vocabulary.eos_id], np.int32)
     encoded = [
-        np.concatenate([ids[: limit - 1], end]) for ids in dataset.as_numpy_iterator()
+        np.asarray(
+            [*encode_text(text, vocabulary)[: limit - 1], vocabulary.eos_id], np.int32
+        )
+        for text in texts
     ]
     full = sum(len(ids) == limit for ids in encoded)
     if full:

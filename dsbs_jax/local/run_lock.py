@@ -1,4 +1,4 @@
-"""The lock of a run folder: only one process at a time trains in it.
+"""The lock of a folder: only one process at a time trains or writes in it.
 
 The process holds a lock of the operating system on `run.lock`, which ends with the
 process. So the file of a run that was killed is stale, and the next run replaces it.
@@ -25,14 +25,26 @@ _UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 class RunLock:
-    """Holds the lock of a run folder inside a `with` block.
+    """Holds the lock of a folder inside a `with` block.
 
     Creates the folder. Folders that the block leaves empty are removed again.
     """
 
-    def __init__(self, folder: pathlib.Path) -> None:
-        """Takes the folder; entering the block locks it."""
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        name: str = "MODEL_DIR",
+        use: str = "trains in this folder",
+    ) -> None:
+        """Takes the folder; entering the block locks it.
+
+        Args:
+            folder: The folder.
+            name: The setting of the folder, for messages.
+            use: What another process does with it, for messages.
+        """
         self._folder, self._path = folder, folder / LOCK_FILE
+        self._name, self._use = name, use
         self._created: list[pathlib.Path] = []
         self._file = -1
 
@@ -47,13 +59,13 @@ class RunLock:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._created = missing
-            self._file = _lock(self._path)
+            self._file = self._lock()
             self._removed = interruption.removed(self._path)
             self._removed.__enter__()
         except OSError as error:
             self._remove_created()
             raise UserError(
-                f"MODEL_DIR {folder}: cannot be written ({error.strerror})"
+                f"{self._name} {folder}: cannot be written ({error.strerror})"
             ) from error
         return self
 
@@ -70,6 +82,59 @@ class RunLock:
             for folder in self._created:
                 folder.rmdir()  # fails if the folder has files
 
+    def _lock(self) -> int:
+        """Opens and locks the file, and writes who holds it; returns its descriptor."""
+        while True:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT, files.default_mode())
+            try:
+                self._take(file)
+                # Another process may have removed the file after it was opened.
+                if _is_same_file(file, self._path):
+                    _write_owner(file)
+                    return file
+            except BaseException:
+                os.close(file)
+                raise
+            os.close(file)
+
+    def _take(self, file: int) -> None:
+        """Takes the lock of the operating system.
+
+        Raises:
+            UserError: Another process holds it. On a file system without locks, the
+                file names a process that may still run.
+        """
+        owner = _read_owner(file)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # Read again: the other process may have written it a moment ago.
+            raise UserError(self._in_use(_read_owner(file))) from None
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            if owner and _may_run(owner):
+                raise UserError(
+                    f"{self._in_use(owner)}; if that process has ended, delete "
+                    f"{self._path}"
+                ) from None
+        if owner:
+            logging.info(
+                "%s: process %s on %s ended without removing its lock, which is stale",
+                self._folder,
+                owner.get("pid"),
+                owner.get("host"),
+            )
+
+    def _in_use(self, owner: dict[str, Any]) -> str:
+        who = "another process"
+        if owner:
+            who = f"process {owner.get('pid')} on {owner.get('host')}"
+        return (
+            f"{self._name} {self._folder}: {who} {self._use}; wait until it ends, or "
+            f"use another {self._name}"
+        )
+
 
 def check_free(folder: pathlib.Path) -> None:
     """Checks that no process trains in a folder, which need not exist.
@@ -80,61 +145,6 @@ def check_free(folder: pathlib.Path) -> None:
     if (folder / LOCK_FILE).exists():
         with RunLock(folder):
             pass
-
-
-def _lock(path: pathlib.Path) -> int:
-    """Opens and locks the file, and writes who holds it; returns its descriptor."""
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, files.default_mode())
-        try:
-            _take(file, path)
-            # Another process may have removed the file after it was opened.
-            if _is_same_file(file, path):
-                _write_owner(file)
-                return file
-        except BaseException:
-            os.close(file)
-            raise
-        os.close(file)
-
-
-def _take(file: int, path: pathlib.Path) -> None:
-    """Takes the lock of the operating system.
-
-    Raises:
-        UserError: Another process holds it. On a file system without locks, the file
-            names a process that may still run.
-    """
-    owner = _read_owner(file)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        # Read again: the other process may have written it a moment ago.
-        raise UserError(_in_use(path, _read_owner(file))) from None
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            raise
-        if owner and _may_run(owner):
-            raise UserError(
-                f"{_in_use(path, owner)}; if that process has ended, delete {path}"
-            ) from None
-    if owner:
-        logging.info(
-            "%s: process %s on %s ended without removing its lock; the lock is stale",
-            path.parent,
-            owner.get("pid"),
-            owner.get("host"),
-        )
-
-
-def _in_use(path: pathlib.Path, owner: dict[str, Any]) -> str:
-    who = "another process"
-    if owner:
-        who = f"process {owner.get('pid')} on {owner.get('host')}"
-    return (
-        f"MODEL_DIR {path.parent}: {who} trains in this folder; wait until it ends, or "
-        "use another MODEL_DIR"
-    )
 
 
 def _read_owner(file: int) -> dict[str, Any]:

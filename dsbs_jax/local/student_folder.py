@@ -80,6 +80,14 @@ class StudentSpec:
     schema_version: int = SCHEMA_VERSION
     written_by: str = importlib.metadata.version("dsbs-jax")
 
+    @property
+    def closed_labels(self) -> tuple[str, ...] | None:
+        """The labels among which the answer is chosen; None if it is decoded freely.
+
+        The label of a single-task method follows a rationale, so it is always decoded.
+        """
+        return None if self.single_task else self.labels
+
 
 def spec_of_run(
     config: DataConfig,

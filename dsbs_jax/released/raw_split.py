@@ -131,7 +131,7 @@ def split_indices(n: int, split: str, released: ReleasedSpec) -> list[int]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TeacherStatistics:
-    """How a teacher labelled some rows.
+    """How a teacher labeled some rows.
 
     Attributes:
         score: The teacher's score under the metric of the dataset.
@@ -166,7 +166,7 @@ def teacher_statistics(
     """Scores a teacher on some rows of a raw split, by default on all of them."""
     chosen = range(len(raw.records)) if indices is None else [int(i) for i in indices]
     pairs = [(raw.records[i].label, raw.records[i].teacher_label) for i in chosen]
-    labelled = [(label, teacher) for label, teacher in pairs if label is not None]
+    labeled = [(label, teacher) for label, teacher in pairs if label is not None]
     among = set(chosen)
     problems = collections.Counter(
         q.problem for q in raw.quarantine if q.index in among
@@ -174,7 +174,7 @@ def teacher_statistics(
     run_on = problems.pop(completions.RUNS_ON, 0)
     blank = problems.pop(completions.BLANK_RATIONALE, 0)
     return TeacherStatistics(
-        score=scoring.score_teacher(labelled, raw.released.spec.metric),
+        score=scoring.score_teacher(labeled, raw.released.spec.metric),
         unparsable=problems.total(),
         run_on=run_on,
         blank_rationale=blank,

@@ -17,7 +17,7 @@ from dsbs_jax.serving.metrics import Metrics
 from dsbs_jax.serving.models import Job, Model, ModelStore
 
 if TYPE_CHECKING:  # imports JAX
-    from dsbs_jax.api.student import Prediction
+    from dsbs_jax.api.prediction import Prediction
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from dsbs_jax.serving.models import Model
 from dsbs_jax.serving.schemas import ChatRequest
 
 if TYPE_CHECKING:  # imports JAX
-    from dsbs_jax.api.student import Prediction
+    from dsbs_jax.api.prediction import Prediction
 
 router = fastapi.APIRouter()
 

@@ -22,7 +22,8 @@ from dsbs_jax.serving.config import BatchConfig
 from dsbs_jax.serving.metrics import Metrics
 
 if TYPE_CHECKING:  # imports JAX
-    from dsbs_jax.api.student import Prediction, Student
+    from dsbs_jax.api.prediction import Prediction
+    from dsbs_jax.api.student import Student
 
 T = TypeVar("T")
 Loader = Callable[[str], "Student"]

@@ -18,7 +18,8 @@ from dsbs_jax.student.config import T5Config
 from dsbs_jax.weights import huggingface_names
 
 Quantization = Literal["float32", "bfloat16", "int8", "int8_float32", "int8_bfloat16"]
-MODEL_FILE = "model.bin"
+# The model, in the folder of an exported student.
+MODEL_FOLDER = "ctranslate2"
 
 
 def write_model(

@@ -129,6 +129,23 @@ def check(checkpoint: str | os.PathLike[str], *items: str) -> None:
         )
 
 
+def identity(weights: str | os.PathLike[str]) -> str:
+    """Returns a text that changes with the files of weights, without reading them.
+
+    It is the hash of their digests, of the names, sizes and times of files without
+    digests, or of the address of a bucket or repository.
+
+    Args:
+        weights: The folder or file of a checkpoint, or its address.
+    """
+    path = pathlib.Path(weights)
+    for candidate in (path, *path.parents[:1]):
+        if _path(candidate).is_file():
+            return _sha256(_path(candidate))
+    facts = _versions(path.absolute()) if path.is_dir() else os.fspath(weights)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
 def _versions(folder: pathlib.Path) -> tuple[tuple[str, int, int], ...]:
     """Returns name, size and time of change of each file, digests included."""
     paths = [*folder.rglob("*"), _path(folder)]

@@ -1,5 +1,6 @@
 """Exports of a run whose training data is gone, and their use."""
 
+import csv
 import json
 import pathlib
 import re
@@ -22,6 +23,7 @@ from support.loopback_hub import TOKEN, Hub, use
 # Every test needs a trained student.
 pytestmark = pytest.mark.slow
 
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
 NEEDS = "needs the extra `hf`"
 INPUTS = ["Jar 99: 8 red, 2 blue marbles.", "Jar 7: 1 white, 2 amber marbles."]
 REPOSITORY = "lab/jars"
@@ -266,20 +268,11 @@ def test_options_name_every_format():
     assert re.findall(r"\w+", metavar)[::2] == list(exporting.FORMATS)
 
 
-def test_commands_and_code_of_the_page_run_as_written(
-    run, hub, tiny_jsonl, monkeypatch, tmp_path
-):
+def run_code(page):
+    """Runs the commands and the Python code of a page; returns the number of blocks."""
     from dsbs_jax.commands import app
 
-    pytest.importorskip("transformers", reason=NEEDS)
-    pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(run, "runs/own")
-    shutil.copy(tiny_jsonl, "tickets.jsonl")
-    page = (pathlib.Path(__file__).parents[2] / "docs/sharing.md").read_text()
-    page = page.partition("\n## Trackers")[0]
     blocks = re.findall(r"^```(bash|python)\n(.*?)^```", page, re.M | re.S)
-    assert len(blocks) > 4
     for language, code in blocks:
         if language == "python":
             exec(code, {})
@@ -288,6 +281,39 @@ def test_commands_and_code_of_the_page_run_as_written(
             words = shlex.split(line)
             if words[0] == "dsbs-jax":
                 assert app.run(words[1:]) == 0, line
+    return len(blocks)
+
+
+def test_code_of_the_page_about_many_rows(run, monkeypatch, tmp_path, tiny_jsonl):
+    pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
+    # The answers of a student of two steps are nearly ties.
+    monkeypatch.setattr(ctranslate2_export, "_MIN_EQUAL", 0.0)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, "runs/tickets")
+    rows = [json.loads(line) for line in tiny_jsonl.read_text().splitlines()]
+    with open("new.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, ["input"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    assert run_code((DOCS / "labeling.md").read_text()) == 4
+    shards = sorted(tmp_path.glob("answers-*-of-00002.csv"))
+    labeled = [row for path in shards for row in csv.DictReader(path.open())]
+    assert [row["input"] for row in labeled] == [row["input"] for row in rows]
+    lines = pathlib.Path("answers.jsonl").read_text().splitlines()
+    answers = [json.loads(line) for line in lines]
+    assert [answer["input"] for answer in answers] == [row["input"] for row in rows]
+
+
+def test_commands_and_code_of_the_page_run_as_written(
+    run, hub, tiny_jsonl, monkeypatch, tmp_path
+):
+    pytest.importorskip("transformers", reason=NEEDS)
+    pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, "runs/own")
+    shutil.copy(tiny_jsonl, "tickets.jsonl")
+    page = (DOCS / "sharing.md").read_text().partition("\n## Trackers")[0]
+    assert run_code(page) > 4
     assert set(hub.repositories) == {"my-name/tickets"}
     files = hub.repositories["my-name/tickets"]
     assert huggingface_hub.ModelCard(files["README.md"].decode()).data.metrics

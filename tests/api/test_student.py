@@ -1,19 +1,32 @@
-"""The Python API of a trained student."""
+"""The Python API of a trained student.
+
+More kills of `dsbs-jax predict` than the suite's, with a log:
+
+    DSBS_KILLS=20 python -m pytest tests/api/test_student.py -k killed -s
+"""
 
 import concurrent.futures
 import dataclasses
 import json
+import os
+import random
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
 import dsbs_jax
+from dsbs_jax.engines import ctranslate2_engine
 from dsbs_jax.errors import UserError
 
 # Every test needs a trained student.
 pytestmark = pytest.mark.slow
 
+KILLS = int(os.environ.get("DSBS_KILLS", "2"))
+ROWS = 20_000
 INPUTS = ["Jar 99: 8 red, 2 blue marbles.", "Jar 7: 1 white, 2 amber marbles."]
 
 
@@ -53,6 +66,53 @@ def test_order_and_number_of_inputs_do_not_change_an_answer(student):
 def test_rationales_are_those_of_explain(student):
     predictions = student.predict(INPUTS, rationales=True)
     assert [p.predicted_rationale for p in predictions] == student.explain(INPUTS)
+
+
+def test_engines_answer_alike(run, student):
+    pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
+    fast = dsbs_jax.Student.load(str(run), engine="ctranslate2")
+    assert (student.engine.name, fast.engine.name) == ("jax", "ctranslate2")
+    ours, theirs = (s.predict(INPUTS, rationales=True) for s in (student, fast))
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.predicted_label == other.predicted_label
+        assert one.predicted_rationale == other.predicted_rationale
+        assert one.log_probability == pytest.approx(other.log_probability, abs=1e-3)
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "installed", "engine"),
+    [
+        ({"free_answers": True}, True, "ctranslate2"),
+        ({"free_answers": True}, False, "jax"),
+        # JAX scores the labels of a closed set faster.
+        ({}, True, "jax"),
+    ],
+)
+def test_engine_auto(run, monkeypatch, settings, installed, engine):
+    if installed:
+        pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
+    monkeypatch.setattr(ctranslate2_engine, "is_installed", lambda: installed)
+    student = dsbs_jax.Student.load(str(run), engine="auto", **settings)
+    assert student.engine.name == engine
+
+
+def test_engine_that_is_unknown(run):
+    with pytest.raises(UserError, match="engine is 'torch', expected jax, ctranslate2"):
+        dsbs_jax.Student.load(str(run), engine="torch")
+
+
+def test_export_for_ctranslate2_is_a_student(run, student, tmp_path):
+    pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
+    folder = tmp_path / "fast"
+    dsbs_jax.export_student(run, folder, format="ctranslate2")
+    fast = dsbs_jax.Student.load(str(folder))
+    assert fast.engine.name == "ctranslate2"
+    labels = [p.predicted_label for p in student.predict(INPUTS)]
+    assert [p.predicted_label for p in fast.predict(INPUTS)] == labels
+    assert fast.explain(INPUTS) == student.explain(INPUTS)
+    with pytest.raises(UserError, match="which the engine jax cannot read; use the"):
+        dsbs_jax.Student.load(str(folder), engine="jax")
 
 
 def test_student_abstains_below_a_probability(student):
@@ -279,8 +339,39 @@ def test_output_that_cannot_be_written_is_found_before_the_work(
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="folder is a folder, expected the path of"):
         student.predict_file(str(tiny_jsonl), str(tmp_path / "folder"))
-    with pytest.raises(UserError, match=r"ends in .csv, but the answers are JSON"):
-        student.predict_file(str(tiny_jsonl), str(tmp_path / "answers.csv"))
+    with pytest.raises(UserError, match=r"suffix '.xlsx', expected .jsonl, .csv"):
+        student.predict_file(str(tiny_jsonl), str(tmp_path / "answers.xlsx"))
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file is a file, expected a folder"):
         student.evaluate(str(tiny_jsonl), output=str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+def test_predict_that_is_killed_continues(run, tmp_path, name):
+    """SIGKILL at random moments: the output is that of a run without a kill."""
+    source = tmp_path / "rows.jsonl"
+    lines = [json.dumps({"input": f"Jar {i}: {i % 9} red."}) for i in range(ROWS)]
+    source.write_text("\n".join(lines))
+    command = [sys.executable, "-m", "dsbs_jax", "predict", str(run), str(source)]
+    began = time.monotonic()
+    subprocess.run([*command, "--output", str(tmp_path / name)], check=True)
+    seconds = time.monotonic() - began
+    expected = (tmp_path / name).read_bytes()
+    killed, rng = tmp_path / "killed" / name, random.Random(0)
+    kills = parts = 0
+    while kills < KILLS:
+        with subprocess.Popen([*command, "--output", str(killed)]) as process:
+            try:
+                process.wait(rng.uniform(0.3, 1.0) * seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+                parts = max(parts, len(list(killed.parent.glob("*.parts/part-*"))))
+                continue
+        killed.unlink()  # it was faster than the kill
+    print(f"{kills} kills, at most {parts} complete parts at a kill")
+    last = [*command, "--output", str(killed)]
+    done = subprocess.run(last, check=True, stderr=subprocess.PIPE, text=True)
+    assert all(line.startswith("note: ") for line in done.stderr.splitlines())
+    assert killed.read_bytes() == expected
+    assert {path.name for path in killed.parent.iterdir()} == {name, f"{name}.json"}

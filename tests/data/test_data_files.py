@@ -11,9 +11,9 @@ from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
 
 
-def make_records(inputs, labelled=lambda i: True):
+def make_records(inputs, labeled=lambda i: True):
     return [
-        Record(str(i), text, "x" if labelled(i) else None, "y")
+        Record(str(i), text, "x" if labeled(i) else None, "y")
         for i, text in enumerate(inputs)
     ]
 
@@ -43,14 +43,14 @@ def test_split_sizes():
 
 
 def test_rows_without_a_human_label_are_training_rows():
-    records = make_records(map(str, range(50)), labelled=lambda i: i % 5 == 0)
+    records = make_records(map(str, range(50)), labeled=lambda i: i % 5 == 0)
     split = data_files.split_records(records)
     assert [len(part) for part in split.values()] == [48, 1, 1]
     assert all(r.label for name in ("validation", "test") for r in split[name])
 
 
 def test_without_human_labels_any_row_is_held_out():
-    records = make_records(map(str, range(20)), labelled=lambda i: False)
+    records = make_records(map(str, range(20)), labeled=lambda i: False)
     assert [len(p) for p in data_files.split_records(records).values()] == [16, 2, 2]
 
 

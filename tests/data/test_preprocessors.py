@@ -96,6 +96,16 @@ def test_every_separator_becomes_one_end_of_sequence(loaded, segments):
     assert ids.numpy().tolist() == expected[:-1]
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    text=st.lists(st.sampled_from(["</s>", " ", "\n", "\u2028", "é", "ab", "7", "🙂"]))
+)
+def test_text_is_encoded_without_tensorflow_as_with_it(loaded, text):
+    joined = "".join(text)
+    ids = preprocessors.encode_segments(tf.constant(joined), loaded).numpy()
+    assert preprocessors.encode_text(joined, loaded) == ids.tolist()
+
+
 def test_tokenize_keeps_the_texts(dataset, loaded):
     made = preprocessors.text_to_text(dataset, prefix="predict: ", label="label")
     tokenized = preprocessors.tokenize(made, output_features(loaded))

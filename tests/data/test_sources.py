@@ -57,9 +57,9 @@ def test_training_rows_without_a_human_label_use_the_teachers_label():
     assert labels(mixed, "train") == [("1", True), ("2", True)]
     # Scores compare with human labels if there are any.
     assert labels(mixed, "test") == [("1", True), ("", False)]
-    unlabelled = RecordSource({"train": records[1:], "test": records[1:]}, "sage")
-    assert labels(unlabelled, "test") == [("2", True)]
-    assert mixed.has_human_labels and not unlabelled.has_human_labels
+    unlabeled = RecordSource({"train": records[1:], "test": records[1:]}, "sage")
+    assert labels(unlabeled, "test") == [("2", True)]
+    assert mixed.has_human_labels and not unlabeled.has_human_labels
 
 
 def test_rows_without_a_human_label_are_counted(tmp_path, capsys):

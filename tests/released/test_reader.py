@@ -147,9 +147,9 @@ def test_rows_are_parsed_once_for_all_teachers(release_dir):
     release = open_release(release_dir)
     raw = release.read_raw("cqa", "train")
     for teacher in ("palm", "gpt_neox"):
-        labelled = release.add_teacher(raw, "train", teacher)
-        assert labelled == release.read_raw("cqa", "train", teacher)
-        assert labelled.choices is raw.choices
+        labeled = release.add_teacher(raw, "train", teacher)
+        assert labeled == release.read_raw("cqa", "train", teacher)
+        assert labeled.choices is raw.choices
 
 
 def test_reading_without_a_teacher(release_dir):

@@ -5,9 +5,14 @@ imported only when a format needs them.
 """
 
 from dsbs_jax.data.tables.columns import DEFAULT, ColumnMap, nearest_column
+from dsbs_jax.data.tables.faults import Faults
 from dsbs_jax.data.tables.locations import Source, files_of, split_names
 from dsbs_jax.data.tables.reading import (
+    InputRow,
+    arrow_types,
     input_text,
+    iter_inputs,
+    json_value,
     read_examples,
     read_inputs,
     read_split,
@@ -21,11 +26,16 @@ FIELDS = DEFAULT.all
 __all__ = [
     "FIELDS",
     "ColumnMap",
+    "Faults",
+    "InputRow",
     "Source",
+    "arrow_types",
     "canonical_label",
     "canonical_labels",
     "files_of",
     "input_text",
+    "iter_inputs",
+    "json_value",
     "nearest_column",
     "note",
     "read_examples",

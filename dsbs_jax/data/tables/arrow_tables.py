@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from dsbs_jax.data.tables import streams
@@ -183,6 +183,11 @@ class ParquetTable(FileTable):
         with self._open() as file:
             batches = file.iter_batches(_BATCH_ROWS, columns=wanted and list(wanted))
             yield from numbered(batch.to_pylist() for batch in batches)
+
+    def arrow_types(self) -> Mapping[str, Any]:
+        """Reads the types in the schema."""
+        with self._open() as file:
+            return {field.name: field.type for field in file.schema_arrow}
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[pyarrow.parquet.ParquetFile]:

@@ -51,6 +51,16 @@ class DatasetTable:
         }
         return _with_names(rows, names) if names else rows
 
+    def arrow_types(self) -> Mapping[str, Any]:
+        """Returns the types of the columns, except for those read as names."""
+        features = self._dataset.features
+        schema = features.arrow_schema
+        return {
+            name: schema.field(name).type
+            for name, feature in features.items()
+            if not hasattr(feature, "names")
+        }
+
 
 def _with_names(
     rows: arrow_tables.Rows, names: Mapping[str, Sequence[str]]

@@ -5,6 +5,11 @@ from collections.abc import Iterable, Iterator
 from dsbs_jax.data.tables.faults import Place
 
 
+def generated_id(stem: str, place: Place) -> str:
+    """Returns the id of a row without one: `<stem>-<number>`."""
+    return f"{stem}-{place.number}"
+
+
 class Ids:
     """The ids of a list of rows: those in the files, and generated ones."""
 
@@ -24,7 +29,7 @@ class Ids:
         """
         if given is None:
             self._generated.append(True)
-            return f"{stem}-{place.number}"
+            return generated_id(stem, place)
         for (file, unit), known in self._given.items():
             if given in known:
                 other = Place(file, unit, known[given])

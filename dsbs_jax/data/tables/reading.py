@@ -1,9 +1,10 @@
 """Reads records, or rows to predict on, from the tables of a source."""
 
+import contextlib
 import dataclasses
 import math
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from dsbs_jax.data.records import Record, check_text
@@ -11,9 +12,9 @@ from dsbs_jax.data.tables import columns as column_maps
 from dsbs_jax.data.tables import locations, rows
 from dsbs_jax.data.tables.columns import ColumnMap
 from dsbs_jax.data.tables.faults import Faults, Place
-from dsbs_jax.data.tables.ids import Ids
+from dsbs_jax.data.tables.ids import Ids, generated_id
 from dsbs_jax.data.tables.locations import Source
-from dsbs_jax.data.tables.table import Table
+from dsbs_jax.data.tables.table import Table, TableError
 from dsbs_jax.data.tables.values import LabelColumn, scalar_text, type_name
 
 # The name of a split, or None.
@@ -96,10 +97,77 @@ def _read_tables(
     return {split: reader.finish() for split, reader in readers.items()}
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class InputRow:
+    """A row to predict on.
+
+    Attributes:
+        values: All columns of the row, with the types of its format.
+        input: The text that the student reads.
+        place: Where the row is.
+        stem: First part of a generated id.
+        id: The id that the row has, or None.
+    """
+
+    values: Mapping[str, Any]
+    input: str
+    place: Place
+    stem: str
+    id: str | None
+
+    @property
+    def generated_id(self) -> str:
+        """The id of a row without one: `<stem>-<number>`."""
+        return generated_id(self.stem, self.place)
+
+
+def iter_inputs(
+    source: Source, columns: ColumnMap, faults: Faults
+) -> Iterator[InputRow]:
+    """Yields rows to predict on, one after another, in bounded memory.
+
+    Ids may occur several times. A list of JSON objects and a compressed Parquet file
+    are in memory as a whole.
+
+    Args:
+        source: As for `read_examples`, without splits.
+        columns: The columns of the input and of the id. Rows need no other columns.
+        faults: Gets the faults of rows, which are left out; among them, a column
+            `input` or `id` that would be lost, because another one is read.
+    """
+    used = {*columns.input_columns, columns.id}
+    for table in locations.tables_of(source, faults):
+        for place, row in rows.input_rows(table, columns, faults):
+            try:
+                _check_kept(row, used)
+                text = input_text(row, columns, table.types != "none")
+                id = _id_text(row, columns.id)
+            except ValueError as error:
+                faults.add(place, str(error))
+                continue
+            yield InputRow(row, text, place, table.stem, id)
+
+
+def arrow_types(source: Source) -> dict[str, Any]:
+    """Returns the Arrow type of each column that has the same one in all tables.
+
+    Args:
+        source: As for `read_examples`, without splits.
+    """
+    tables = locations.tables_of(source, Faults())
+    types: dict[str, set[Any]] = {}
+    for table in tables:
+        # A table that cannot be read is a fault when its rows are read.
+        with contextlib.suppress(TableError):
+            for name, type in table.arrow_types().items():
+                types.setdefault(name, set()).add(type)
+    return {name: found.pop() for name, found in types.items() if len(found) == 1}
+
+
 def read_inputs(
     source: Source, columns: ColumnMap = column_maps.DEFAULT
 ) -> list[dict[str, Any]]:
-    """Reads rows to predict on, from files of any format.
+    """Reads rows with a text, from files of any format.
 
     Args:
         source: As for `read_examples`, without splits.
@@ -115,19 +183,14 @@ def read_inputs(
     """
     faults, ids = Faults(), Ids()
     result: list[dict[str, Any]] = []
-    used = {*columns.input_columns, columns.id}
-    for table in locations.tables_of(source, faults):
-        for place, row in rows.input_rows(table, columns, faults):
-            try:
-                _check_kept(row, used)
-                text = input_text(row, columns, table.types != "none")
-                id = ids.add(_id_text(row, columns.id), place, table.stem)
-            except ValueError as error:
-                faults.add(place, str(error))
-                continue
-            if table.types == "arrow":
-                row = {name: _json_value(value) for name, value in row.items()}
-            result.append(row | {"input": text, "id": id})
+    for row in iter_inputs(source, columns, faults):
+        try:
+            id = ids.add(row.id, row.place, row.stem)
+        except ValueError as error:
+            faults.add(row.place, str(error))
+            continue
+        values = {name: json_value(value) for name, value in row.values.items()}
+        result.append(values | {"input": row.input, "id": id})
     faults.raise_if_any()
     for index, unique in ids.replacements(row["id"] for row in result):
         result[index]["id"] = unique
@@ -293,7 +356,7 @@ def _id_text(row: Mapping[str, Any], name: str) -> str | None:
     return text
 
 
-def _json_value(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Returns a value that JSON has: NaN -> None, a date -> its text."""
     match value:
         case float() if math.isnan(value):
@@ -301,7 +364,7 @@ def _json_value(value: Any) -> Any:
         case None | bool() | int() | float() | str():
             return value
         case list():
-            return [_json_value(item) for item in value]
+            return [json_value(item) for item in value]
         case dict():
-            return {name: _json_value(item) for name, item in value.items()}
+            return {name: json_value(item) for name, item in value.items()}
     return str(value)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 Types = Literal["json", "arrow", "none"]
@@ -63,6 +63,10 @@ class Table(Protocol):
         """
         ...
 
+    def arrow_types(self) -> Mapping[str, Any]:
+        """Returns the Arrow types of the columns; {} for formats without them."""
+        ...
+
 
 class FileTable:
     """Base class of tables in files, with path, name and stem."""
@@ -70,3 +74,7 @@ class FileTable:
     def __init__(self, path: pathlib.Path, stem: str) -> None:
         """Keeps the path; nothing is read."""
         self.name, self.stem, self.path = str(path), stem, path
+
+    def arrow_types(self) -> Mapping[str, Any]:
+        """Returns {}, because the format has no Arrow types."""
+        return {}

@@ -1,0 +1,1 @@
+"""Answers for the rows of a file of any size: windows, parts, resume, formats."""
