@@ -106,7 +106,7 @@ setuptools.setup(
         "serve": [
             "ctranslate2>=4.6.0",
             "fastapi>=0.115.0",
-            "starlette>=0.40.0",
+            "starlette>=0.38.6",
             "pydantic>=2.7.0",
             "uvicorn>=0.30.0",
             "prometheus-client>=0.20.0",
