@@ -75,7 +75,7 @@ def _check(body: ChatRequest, model: Model) -> None:
     if body.logprobs and model.student.spec.single_task:
         reason = "this student's log-probability includes that of its rationale"
         raise _refusal("logprobs", reason)
-    if body.top_logprobs and model.student.spec.labels is None:
+    if body.top_logprobs and model.student.spec.closed_labels is None:
         raise _refusal("top_logprobs", "this student has no closed label set")
 
 
@@ -135,7 +135,7 @@ def _token(text: str, logprob: float) -> dict[str, Any]:
 def _finish_reason(model: Model, prediction: Prediction) -> str:
     """Returns "length" for a free answer without an end token."""
     spec = model.student.spec
-    if spec.labels is not None or spec.single_task:
+    if spec.closed_labels is not None or spec.single_task:
         return "stop"
     count = model.count_tokens(prediction.predicted_label)
     return "length" if count > spec.decoding.max_decode_length else "stop"

@@ -1,7 +1,7 @@
 """Settings of the server, from which the options of `dsbs-jax serve` are made."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -41,8 +41,12 @@ class AddressConfig(Settings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchConfig(Settings):
-    """Batches and the queue."""
+    """Computation and the queue."""
 
+    engine: Literal["auto", "jax", "ctranslate2"] = setting(
+        "auto",
+        help="What computes the answers; auto is the faster one of each student.",
+    )
     max_batch_size: PositiveInt = setting(
         16, help="Inputs of several requests that are computed at a time."
     )
@@ -102,7 +106,7 @@ class ServerConfig(AddressConfig, BatchConfig, LimitConfig, AccessConfig):
 # The options of the command by the titles of their groups.
 GROUPS: dict[str, type[Settings]] = {
     "Address and shutdown": AddressConfig,
-    "Batches and the queue": BatchConfig,
+    "Computation and the queue": BatchConfig,
     "Limits of a request": LimitConfig,
     "Access and logs": AccessConfig,
 }

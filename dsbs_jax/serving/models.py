@@ -136,7 +136,7 @@ class ModelStore:
         """
         self._paths = names_of(paths)
         self._config, self._metrics = config, metrics
-        self._load_student = load or _loader(config.max_batch_size)
+        self._load_student = load or _loader(config)
         self._models: dict[str, Model] = {}
         # Computation on one thread: a second one would share the same cores.
         self._executor = concurrent.futures.ThreadPoolExecutor(1, "compute")
@@ -245,7 +245,7 @@ def names_of(paths: Sequence[str]) -> Mapping[str, str]:
     return names
 
 
-def _loader(batch_size: int) -> Loader:
+def _loader(config: BatchConfig) -> Loader:
     """Returns a function that loads a student and answers once with it.
 
     The first answer compiles the student's programs.
@@ -255,7 +255,9 @@ def _loader(batch_size: int) -> Loader:
         tensorflow_import.import_quietly()
         from dsbs_jax.api.student import Student
 
-        student = Student.load(path, batch_size=batch_size)
+        student = Student.load(
+            path, batch_size=config.max_batch_size, engine=config.engine
+        )
         student.predict(["warm-up"])
         if student.spec.explain_prefix is not None:
             student.explain(["warm-up"])

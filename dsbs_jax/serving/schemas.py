@@ -119,6 +119,7 @@ class ModelCard(pydantic.BaseModel):
     labels: list[str] | None = Field(description="The closed label set, if any.")
     explains: bool = Field(description="Whether `explain` is possible.")
     method: str | None = Field(description="The training method.")
+    engine: str = Field(description="What computes the answers.")
     columns: list[str] = Field(description="The columns of an input.")
     max_inputs: int = Field(description="Inputs of a request.")
     max_characters: int = Field(description="Characters of an input.")

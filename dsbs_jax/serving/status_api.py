@@ -51,9 +51,10 @@ def _card(model: Model, service: Service) -> ModelCard:
     return ModelCard(
         id=model.name,
         created=model.loaded_at,
-        labels=None if spec.labels is None else [*spec.labels],
+        labels=None if spec.closed_labels is None else [*spec.closed_labels],
         explains=model.explains,
         method=spec.method,
+        engine=model.student.engine.name,
         columns=[*service.columns.input_columns],
         max_inputs=service.config.max_inputs,
         max_characters=service.config.max_characters,

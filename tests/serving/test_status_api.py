@@ -17,7 +17,7 @@ def test_models_say_what_they_can_do(student):
         assert first["labels"] == ["billing", "line", "other"]
         assert (second["id"], second["explains"]) == ("two", False)
         assert (second["labels"], second["method"]) == (None, "finetune")
-        assert first["columns"] == ["a", "b"]
+        assert (first["columns"], first["engine"]) == (["a", "b"], "jax")
         assert (first["max_inputs"], first["max_characters"]) == (64, 20_000)
         assert server.client.get("/v1/models/two").json() == second
 

@@ -11,6 +11,7 @@ import time
 
 import httpx2
 
+from dsbs_jax.api.prediction import Prediction
 from dsbs_jax.data.tables import ColumnMap
 from dsbs_jax.serving.config import ServerConfig
 
@@ -32,13 +33,13 @@ class Spec:
     method: str | None = "step_by_step"
     decoding: Decoding = Decoding()
 
+    @property
+    def closed_labels(self):
+        return None if self.single_task else self.labels
 
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    predicted_label: str
-    log_probability: float
-    probabilities: dict[str, float] | None = None
-    predicted_rationale: str | None = None
+
+class Engine:
+    name = "jax"
 
 
 class Words:
@@ -55,7 +56,7 @@ class FakeStudent:
     """
 
     def __init__(self, version=1, **spec):
-        self.spec, self.vocabulary = Spec(**spec), Words()
+        self.spec, self.vocabulary, self.engine = Spec(**spec), Words(), Engine()
         self.version = version
         # The inputs of each call, and what a test uses to hold the computation.
         self.calls, self.started = [], threading.Event()
@@ -75,7 +76,7 @@ class FakeStudent:
         rationale = None
         if rationales and self.spec.single_task:
             rationale = self._rationale(text)
-        if self.spec.labels is None:
+        if self.spec.closed_labels is None:
             return Prediction(label, -0.25, None, rationale)
         if label not in self.spec.labels:
             label = self.spec.labels[-1]
