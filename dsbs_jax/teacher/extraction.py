@@ -41,6 +41,9 @@ from dsbs_jax.teacher.results import Collected
 from dsbs_jax.teacher.runner import Runner, RunSummary
 from dsbs_jax.teacher.store import DAMAGED, Store, StoredReply
 
+# Ids that a warning lists.
+_SHOWN_IDS = 20
+
 
 def extract(
     config: ExtractionSettings,
@@ -74,6 +77,7 @@ def extract(
     print(f"{plan.input_file}: {len(plan.inputs):,} inputs")
     if labels:
         print(labels.describe())
+    _report_exemplars(plan)
     if dry_run:
         requests = _requests(plan, (), config)
         most = [request.max_spending for request in requests]
@@ -282,6 +286,7 @@ def _finish(
         dropped_counts=filtered.counts,
         problem_counts=filtered.problem_counts,
         failed_count=len(collected.failed),
+        failed_label_count=sum("label" in row for row in collected.failed),
         other_labels=dict(collected.other_labels.most_common()),
         teacher_accuracy=accuracy.accuracy(collected.examples, spec.metric),
         majority_label=majority_label,
@@ -293,6 +298,21 @@ def _finish(
     if warning := result.warning():
         print(f"warning: {warning}", file=sys.stderr)
     return result
+
+
+def _report_exemplars(plan: RequestPlan) -> None:
+    """Prints a warning if the teacher sees the labels of rows in the prompt."""
+    shown = {exemplar.input.strip() for exemplar in plan.prompt.exemplars}
+    ids = [row.id for row in plan.inputs if row.input.strip() in shown]
+    if ids:
+        listed = ", ".join(f"{id!r:.40}" for id in ids[:_SHOWN_IDS])
+        more = ", …" if len(ids) > _SHOWN_IDS else ""
+        print(
+            f"warning: rows that are also examples of the prompt: {listed}{more}. The "
+            "teacher sees their labels, so its accuracy is too high on them; remove "
+            "them from the rows, or at least from your test rows",
+            file=sys.stderr,
+        )
 
 
 def _report_cut_replies(plan: RequestPlan, replies: Mapping[str, StoredReply]) -> None:

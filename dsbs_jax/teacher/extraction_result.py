@@ -39,6 +39,7 @@ class ExtractionResult:
         dropped_counts: Number of dropped rows by reason.
         problem_counts: Number of unparsable rows by problem.
         failed_count: Number of failed inputs.
+        failed_label_count: Number of failed inputs with a human label.
         labels: The label set, or None if every label counts.
         other_labels: Number of samples by label, for labels outside the label set.
         teacher_accuracy: The teacher's accuracy on the rows with a human label.
@@ -60,6 +61,7 @@ class ExtractionResult:
     dropped_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     problem_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     failed_count: int = 0
+    failed_label_count: int = 0
     labels: tuple[str, ...] | None = None
     other_labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
     teacher_accuracy: Proportion = Proportion(0, 0)
@@ -97,6 +99,11 @@ class ExtractionResult:
         if self.failed_count:
             failed = Proportion(self.failed_count, self.inputs)
             lines.append(f"failed: {_share(failed)}, reasons in {self.failed}")
+        if self.failed_label_count:
+            lines.append(
+                f"  {self.failed_label_count:,} of them have a human label; to train "
+                f"on it, give both files: dsbs-jax fit {self.rationales} {self.failed}"
+            )
         if self.card:
             lines.append(f"card: {self.card}")
         return "\n".join(lines)

@@ -74,6 +74,20 @@ def test_a_weak_teacher_is_reported(inputs, serve, tmp_path, capsys):
     assert line.startswith("warning: the teacher may be no better than always answer")
 
 
+def test_rows_that_the_prompt_shows_are_reported(inputs, teacher, tmp_path, capsys):
+    from dsbs_jax.teacher import prompts
+
+    shown = prompts.load("template").exemplars[0]
+    row = {"id": "shown", "input": f" {shown.input} ", "label": shown.label}
+    with open(inputs, "a") as file:
+        file.write(json.dumps(row) + "\n")
+    extract(inputs, teacher, tmp_path / "out", dry_run=True)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        "warning: rows that are also examples of the prompt: 'shown'. The teacher"
+    )
+
+
 def test_a_file_as_output_gets_the_kept_rows(inputs, teacher, tmp_path):
     file = tmp_path / "rationales.jsonl"
     result = extract(inputs, teacher, file, max_requests=5)

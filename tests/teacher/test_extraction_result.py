@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 
@@ -37,6 +38,14 @@ def test_the_summary_has_accuracy_shares_and_the_path_of_the_card():
         "failed: 6 of 120 rows (5.0 %), reasons in runs/teacher/failed.jsonl",
         "card: runs/teacher/card.html",
     ]
+
+
+def test_the_summary_says_how_to_train_on_the_labels_of_failed_rows():
+    lines = dataclasses.replace(RESULT, failed_label_count=4).summary().splitlines()
+    assert lines[-2] == (
+        "  4 of them have a human label; to train on it, give both files: dsbs-jax fit "
+        "runs/teacher/rationales.jsonl runs/teacher/failed.jsonl"
+    )
 
 
 @pytest.mark.parametrize(
