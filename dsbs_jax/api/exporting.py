@@ -9,12 +9,15 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import seqio
 
 from dsbs_jax import files, hub, interruption
-from dsbs_jax.api import ctranslate2_export
-from dsbs_jax.api.ctranslate2_export import Agreement
+from dsbs_jax.api import export_checks
+from dsbs_jax.api.export_checks import Agreement
 from dsbs_jax.data.methods import Method
+from dsbs_jax.engines.ctranslate2_engine import CTranslate2Engine
+from dsbs_jax.engines.stablehlo import StableHloDecoder
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import student_folder
 from dsbs_jax.local.student_folder import StudentSpec
@@ -25,15 +28,22 @@ from dsbs_jax.student.network import parameter_shapes
 from dsbs_jax.weights import (
     ParameterReader,
     check_shapes,
+    ctranslate2_format,
     hub_export,
     open_checkpoint,
+    stablehlo_format,
     writing,
 )
 from dsbs_jax.weights.ctranslate2_format import Quantization
 
 _Path = str | os.PathLike[str]
-Format = writing.Format | Literal["ctranslate2"]
-FORMATS: tuple[Format, ...] = (*typing.get_args(writing.Format), "ctranslate2")
+# The answers of the formats of other engines are compared with the student's.
+Format = writing.Format | Literal["ctranslate2", "stablehlo"]
+FORMATS: tuple[Format, ...] = (
+    *typing.get_args(writing.Format),
+    "ctranslate2",
+    "stablehlo",
+)
 QUANTIZATIONS: tuple[Quantization, ...] = typing.get_args(Quantization)
 # T5X reads checkpoints with the name of their step.
 _T5X_CHECKPOINT = "checkpoint_0"
@@ -62,6 +72,7 @@ def export_student(
     *,
     format: str = "hf",
     quantization: str = "float32",
+    platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
     push_to_hub: str | None = None,
     public: bool = False,
     token: str | None = None,
@@ -88,6 +99,7 @@ def export_student(
             answers agree with the student's.
         quantization: How format "ctranslate2" stores the weights: "float32",
             "bfloat16", "int8", "int8_float32" or "int8_bfloat16".
+        platforms: Platforms of format "stablehlo": "cpu", "cuda", "rocm" or "tpu".
         push_to_hub: "<owner>/<name>" of the hub repository that gets the folder. If the
             hub refuses it, `output` is not written.
         public: Whether a new repository is public; an existing one is not changed.
@@ -107,6 +119,7 @@ def export_student(
     stored_as = _known("quantization", quantization, QUANTIZATIONS)
     if stored_as != "float32" and known != "ctranslate2":
         raise UserError(f"quantization is for format ctranslate2, found format {known}")
+    stablehlo_format.check_platforms(platforms)
     _check_arguments(output, known, push_to_hub)
     if push_to_hub is not None:
         token = hub.write_token(push_to_hub, token)
@@ -118,7 +131,7 @@ def export_student(
     }
     address = agreement = None
     with _new_folder(output) as folder:
-        agreement = _write(folder, known, source, stored_as)
+        agreement = _write(folder, known, source, stored_as, platforms)
         if known == "hf":
             name = pathlib.Path(push_to_hub or output or "").name
             facts = _facts(source, name, push_to_hub, details)
@@ -204,6 +217,7 @@ def _write(
     format_name: Format,
     source: _Source,
     quantization: Quantization,
+    platforms: Sequence[str],
 ) -> Agreement | None:
     """Creates the folder with weights, vocabulary and `student.json`."""
     params = {name: source.reader.read(name) for name in source.reader.shapes()}
@@ -217,11 +231,48 @@ def _write(
     folder.mkdir()
     student_folder.write(folder, source.spec, source.words)
     if format_name == "ctranslate2":
-        return ctranslate2_export.write(
-            folder, source.folder, source.spec, source.words, params, quantization
-        )
-    writing.write_weights(folder / _T5X_CHECKPOINT, format_name, params, network)
-    return None
+        generate = _write_ctranslate2(folder, source, params, quantization)
+        name, exact = f"with quantization {quantization}", quantization == "float32"
+    elif format_name == "stablehlo":
+        generate = _write_stablehlo(folder, source, params, platforms)
+        name, exact = "in StableHLO", True
+    else:
+        writing.write_weights(folder / _T5X_CHECKPOINT, format_name, params, network)
+        return None
+    return export_checks.check(
+        generate, name, source.folder, source.spec, source.words, params, exact=exact
+    )
+
+
+def _write_ctranslate2(
+    folder: pathlib.Path,
+    source: _Source,
+    params: Mapping[str, np.ndarray],
+    quantization: Quantization,
+) -> export_checks.Generate:
+    """Writes the model, and returns its decoding."""
+    spec, model = source.spec, folder / ctranslate2_format.MODEL_FOLDER
+    tokens = ctranslate2_format.tokens_of(source.words, spec.network.vocab_size)
+    ctranslate2_format.write_model(model, params, spec.network, tokens, quantization)
+    # The free greedy answers are compared.
+    greedy = dataclasses.replace(spec.decoding, num_beams=1)
+    free = dataclasses.replace(spec, labels=None, decoding=greedy)
+    return CTranslate2Engine(model, free, source.words).generate
+
+
+def _write_stablehlo(
+    folder: pathlib.Path,
+    source: _Source,
+    params: Mapping[str, np.ndarray],
+    platforms: Sequence[str],
+) -> export_checks.Generate:
+    """Writes the programs, and returns a decoding with them."""
+    spec, model = source.spec, folder / stablehlo_format.MODEL_FOLDER
+    longest = max(spec.decoding.max_decode_length, spec.target_length)
+    stablehlo_format.write_model(
+        model, params, spec.network, spec.input_length, longest, platforms
+    )
+    return StableHloDecoder(model).generate
 
 
 def _facts(

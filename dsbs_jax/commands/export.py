@@ -33,9 +33,10 @@ def export(
     format: Annotated[
         str,
         typer.Option(
-            metavar="<hf or t5x or t5x_orbax or ctranslate2>",
+            metavar="<hf or t5x or t5x_orbax or ctranslate2 or stablehlo>",
             help="hf is for transformers; t5x and t5x_orbax are for T5X; ctranslate2 "
-            "is for CTranslate2, and is compared with the student.",
+            "is for CTranslate2; stablehlo has programs for jax. The answers of the "
+            "last two are compared with the student's.",
         ),
     ] = "hf",
     quantization: Annotated[
@@ -46,6 +47,13 @@ def export(
             "or int8_bfloat16.",
         ),
     ] = "float32",
+    platforms: Annotated[
+        str,
+        typer.Option(
+            metavar="<text,text>",
+            help="Platforms of format stablehlo: cpu, cuda, rocm, tpu.",
+        ),
+    ] = "cpu,cuda,tpu",
     push_to_hub: Annotated[
         str | None,
         typer.Option(
@@ -119,6 +127,7 @@ def export(
         output,
         format=format,
         quantization=quantization,
+        platforms=options.list_of(platforms),
         push_to_hub=push_to_hub,
         public=public,
         token=token,

@@ -6,6 +6,8 @@ import pathlib
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 import typing
 
 import huggingface_hub
@@ -14,7 +16,7 @@ import pytest
 from huggingface_hub import constants
 
 import dsbs_jax
-from dsbs_jax.api import ctranslate2_export, exporting
+from dsbs_jax.api import export_checks, exporting
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import student_folder
 from dsbs_jax.weights import ctranslate2_format, writing
@@ -287,7 +289,7 @@ def run_code(page):
 def test_code_of_the_page_about_many_rows(run, monkeypatch, tmp_path, tiny_jsonl):
     pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
     # The answers of a student of two steps are nearly ties.
-    monkeypatch.setattr(ctranslate2_export, "_MIN_EQUAL", 0.0)
+    monkeypatch.setattr(export_checks, "_MIN_EQUAL", 0.0)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(run, "runs/tickets")
     rows = [json.loads(line) for line in tiny_jsonl.read_text().splitlines()]
@@ -326,7 +328,7 @@ def test_ctranslate2_answers_as_the_student(run, tmp_path, quantization, monkeyp
         pytest.importorskip("torch", reason=NEEDS)
     if quantization == "int8":
         # The answers of a student of two steps are nearly ties.
-        monkeypatch.setattr(ctranslate2_export, "_MIN_EQUAL", 0.0)
+        monkeypatch.setattr(export_checks, "_MIN_EQUAL", 0.0)
     done = exporting.export_student(
         run, tmp_path / "fast", format="ctranslate2", quantization=quantization
     )
@@ -384,3 +386,38 @@ def test_quantization_is_checked(run, tmp_path, format, quantization, message):
             run, tmp_path / "new", format=format, quantization=quantization
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_stablehlo_answers_as_the_student(run, tmp_path):
+    """Another process with jax alone decodes with the programs."""
+    done = exporting.export_student(
+        run, tmp_path / "programs", format="stablehlo", platforms=["cpu", "tpu"]
+    )
+    assert done.agreement.equal == done.agreement.rows > 0
+    assert done.agreement.difference < 1e-3
+    student = dsbs_jax.Student.load(str(run), free_answers=True)
+    (expected,) = student.predict(INPUTS[:1])
+    text = student.spec.label_prefix + INPUTS[0]
+    ids = [*student.vocabulary.encode(text), 1]
+    code = re.search(
+        r"### StableHLO.*?```python\n(.*?)```", (DOCS / "sharing.md").read_text(), re.S
+    )[1]
+    code = code.replace('"runs/own_stablehlo', f'"{done.folder}')
+    code = re.sub(r"^ids = .*$", f"ids = {ids}", code, flags=re.M)
+    printed = subprocess.run(
+        [sys.executable, "-c", "import sys\nsys.modules['dsbs_jax'] = None\n" + code],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    tokens = json.loads(printed.stdout)[: student.spec.decoding.max_decode_length]
+    assert student.vocabulary.decode(tokens).strip() == expected.predicted_label
+
+
+def test_platforms_are_checked(run, tmp_path):
+    for platforms in (["gpu"], []):
+        with pytest.raises(UserError, match="platforms is .*, expected some of"):
+            exporting.export_student(
+                run, tmp_path / "new", format="stablehlo", platforms=platforms
+            )

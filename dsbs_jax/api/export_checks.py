@@ -1,8 +1,8 @@
-"""Export of a student for CTranslate2, with a comparison of its answers."""
+"""Comparison of an exported student's answers with those of the student."""
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,15 @@ import seqio
 from flax import traverse_util
 
 from dsbs_jax import json_input
-from dsbs_jax.engines.ctranslate2_engine import CTranslate2Engine
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import evaluation
 from dsbs_jax.local.input_batches import encode_inputs
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.student_folder import StudentSpec
 from dsbs_jax.student.network import Transformer
-from dsbs_jax.weights import ctranslate2_format
-from dsbs_jax.weights.ctranslate2_format import Quantization
+
+# Decodes inputs greedily, as `Engine.generate`.
+Generate = Callable[[Sequence[np.ndarray], int], tuple[list[list[int]], list[float]]]
 
 # The run's final predictions, and the number of them that are compared.
 _PREDICTIONS, _ROWS = "predictions/validation-best-*.jsonl", 256
@@ -63,38 +63,43 @@ class Agreement:
         return line
 
 
-def write(
-    folder: pathlib.Path,
+def check(
+    generate: Generate,
+    name: str,
     run: pathlib.Path,
     spec: StudentSpec,
     words: seqio.SentencePieceVocabulary,
     params: Mapping[str, np.ndarray],
-    quantization: Quantization,
+    *,
+    exact: bool,
 ) -> Agreement:
-    """Writes the model into the folder of an export, and compares its answers.
+    """Compares the answers of an export with those of the student.
 
     Args:
-        folder: The folder of the export.
+        generate: Decodes with the export.
+        name: What the export is, for the message.
         run: The folder of the student. The compared inputs are those of its predictions
             on validation, or made-up inputs if it has none.
         spec: The student.
         words: The vocabulary.
         params: Float32 arrays by parameter name.
-        quantization: How the weights are stored.
+        exact: Whether all answers must be equal.
 
     Raises:
-        UserError: The answers differ more than the quantization explains, or
-            CTranslate2 is not installed.
+        UserError: The answers differ more than expected.
     """
-    tokens = ctranslate2_format.tokens_of(words, spec.network.vocab_size)
-    model = folder / ctranslate2_format.MODEL_FOLDER
-    ctranslate2_format.write_model(model, params, spec.network, tokens, quantization)
-    decoding = dataclasses.replace(spec.decoding, num_beams=1)
-    spec = dataclasses.replace(spec, labels=None, decoding=decoding)
-    engine = CTranslate2Engine(model, spec, words)
     texts, targets = _samples(run, words)
-    agreement = _compare(engine, spec, words, params, texts, targets)
-    _check(agreement, quantization)
+    agreement = _compare(generate, spec, words, params, texts, targets)
+    if (
+        agreement.equal < agreement.rows * (1.0 if exact else _MIN_EQUAL)
+        or (exact and agreement.difference > _TOLERANCE)
+        or not np.isfinite(agreement.difference)
+    ):
+        expected = f"all, to {_TOLERANCE:g}" if exact else f"at least {_MIN_EQUAL:.0%}"
+        raise UserError(
+            f"the export {name} does not answer as the student: {agreement.text()}; "
+            f"expected {expected}"
+        )
     return agreement
 
 
@@ -113,7 +118,7 @@ def _samples(
 
 
 def _compare(
-    engine: CTranslate2Engine,
+    generate: Generate,
     spec: StudentSpec,
     words: seqio.SentencePieceVocabulary,
     params: Mapping[str, Any],
@@ -122,12 +127,13 @@ def _compare(
 ) -> Agreement:
     """Answers the texts with the student and the export, both greedily."""
     inputs = encode_inputs(texts, words, spec.input_length)
+    decoding = dataclasses.replace(spec.decoding, num_beams=1)
     tree = traverse_util.unflatten_dict(dict(params), sep="/")
     predictor = evaluation.Predictor(
-        Transformer(spec.network), spec.decoding, Partitioner(1)
+        Transformer(spec.network), decoding, Partitioner(1)
     )
     ours, our_scores = predictor(tree, inputs)
-    theirs, their_scores = engine.generate(inputs, spec.decoding.max_decode_length)
+    theirs, their_scores = generate(inputs, decoding.max_decode_length)
     answers = [
         (words.decode(a), words.decode(b)) for a, b in zip(ours, theirs, strict=True)
     ]
@@ -143,17 +149,3 @@ def _compare(
         student_right=sum(one == target for (one, _), target in known),
         export_right=sum(other == target for (_, other), target in known),
     )
-
-
-def _check(agreement: Agreement, quantization: Quantization) -> None:
-    exact = quantization == "float32"
-    if (
-        agreement.equal < agreement.rows * (1.0 if exact else _MIN_EQUAL)
-        or (exact and agreement.difference > _TOLERANCE)
-        or not np.isfinite(agreement.difference)
-    ):
-        expected = f"all, to {_TOLERANCE:g}" if exact else f"at least {_MIN_EQUAL:.0%}"
-        raise UserError(
-            f"the export with quantization {quantization} does not answer as the "
-            f"student: {agreement.text()}; expected {expected}"
-        )
