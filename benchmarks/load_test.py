@@ -210,8 +210,8 @@ def request_bytes(content: bytes, length: int | None = None) -> bytes:
     return (head + kind).encode() + content
 
 
-# The bytes of faulty requests, and the status that each gets. 0 means no status, because
-# the client does not wait for it.
+# The bytes of faulty requests, and the status that each gets; of 0, the client does not
+# wait for the response.
 FAULTS: dict[str, tuple[Callable[[bytes], bytes], int]] = {
     "disconnects": (request_bytes, 0),
     "half a body": (lambda body: request_bytes(body[: len(body) // 2], len(body)), 0),
