@@ -23,8 +23,8 @@ _SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-# A client that sends too much usually reads the response only after it has sent all.
-# As many bytes are read and dropped; beyond that the connection is closed.
+# A client that sends too much usually reads the response only after it has sent all. So
+# many further bytes are read and dropped before the connection is closed.
 _DROPPED_BYTES = 64 * 1024 * 1024
 
 
@@ -121,7 +121,8 @@ class BodyLimit:
         declared = headers.get("content-length", "")
         size = int(declared) if declared.isdecimal() else 0
         asks = headers.get("expect", "").lower() == "100-continue"
-        if size > _DROPPED_BYTES or size > self._max_bytes and asks:
+        most = self._max_bytes if asks else self._max_bytes + _DROPPED_BYTES
+        if size > most:
             raise self._too_large()
         parts: list[bytes] = []
         received, more = 0, True
@@ -131,7 +132,7 @@ class BodyLimit:
                 raise client_left()
             part, more = message.get("body", b""), message.get("more_body", False)
             received += len(part)
-            if received > _DROPPED_BYTES:
+            if received > most:
                 raise self._too_large()
             if received <= self._max_bytes:
                 parts.append(part)

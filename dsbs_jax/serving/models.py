@@ -147,9 +147,16 @@ class ModelStore:
         """Whether every model is loaded."""
         return len(self._models) == len(self._paths)
 
-    @property
-    def models(self) -> list[Model]:
-        """The loaded models."""
+    def all(self) -> list[Model]:
+        """Returns all models.
+
+        Raises:
+            ApiError: They are not loaded yet.
+        """
+        if not self.is_ready:
+            raise ApiError(
+                503, "the models are not loaded yet", "loading", headers=_SOON
+            )
         return [*self._models.values()]
 
     def get(self, name: str | None) -> Model:
@@ -162,12 +169,9 @@ class ModelStore:
             ApiError: The models are not loaded yet, there is no model with this name,
                 or a request to several models names none.
         """
-        if not self.is_ready:
-            raise ApiError(
-                503, "the models are not loaded yet", "loading", headers=_SOON
-            )
-        if name is None and len(self._models) == 1:
-            return next(iter(self._models.values()))
+        models = self.all()
+        if name is None and len(models) == 1:
+            return models[0]
         names = ", ".join(map(repr, self._models))
         if name is None:
             message = f"model is missing, expected one of {names}"

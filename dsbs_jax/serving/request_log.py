@@ -8,6 +8,7 @@ Lines have no inputs, answers, keys, queries or addresses of clients. The settin
 `log_inputs` adds the inputs.
 """
 
+import asyncio
 import datetime
 import json
 import logging
@@ -90,7 +91,7 @@ class Observer:
         """Handles one request."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        start, status = time.perf_counter(), CLIENT_LEFT
+        start, status = time.perf_counter(), 0
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -99,25 +100,33 @@ class Observer:
             await send(message)
 
         scope["log"] = {}
+        error = None
         try:
             await self._app(scope, receive, watched)
+        except asyncio.CancelledError:  # at the end of `shutdown_timeout`
+            error = ApiError(503, "the server stopped before the answer", "stopping")
         except Exception:
             _log.exception("the server has an error")
             error = ApiError(500, "the server has an error; its log says where", "bug")
-            await error.response()(scope, receive, watched)
-        finally:
-            seconds = time.perf_counter() - start
-            path = self._path(scope["path"])
-            self._metrics.count_request(path, status, seconds)
-            fields = {
-                "method": scope["method"] if path != "other" else "other",
-                "path": path,
-                "status": status,
-                "seconds": round(seconds, 6),
-                **scope["log"],
-            }
-            if path not in _POLLED:
-                _log.info("request", extra={"fields": fields})
+        if error is not None:
+            scope["log"]["error"] = error.code
+            if not status:
+                await error.response()(scope, receive, watched)
+        self._report(scope, status or CLIENT_LEFT, time.perf_counter() - start)
+
+    def _report(self, scope: Scope, status: int, seconds: float) -> None:
+        """Counts and logs a request."""
+        path = self._path(scope["path"])
+        self._metrics.count_request(path, status, seconds)
+        fields = {
+            "method": scope["method"] if path != "other" else "other",
+            "path": path,
+            "status": status,
+            "seconds": round(seconds, 6),
+            **scope["log"],
+        }
+        if path not in _POLLED:
+            _log.info("request", extra={"fields": fields})
 
     def _path(self, path: str) -> str:
         """Returns the path of the route; the client's own text is never logged."""

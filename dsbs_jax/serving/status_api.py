@@ -13,8 +13,8 @@ router = fastapi.APIRouter()
 
 @router.get("/v1/models")
 async def list_models(service: ServiceOfApp) -> ModelList:
-    """Lists the models that are loaded."""
-    cards = [_card(model, service) for model in service.store.models]
+    """Lists the models."""
+    cards = [_card(model, service) for model in service.store.all()]
     return ModelList(data=cards)
 
 
@@ -35,8 +35,7 @@ async def is_ready(service: ServiceOfApp) -> Health:
     """Answers 200 if the server takes requests: after loading, before it stops."""
     if service.is_stopping:
         raise ApiError(503, "the server is stopping", "stopping")
-    if not service.store.is_ready:
-        raise ApiError(503, "the models are not loaded yet", "loading")
+    service.store.all()
     return Health(status="ready")
 
 

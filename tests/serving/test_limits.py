@@ -35,6 +35,13 @@ def test_body_of_the_largest_size_is_accepted(student):
         assert server.raw(iter([body, b" "])).status_code == 413
 
 
+def test_limit_may_be_larger_than_what_is_dropped(student):
+    body = json.dumps({"input": "line" + " " * 70_000_000}).encode()
+    limits = {"max_body_bytes": 80_000_000, "max_characters": 80_000_000}
+    with running({"tickets": student}, **limits) as server:
+        assert server.raw(body).status_code == 200
+
+
 @pytest.mark.parametrize("length", [10**9, 10**15])
 def test_huge_declared_length_is_refused_at_once(server, length):
     connection = server.send(post(b"{", length=length))

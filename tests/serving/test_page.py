@@ -1,5 +1,6 @@
 """The page in a real browser."""
 
+import asyncio
 import csv
 import io
 import os
@@ -160,6 +161,16 @@ def test_key_is_asked_for(browser, student):
         page.find("key").send_keys("secret\t")
         page.ask("line")
         page.wait_for("label", "line")
+
+
+def test_page_waits_for_the_models(browser, student):
+    with running({"tickets": student}, loaded=False) as server:
+        page = Page(browser, server)
+        page.wait_for("status", "the models are not loaded yet")
+        asyncio.run(server.service.store.load())
+        page.ask("line")
+        page.wait_for("label", "line")
+        assert page.text("status") == ""
 
 
 def test_page_works_with_the_keyboard_and_is_labelled(page):

@@ -91,6 +91,16 @@ def test_object_is_formatted_with_the_template():
         assert error(response)["message"].startswith(message)
 
 
+@pytest.mark.parametrize("value", ["NaN", "1e999", "null", "[1]", '{"a": 1}', '" "'])
+def test_column_without_a_text_is_refused(value):
+    columns = ColumnMap(template="{a}")
+    with running({"tickets": FakeStudent()}, columns=columns) as server:
+        response = server.raw(f'{{"input": {{"a": {value}}}}}')
+        assert response.status_code == 422
+        assert error(response)["message"].startswith("input: ")
+        assert server.raw(f'{{"input": {{"a": {10**400}}}}}').status_code == 200
+
+
 def test_request_names_one_of_several_models():
     students = {"a": FakeStudent(labels=None), "runs/b": FakeStudent()}
     with running(students) as server:

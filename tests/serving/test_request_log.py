@@ -1,12 +1,14 @@
 """Lines of the log: what they have, and what they never have."""
 
+import asyncio
 import json
 import logging
 import sys
 
 import pytest
 
-from dsbs_jax.serving.request_log import JsonFormatter
+from dsbs_jax.serving.metrics import Metrics
+from dsbs_jax.serving.request_log import JsonFormatter, Observer
 from support.serving import running
 
 
@@ -70,6 +72,36 @@ def test_failure_is_logged_with_its_place_and_without_its_message(server, lines)
     assert any(" predict" in place for place in failure["exception"][1]["stack"])
     assert requests_in(lines)[0]["status"] == 500
     assert "secret" not in json.dumps(lines())
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_request_that_the_end_of_the_server_cuts_off_gets_503(lines, started):
+    """If its response has not started; a second one would break the protocol."""
+    scope = {"type": "http", "method": "POST", "path": "/v1/predict", "headers": []}
+    head = {"type": "http.response.start", "status": 200, "headers": []}
+    sent = []
+
+    async def app(scope, receive, send):
+        if started:
+            await send(head)
+        await asyncio.sleep(100)
+
+    async def send(message):
+        sent.append(message)
+
+    async def cut_off():
+        observer = Observer(app, Metrics(), ["/v1/predict"])
+        task = asyncio.create_task(observer(scope, None, send))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    asyncio.run(cut_off())
+    status = 200 if started else 503
+    assert sent[0]["status"] == status
+    assert len(sent) == (1 if started else 2)
+    (line,) = requests_in(lines)
+    assert (line["status"], line["error"]) == (status, "stopping")
 
 
 def test_inputs_are_logged_if_the_setting_says_so(student, lines):

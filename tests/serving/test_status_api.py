@@ -25,8 +25,9 @@ def test_models_say_what_they_can_do(student):
 def test_server_is_ready_after_loading_and_before_stopping(student):
     with running({"tickets": student}, loaded=False) as server:
         assert server.client.get("/healthz").json() == {"status": "ok"}
-        response = server.client.get("/readyz")
-        assert (response.status_code, error(response)["code"]) == (503, "loading")
+        for path in ("/readyz", "/v1/models", "/v1/models/tickets"):
+            response = server.client.get(path)
+            assert (response.status_code, error(response)["code"]) == (503, "loading")
         asyncio.run(server.service.store.load())
         response = server.client.get("/readyz")
         assert (response.status_code, response.json()) == (200, {"status": "ready"})

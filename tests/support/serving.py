@@ -185,7 +185,13 @@ def running(students, api_key=None, columns=None, loaded=True, **settings):
         asyncio.run(store.load())
     service = Service(config, columns or ColumnMap(), store, metrics)
     listener = socket.create_server(("127.0.0.1", 0))
-    web = uvicorn.Server(server.uvicorn_config(service, api_key))
+
+    class Web(uvicorn.Server):
+        async def main_loop(self):  # uvicorn's takes longer to notice the end
+            while not self.should_exit:
+                await asyncio.sleep(0.005)
+
+    web = Web(server.uvicorn_config(service, api_key))
     thread = threading.Thread(target=web.run, args=[[listener]])
     thread.start()
     try:

@@ -62,13 +62,9 @@ async function loadModels() {
   try {
     models = (await request("v1/models")).data;
   } catch (error) {
-    get("key-field").hidden = error.status !== 401 && get("key-field").hidden;
+    if (error.status === 401) get("key-field").hidden = false;
     show("status", error.status === 401 ? "Enter the server's key." : error.message, true);
-    return;
-  }
-  if (!models.length) {
-    show("status", "The models are being loaded.");
-    setTimeout(loadModels, 1000);
+    if (error.status === 503) setTimeout(loadModels, 1000);
     return;
   }
   show("status", "");
