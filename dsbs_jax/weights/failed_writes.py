@@ -9,6 +9,7 @@ import contextlib
 import logging
 import pathlib
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from dsbs_jax.weights import arrays
 _THREADS_END = 10.0
 # What operating systems and TensorStore report for a full disk.
 _DISK_FULL = re.compile(r"No space left on device|RESOURCE_EXHAUSTED|Disk quota")
+# What a late callback of TensorStore raises, after Orbax has closed its event loop.
+_CLOSED = "Event loop is closed"
 # The loggers of Orbax, and of futures whose exception nobody read.
 _LOGGERS = ("absl", "asyncio")
 
@@ -40,8 +43,12 @@ def without_library_messages(checkpoint: pathlib.Path) -> Iterator[None]:
     Args:
         checkpoint: The folder that is written in this context.
     """
-    hook, disabled = threading.excepthook, logging.root.manager.disable
-    threading.excepthook = lambda _: None
+    hooks, disabled = (
+        (threading.excepthook, sys.unraisablehook),
+        logging.root.manager.disable,
+    )
+    # TensorStore prints exceptions of its callbacks with the second hook.
+    threading.excepthook, sys.unraisablehook = lambda _: None, lambda _: None
     logging.disable(logging.CRITICAL)
     before = set(threading.enumerate())
     try:
@@ -50,18 +57,21 @@ def without_library_messages(checkpoint: pathlib.Path) -> Iterator[None]:
         deadline = time.monotonic() + _THREADS_END
         for thread in set(threading.enumerate()) - before:
             thread.join(max(0.0, deadline - time.monotonic()))
-        hook = _drop_late_messages(checkpoint, hook)
+        hooks = _drop_late_messages(checkpoint, *hooks)
         raise
     finally:
         logging.disable(disabled)
-        threading.excepthook = hook
+        threading.excepthook, sys.unraisablehook = hooks
 
 
-_Hook = Callable[[threading.ExceptHookArgs], object]
+_ThreadHook = Callable[[threading.ExceptHookArgs], object]
+_Hook = Callable[["sys.UnraisableHookArgs"], object]
 
 
-def _drop_late_messages(checkpoint: pathlib.Path, hook: _Hook) -> _Hook:
-    """Filters the loggers, and returns a filtered hook for exceptions in threads."""
+def _drop_late_messages(
+    checkpoint: pathlib.Path, thread_hook: _ThreadHook, hook: _Hook
+) -> tuple[_ThreadHook, _Hook]:
+    """Filters the loggers, and returns filtered hooks for exceptions."""
 
     def is_about(*parts: object) -> bool:
         text = " ".join(map(str, parts))
@@ -70,10 +80,17 @@ def _drop_late_messages(checkpoint: pathlib.Path, hook: _Hook) -> _Hook:
     def keep(record: logging.LogRecord) -> bool:
         return not is_about(record.getMessage(), record.exc_info)
 
-    def filtered_hook(arguments: threading.ExceptHookArgs) -> None:
+    def filtered_thread_hook(arguments: threading.ExceptHookArgs) -> None:
         if not is_about(arguments.exc_value):
+            thread_hook(arguments)
+
+    def filtered_hook(arguments: "sys.UnraisableHookArgs") -> None:
+        value = arguments.exc_value
+        if not is_about(value) and _CLOSED not in str(value):
             hook(arguments)
 
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(keep)
-    return filtered_hook
+    # Handlers too, for messages of loggers below these.
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for filterer in (*loggers, *logging.root.handlers):
+        filterer.addFilter(keep)
+    return filtered_thread_hook, filtered_hook

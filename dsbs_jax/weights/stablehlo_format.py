@@ -116,7 +116,7 @@ def check_platforms(platforms: Sequence[str]) -> None:
     """Checks names of platforms.
 
     Raises:
-        UserError: There is none, or one is not known.
+        UserError: The list is empty, or a platform is not known.
     """
     wrong = next((name for name in platforms if name not in PLATFORMS), None)
     if wrong is not None or not platforms:

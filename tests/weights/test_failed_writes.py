@@ -1,7 +1,9 @@
 """Tests of the messages about a checkpoint that cannot be written."""
 
 import logging
+import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,11 +16,12 @@ FULL = "RESOURCE_EXHAUSTED: Error writing local file: No space left on device"
 def clean_up():
     """Removes the filters that a failed write leaves."""
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
-    filters, hook = [list(logger.filters) for logger in loggers], threading.excepthook
+    filters = [list(logger.filters) for logger in loggers]
+    hooks = threading.excepthook, sys.unraisablehook
     yield
     for logger, before in zip(loggers, filters, strict=True):
         logger.filters[:] = before
-    threading.excepthook = hook
+    threading.excepthook, sys.unraisablehook = hooks
 
 
 def fail(folder):
@@ -60,14 +63,24 @@ def test_late_exceptions_of_threads_are_dropped(tmp_path, clean_up, monkeypatch)
     assert [str(arguments.exc_value) for arguments in seen] == ["another failure"]
 
 
+def test_late_exceptions_of_callbacks_are_dropped(tmp_path, clean_up, monkeypatch):
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+    with pytest.raises(OSError, match="the disk is full"):
+        fail(tmp_path)
+    for message in (FULL, "Event loop is closed", "another failure"):
+        sys.unraisablehook(SimpleNamespace(exc_value=RuntimeError(message)))
+    assert [str(arguments.exc_value) for arguments in seen] == ["another failure"]
+
+
 def test_messages_return_after_a_write(tmp_path, caplog):
-    hook = threading.excepthook
+    hooks = threading.excepthook, sys.unraisablehook
     with failed_writes.without_library_messages(tmp_path):
         logging.getLogger("absl").error("a message of a library")
     assert not caplog.records
     logging.getLogger("absl").error("%s: another message", tmp_path)
     assert len(caplog.records) == 1
-    assert threading.excepthook is hook
+    assert (threading.excepthook, sys.unraisablehook) == hooks
 
 
 @pytest.mark.parametrize(
