@@ -30,7 +30,9 @@ def settings_classes():
             yield one
             yield from below(one)
 
-    return sorted(set(below(settings.Settings)), key=lambda cls: cls.__name__)
+    return sorted(
+        set(below(settings.Settings)), key=lambda cls: (cls.__name__, cls.__module__)
+    )
 
 
 SETTINGS = [

@@ -40,7 +40,7 @@ class AddressConfig(Settings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BatchConfig(Settings):
+class QueueConfig(Settings):
     """Computation and the queue."""
 
     engine: Literal["auto", "jax", "ctranslate2"] = setting(
@@ -90,7 +90,7 @@ class AccessConfig(Settings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ServerConfig(AddressConfig, BatchConfig, LimitConfig, AccessConfig):
+class ServerConfig(AddressConfig, QueueConfig, LimitConfig, AccessConfig):
     """The server."""
 
     def __post_init__(self) -> None:
@@ -106,7 +106,7 @@ class ServerConfig(AddressConfig, BatchConfig, LimitConfig, AccessConfig):
 # The options of the command by the titles of their groups.
 GROUPS: dict[str, type[Settings]] = {
     "Address and shutdown": AddressConfig,
-    "Computation and the queue": BatchConfig,
+    "Computation and the queue": QueueConfig,
     "Limits of a request": LimitConfig,
     "Access and logs": AccessConfig,
 }

@@ -18,7 +18,7 @@ from dsbs_jax.data.records import SEGMENT_SEPARATOR
 from dsbs_jax.errors import UserError, first_line
 from dsbs_jax.serving.api_errors import ApiError
 from dsbs_jax.serving.batching import Batcher
-from dsbs_jax.serving.config import BatchConfig
+from dsbs_jax.serving.config import QueueConfig
 from dsbs_jax.serving.metrics import Metrics
 
 if TYPE_CHECKING:  # imports JAX
@@ -58,7 +58,7 @@ class Model:
         self,
         name: str,
         student: Student,
-        config: BatchConfig,
+        config: QueueConfig,
         executor: concurrent.futures.Executor,
         metrics: Metrics,
     ) -> None:
@@ -119,7 +119,7 @@ class ModelStore:
     def __init__(
         self,
         paths: Sequence[str],
-        config: BatchConfig,
+        config: QueueConfig,
         metrics: Metrics,
         load: Loader | None = None,
     ) -> None:
@@ -249,7 +249,7 @@ def names_of(paths: Sequence[str]) -> Mapping[str, str]:
     return names
 
 
-def _loader(config: BatchConfig) -> Loader:
+def _loader(config: QueueConfig) -> Loader:
     """Returns a function that loads a student and answers once with it.
 
     The first answer compiles the student's programs.
