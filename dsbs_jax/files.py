@@ -69,6 +69,8 @@ def local_path(path: str | os.PathLike[str]) -> pathlib.Path:
             "~" and the name of a user who does not exist.
     """
     text = os.fspath(path)
+    if not text:
+        raise UserError("a path is empty, expected the path of a file or folder")
     if "://" in text:
         raise UserError(
             f"{text} is an address, expected a path on this machine; copy the files to "

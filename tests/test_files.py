@@ -78,6 +78,12 @@ def test_output_file_is_checked(monkeypatch, tmp_path, path, expected):
     assert expected in str(error.value)
 
 
+def test_empty_path_is_an_error():
+    for check in (files.check_output_file, files.check_output_folder):
+        with pytest.raises(UserError, match="a path is empty, expected the path of a"):
+            check("")
+
+
 def test_output_that_can_be_written_is_not_created(tmp_path):
     file = files.check_output_file(tmp_path / "new/deep/answers.jsonl")
     folder = files.check_output_folder(tmp_path / "other/deep")

@@ -36,8 +36,16 @@ def write_card(
     if (data is None) == (release is None):
         raise UserError("a card needs either a file of rationales or released data")
     folder = None
+    if data is not None and not os.path.exists(data):
+        raise UserError(f"{os.fspath(data)}: No such file or directory")
     if data is not None and os.path.isdir(data):
         folder, data = data, pathlib.Path(data) / output_files.KEPT
+        if not data.exists():
+            raise UserError(
+                f"{os.fspath(folder)} has no {output_files.KEPT} of an extraction and "
+                "no student.json of a student; expected one of these folders, or a "
+                "file of rows with rationales"
+            )
     output = output or folder
     if output is None:
         raise UserError("the output of the card is not given, expected a folder")

@@ -294,7 +294,14 @@ def _data_choices(rows: FitRows, output: pathlib.Path) -> list[Choice]:
 
 
 def _dataset_name(output: pathlib.Path) -> str:
-    """Returns a name for the dataset: "runs/my-tickets" -> "my_tickets"."""
+    """Returns a name for the dataset: "runs/my-tickets" -> "my_tickets".
+
+    A run keeps its name when its folder is copied or renamed, so it can be resumed.
+    """
+    if (output / student_folder.STUDENT_FILE).is_file():
+        stored = student_folder.read_spec(output).dataset
+        if stored is not None:
+            return stored
     return re.sub(r"\W+", "_", output.name).strip("_") or "own"
 
 

@@ -102,6 +102,13 @@ def test_same_call_resumes(compared, tiny_jsonl, capsys):
     assert all((before[name] == after[name]).all() for name in before)
 
 
+def test_renamed_run_resumes(compared, tiny_jsonl, tmp_path, capsys):
+    renamed = shutil.copytree(compared.folder, tmp_path / "renamed")
+    dsbs_jax.fit(str(tiny_jsonl), renamed, **SHORT)
+    assert "Resuming from step 2" in capsys.readouterr().out
+    assert_same_student(compared.folder, renamed)
+
+
 def test_folder_of_other_rows_is_refused_and_unchanged(compared, tmp_path):
     rows = [{**row, "input": f"{row['input']} Look."} for row in tiny_rows()]
     data = tmp_path / "other.jsonl"

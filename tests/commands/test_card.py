@@ -30,5 +30,9 @@ def test_the_rationales_and_the_folder_are_required(dsbs, tmp_path):
     done = dsbs("card", "--output", tmp_path)
     assert (done.status, done.out) == (2, "")
     assert "needs either a file of rationales or released data" in done.err
+    done = dsbs("card", tmp_path / "nowhere")
+    assert done.status == 2 and "nowhere: No such file or directory" in done.err
+    done = dsbs("card", tmp_path)
+    assert "no rationales.jsonl of an extraction and no student.json" in done.err
     done = dsbs("card", ROOT / "tests/fixtures/v0_1/tiny.jsonl")
     assert done.status == 2 and "the output of the card is not given" in done.err

@@ -48,7 +48,11 @@ class ColumnMap:
                 raise UserError("a column name is empty, expected a text")
         twice = {name for name in names if names.count(name) > 1}
         if self.template is None and twice:
-            raise UserError(f"column {min(twice)!r} is mapped to two fields")
+            column = min(twice)
+            fields = [f for f in ("input", *OPTIONAL) if getattr(self, f) == column]
+            raise UserError(
+                f"column {column!r} is mapped to two fields, {' and '.join(fields)}"
+            )
 
     @functools.cached_property
     def template_parts(self) -> tuple[tuple[str, str | None], ...]:

@@ -103,6 +103,8 @@ def _name(source: Source) -> str:
 
 
 def _open(path: str) -> dict[str | None, list[Table]]:
+    if not path:
+        raise TableError("the path is empty, expected a file")
     if hub.is_address(path):
         match = _WITH_SPLIT.fullmatch(path)
         splits = hub_tables.open_hub(match[1] if match else path)

@@ -14,7 +14,7 @@ from dsbs_jax.data.tables.columns import ColumnMap
 from dsbs_jax.data.tables.faults import Faults, Place
 from dsbs_jax.data.tables.ids import Ids, generated_id
 from dsbs_jax.data.tables.locations import Source
-from dsbs_jax.data.tables.table import Table, TableError
+from dsbs_jax.data.tables.table import Table, TableError, Types
 from dsbs_jax.data.tables.values import LabelColumn, scalar_text, type_name
 
 # The name of a split, or None.
@@ -104,6 +104,7 @@ class InputRow:
     Attributes:
         values: All columns of the row, with the types of its format.
         input: The text that the student reads.
+        types: Whose types the values have.
         place: Where the row is.
         stem: First part of a generated id.
         id: The id that the row has, or None.
@@ -111,6 +112,7 @@ class InputRow:
 
     values: Mapping[str, Any]
     input: str
+    types: Types
     place: Place
     stem: str
     id: str | None
@@ -145,7 +147,7 @@ def iter_inputs(
             except ValueError as error:
                 faults.add(place, str(error))
                 continue
-            yield InputRow(row, text, place, table.stem, id)
+            yield InputRow(row, text, table.types, place, table.stem, id)
 
 
 def arrow_types(source: Source) -> dict[str, Any]:
@@ -189,7 +191,9 @@ def read_inputs(
         except ValueError as error:
             faults.add(row.place, str(error))
             continue
-        values = {name: json_value(value) for name, value in row.values.items()}
+        values = dict(row.values)
+        if row.types == "arrow":
+            values = {name: json_value(value) for name, value in values.items()}
         result.append(values | {"input": row.input, "id": id})
     faults.raise_if_any()
     for index, unique in ids.replacements(row["id"] for row in result):

@@ -29,7 +29,9 @@ def test_columns_that_are_read_and_that_a_table_must_have():
     columns = ColumnMap(template="{a} {b} {a}", label="kind")
     assert columns.all == ("a", "b", "kind", "rationale", "teacher_label", "id")
     assert columns.required == ("a", "b", "kind")
-    with pytest.raises(UserError, match="column 'text' is mapped to two fields"):
+    with pytest.raises(
+        UserError, match="column 'text' is mapped to two fields, input and l"
+    ):
         ColumnMap(input="text", label="text")
     with pytest.raises(UserError, match="a column name is empty"):
         ColumnMap(label="")
