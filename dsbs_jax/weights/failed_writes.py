@@ -56,7 +56,9 @@ def without_library_messages(checkpoint: pathlib.Path) -> Iterator[None]:
     except BaseException:
         deadline = time.monotonic() + _THREADS_END
         for thread in set(threading.enumerate()) - before:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            # A thread that has not started yet cannot be joined.
+            with contextlib.suppress(RuntimeError):
+                thread.join(max(0.0, deadline - time.monotonic()))
         hooks = _drop_late_messages(checkpoint, *hooks)
         raise
     finally:

@@ -73,6 +73,22 @@ def test_late_exceptions_of_callbacks_are_dropped(tmp_path, clean_up, monkeypatc
     assert [str(arguments.exc_value) for arguments in seen] == ["another failure"]
 
 
+def test_threads_that_have_not_started_do_not_replace_the_error(
+    tmp_path, clean_up, monkeypatch, caplog
+):
+    waiting = threading.Thread()
+    with (
+        pytest.raises(OSError, match="the disk is full"),
+        failed_writes.without_library_messages(tmp_path),
+    ):
+        # `threading.enumerate` also lists threads that are about to start.
+        listed = [*threading.enumerate(), waiting]
+        monkeypatch.setattr(threading, "enumerate", lambda: listed)
+        raise OSError("the disk is full")
+    logging.getLogger("asyncio").error(FULL)
+    assert not caplog.records
+
+
 def test_messages_return_after_a_write(tmp_path, caplog):
     hooks = threading.excepthook, sys.unraisablehook
     with failed_writes.without_library_messages(tmp_path):
