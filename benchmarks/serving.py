@@ -311,8 +311,9 @@ def main(options: argparse.Namespace) -> None:
             "dsbs_jax, ctranslate2 int8": student_system(paths["int8"], "ctranslate2"),
         }
         found = rates(systems, rows, LABEL_TOKENS, options.runs)
+        one = rows[: options.single]
         single = {
-            name: latencies(lambda row, s=system: s([row], LABEL_TOKENS), rows[:40])
+            name: latencies(lambda row, s=system: s([row], LABEL_TOKENS), one)
             for name, system in systems.items()
         }
         if options.clients:

@@ -98,7 +98,7 @@ def write_token(repository: str, token: str | None = None) -> str:
         token: As for `upload_folder`.
 
     Raises:
-        UserError: The name is not a repository's name, or there is no token.
+        UserError: The name is not a repository's name, or no token is found.
     """
     if not _REPOSITORY.fullmatch(repository):
         raise UserError(f"repository {repository!r}: expected <owner>/<name>")

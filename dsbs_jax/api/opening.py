@@ -53,29 +53,33 @@ class OpenedStudent:
                 student's answers, or the weights cannot be read.
         """
         check_vocabulary_size(self.spec.network.vocab_size, self.words.vocab_size)
-        model = pathlib.Path(self.path) / ctranslate2_format.MODEL_FOLDER
-        if self._choose(name, model.is_dir()) == "jax":
+        if self._choose(name) == "jax":
             partitioner = Partitioner(num_partitions)
             network = Transformer(self.spec.network)
             params = inference.read_params(self.path, network, partitioner)
             return JaxEngine(self.spec, self.words, params, partitioner)
-        if model.is_dir():
-            return CTranslate2Engine(model, self.spec, self.words)
+        if self._exported is not None:
+            return CTranslate2Engine(self._exported, self.spec, self.words)
         reader = open_checkpoint(self.path)
         return CTranslate2Engine.from_checkpoint(reader, self.spec, self.words)
 
     def weights_identity(self) -> str:
         """Returns a text that changes with the weights' files; reads no weights."""
-        model = pathlib.Path(self.path) / ctranslate2_format.MODEL_FOLDER
-        if model.is_dir():
-            return digests.identity(model)
+        if self._exported is not None:
+            return digests.identity(self._exported)
         return digests.identity(open_checkpoint(self.path).location)
 
-    def _choose(self, name: str | None, exported: bool) -> EngineName:
-        """Returns the engine for a name; `exported` is whether only CTranslate2 can."""
-        if exported and name in (None, AUTO, "ctranslate2"):
+    @property
+    def _exported(self) -> pathlib.Path | None:
+        """The model of an export for CTranslate2, which has no other weights."""
+        model = pathlib.Path(self.path) / ctranslate2_format.MODEL_FOLDER
+        return model if model.is_dir() else None
+
+    def _choose(self, name: str | None) -> EngineName:
+        """Returns the engine for a name."""
+        if self._exported is not None and name in (None, AUTO, "ctranslate2"):
             return "ctranslate2"
-        if exported and name == "jax":
+        if self._exported is not None and name == "jax":
             raise UserError(
                 f"{self.path} is an export for CTranslate2, which the engine jax "
                 "cannot read; use the run folder"

@@ -146,13 +146,13 @@ class Student:
                 set or rationales that the student does not have.
         """
         _check_inputs(inputs)
-        if abstain_below is not None and self.engine.labels is None:
+        if abstain_below is not None and self.spec.closed_labels is None:
             raise UserError(
                 "abstain_below needs a closed label set, which this student does not "
                 "have; give labels to Student.load"
             )
-        if self.engine.labels is not None:
-            predictions = self._choose(self.engine.labels, inputs, abstain_below)
+        if self.spec.closed_labels is not None:
+            predictions = self._choose(self.spec.closed_labels, inputs, abstain_below)
         else:
             predictions = self._decode(inputs, rationales)
         if rationales and not self.spec.single_task:
@@ -279,7 +279,7 @@ class Student:
         folder = None if output is None else files.check_output_folder(output)
         rows = tables.read_split(data, columns or tables.ColumnMap())
         rows = _labeled(rows, data)
-        if self.engine.labels is None:
+        if self.spec.closed_labels is None:
             self._metric()  # raises before the rows are predicted
         predictions = self.predict(
             [row.input for row in rows], abstain_below=abstain_below
@@ -360,7 +360,7 @@ class Student:
     ) -> ClassificationReport | OpenReport:
         texts = [{"input": row.input} for row in rows]
         labels = [p.predicted_label for p in predictions]
-        if self.engine.labels is None:
+        if self.spec.closed_labels is None:
             answers = [row.answers or (str(row.label),) for row in rows]
             return open_answers.open_report(answers, labels, self._metric(), texts)
         shares = [p.probabilities or {} for p in predictions]
@@ -370,7 +370,7 @@ class Student:
             for label, share in zip(labels, shares, strict=True)
         ]
         return classification.classification_report(
-            self.engine.labels,
+            self.spec.closed_labels,
             [str(row.label) for row in rows],
             answered,
             [list(share.values()) for share in shares],
@@ -378,7 +378,7 @@ class Student:
         )
 
     def _is_correct(self, row: Record, prediction: Prediction) -> bool:
-        if self.engine.labels is not None:
+        if self.spec.closed_labels is not None:
             return row.label == prediction.predicted_label
         target = row.answers or str(row.label)
         return self._metric().accepts(target, prediction.predicted_label)

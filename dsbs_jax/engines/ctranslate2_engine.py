@@ -63,10 +63,9 @@ class CTranslate2Engine:
         self._tokens = tokens
         self._ids = {token: number for number, token in enumerate(tokens)}
         self._batch_size = spec.decoding.batch_size
-        self.labels = spec.closed_labels
         self._labels: list[list[str]] = []
-        if self.labels is not None:
-            ids = spell(self.labels, words, spec.decoding.max_decode_length)
+        if spec.closed_labels is not None:
+            ids = spell(spec.closed_labels, words, spec.decoding.max_decode_length)
             # CTranslate2 appends the end token.
             self._labels = [self._texts(label[:-1]) for label in ids]
         try:

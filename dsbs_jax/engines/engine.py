@@ -13,12 +13,9 @@ class Engine(Protocol):
 
     Attributes:
         name: Name of the engine.
-        labels: The closed label set, in the order of the scores' columns; None where
-            answers are free text.
     """
 
     name: EngineName
-    labels: tuple[str, ...] | None
 
     def generate(
         self, inputs: Sequence[np.ndarray], max_length: int
@@ -43,7 +40,8 @@ class Engine(Protocol):
 
         Returns:
             Log-probability of each of A labels with its end token, float32 [N, A], in
-            nats. The labels' probabilities need not sum to 1, because the student can
-            also generate other text.
+            nats, in the order of `StudentSpec.closed_labels`. The labels'
+            probabilities need not sum to 1, because the student can also generate other
+            text.
         """
         ...

@@ -39,14 +39,13 @@ class JaxEngine:
             UserError: The student cannot generate a label of the label set.
         """
         model = Transformer(spec.network)
-        self.labels = spec.closed_labels
         self._params = params
         self._predictor = Predictor(model, spec.decoding, partitioner)
         self._scorer = None
-        if self.labels is not None:
+        if spec.closed_labels is not None:
             self._scorer = LabelScorer(
                 model,
-                self.labels,
+                spec.closed_labels,
                 words,
                 partitioner,
                 spec.decoding.batch_size,

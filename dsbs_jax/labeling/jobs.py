@@ -147,7 +147,7 @@ def _shard_path(output: pathlib.Path, shard: tuple[int, int]) -> pathlib.Path:
     """Returns the file of a shard: answers-00002-of-00008.jsonl.
 
     Raises:
-        UserError: There is no such shard.
+        UserError: The shard's number is not below the number of shards.
     """
     number, count = shard
     if not 0 <= number < count:

@@ -3,9 +3,9 @@ r"""Finds the phrases of a reply that introduce an answer.
     "The line is dead, so the **answer** is: visit."
     -> one phrase from ", so" to "is: "; the text after it begins with "visit."
 
-Phrases have ranks. Those of a lower rank count only if no phrase of a higher rank has
-an answer after it. With "whether the answer is yes" and "So the answer is no.", the
-answer is "no".
+Phrases have ranks. A phrase of a lower rank counts only if no phrase of a higher rank
+is followed by an answer. A reply with "whether the answer is yes" and "So the answer is
+no." has the answer "no".
 """
 
 import dataclasses

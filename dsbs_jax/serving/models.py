@@ -201,6 +201,7 @@ class ModelStore:
             for name, path in self._paths.items():
                 try:
                     await self._load(name, path)
+                # Whatever is wrong with the new files, the server continues.
                 except Exception as error:
                     _log.error(
                         "reload failed, the loaded student is kept",
@@ -208,15 +209,14 @@ class ModelStore:
                     )
 
     async def _load(self, name: str, path: str) -> None:
-        start = time.monotonic()
+        start, result = time.monotonic(), "failed"
         try:
             student = await _in_daemon_thread(lambda: self._load_student(path))
-        except Exception:
-            self._metrics.count_load(name, "failed")
-            raise
+            result = "ok"
+        finally:
+            self._metrics.count_load(name, result)
         model = Model(name, student, self._config, self._executor, self._metrics)
         self._models[name] = model
-        self._metrics.count_load(name, "ok")
         self._metrics.watch_queue(name, lambda: model.batcher.queue_length)
         seconds = round(time.monotonic() - start, 3)
         _log.info("model loaded", extra={"fields": {"model": name, "seconds": seconds}})

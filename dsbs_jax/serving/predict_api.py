@@ -15,7 +15,7 @@ from dsbs_jax.serving.schemas import (
 router = fastapi.APIRouter()
 ERRORS = {
     400: "The body is not JSON.",
-    404: "There is no such model.",
+    404: "The model does not exist.",
     413: "The body is too large.",
     422: "A field or an input is wrong.",
     429: "The queue is full.",

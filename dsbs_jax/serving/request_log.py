@@ -105,6 +105,8 @@ class Observer:
             await self._app(scope, receive, watched)
         except asyncio.CancelledError:  # at the end of `shutdown_timeout`
             error = ApiError(503, "the server stopped before the answer", "stopping")
+        # Routes raise ApiError for what clients do wrong; anything else is a bug, which
+        # is logged with its traceback and must not end the server.
         except Exception:
             _log.exception("the server has an error")
             error = ApiError(500, "the server has an error; its log says where", "bug")

@@ -15,8 +15,7 @@ from dsbs_jax.local.input_batches import encode_inputs
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.student_folder import StudentSpec
 from dsbs_jax.student.config import T5Config
-from dsbs_jax.student.network import parameter_shapes
-from support.students import VERSIONS
+from support.students import VERSIONS, random_parameters
 
 pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
 LABELS = ("red", "blue", "dark red", "white")
@@ -29,11 +28,7 @@ class Reader:
     location = "random"
 
     def __init__(self, config):
-        rng = np.random.default_rng(0)
-        self.params = {
-            name: (rng.normal(size=shape) * 0.3 + ("norm" in name)).astype(np.float32)
-            for name, shape in parameter_shapes(config).items()
-        }
+        self.params = random_parameters(config)
 
     def shapes(self):
         return {name: value.shape for name, value in self.params.items()}

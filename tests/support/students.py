@@ -13,7 +13,7 @@ from flax import traverse_util
 from dsbs_jax import weights
 from dsbs_jax.local import step
 from dsbs_jax.student.config import T5Config
-from dsbs_jax.student.network import Transformer
+from dsbs_jax.student.network import Transformer, parameter_shapes
 
 forward = jax.jit(step.forward, static_argnums=0)
 gradients = jax.jit(step.gradients, static_argnames=("model", "num_microbatches"))
@@ -41,6 +41,15 @@ def make_student(version="t5_1_1", **changes):
     tokens = np.ones((1, 2), np.int32)
     params = nn.unbox(model.init(jax.random.key(7), tokens, tokens)["params"])
     return model, params
+
+
+def random_parameters(config):
+    """Parameters whose answers differ clearly, float32 arrays by name."""
+    rng = np.random.default_rng(0)
+    return {
+        name: (rng.normal(size=shape) * 0.3 + ("norm" in name)).astype(np.float32)
+        for name, shape in parameter_shapes(config).items()
+    }
 
 
 @pytest.fixture(scope="session", params=sorted(VERSIONS))

@@ -11,9 +11,9 @@ from flax import traverse_util
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.student.config import T5Config
-from dsbs_jax.student.network import Transformer, parameter_shapes
+from dsbs_jax.student.network import Transformer
 from dsbs_jax.weights import ctranslate2_format
-from support.students import VERSIONS
+from support.students import VERSIONS, random_parameters
 
 ctranslate2 = pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
 
@@ -36,12 +36,7 @@ TARGETS = [[8, 9, 1], [30, 31, 1]]
 @pytest.fixture(params=VERSIONS)
 def student(request):
     config = T5Config(**SIZE, **VERSIONS[request.param])
-    rng = np.random.default_rng(0)
-    params = {
-        name: (rng.normal(size=shape) * 0.3 + ("norm" in name)).astype(np.float32)
-        for name, shape in parameter_shapes(config).items()
-    }
-    return config, params
+    return config, random_parameters(config)
 
 
 def log_probabilities(config, params):
