@@ -122,6 +122,7 @@ def test_run_folder_below_a_file_is_an_error(train, tmp_path):
     assert (tmp_path / "file").read_text() == "in the way"
 
 
+@pytest.mark.slow
 def test_full_disk_is_reported_before_training(train, tmp_path, monkeypatch):
     usage = shutil._ntuple_diskusage(100, 90, 10)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
@@ -138,6 +139,7 @@ def run(train_tiny, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_truncated_examples_are_counted(train, monkeypatch, capsys):
     lengths = {"inputs": 20, "targets": 12, "task_ids": 12}
     # The run ends after the count, before its first step.
@@ -201,6 +203,7 @@ def test_inference_names_what_is_wrong(run, tmp_path, macros, message):
     assert not (tmp_path / "answers.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_unknown_split_is_named(run, tmp_path):
     macros = {
         "CHECKPOINT_PATH": str(run),

@@ -242,6 +242,7 @@ def anchors(page):
 EXAMPLE = re.compile(r"^```python\n(.*?)^```\n(?:\n```\n(.*?)^```\n)?", re.M | re.S)
 
 
+@pytest.mark.slow
 def test_examples_of_closed_labels_print_what_the_page_shows(tmp_path):
     examples = EXAMPLE.findall((ROOT / "docs/closed_labels.md").read_text())
     assert len(examples) == 2

@@ -129,6 +129,7 @@ def test_output_that_is_not_flushed_is_kept(number):
     assert (status, out) == (128 + number, "result\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_block_that_records_saves_first(number):
     body = """

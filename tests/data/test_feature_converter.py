@@ -28,6 +28,7 @@ def convert(examples, lengths, pack):
     return list(converter(dataset, lengths).as_numpy_iterator())
 
 
+@pytest.mark.slow
 def test_packed_row_keeps_the_task_of_each_target_token():
     (row,) = convert(EXAMPLES, LENGTHS, pack=True)
     expected = {

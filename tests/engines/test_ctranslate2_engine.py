@@ -18,6 +18,8 @@ from dsbs_jax.student.config import T5Config
 from support.students import VERSIONS, random_parameters
 
 pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
+# Compiles the student for each length of the inputs.
+pytestmark = pytest.mark.slow
 LABELS = ("red", "blue", "dark red", "white")
 TEXTS = ["Jar 3: 4 red, 8 white marbles.", "Jar 7", "8 blue</s>2 red " * 4]
 

@@ -112,6 +112,7 @@ def test_trim_removes_only_padding(lengths):
     assert trimmed["decoder_task_ids"].shape[1] <= max(8, longest + 8)
 
 
+@pytest.mark.slow
 def test_sizes_count_truncated_examples(make_data):
     sizes = {size.name: size for size in datasets.task_sizes(make_data())}
     assert sizes.keys() == {"tiny_predict", "tiny_teacher_rationale"}

@@ -55,6 +55,7 @@ def test_mean_over_halves_would_be_another_loss(model, params, make_batch):
     assert abs(mean - expected) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("alpha", "task"), [(1.0, LABEL), (0.0, RATIONALE)])
 def test_alpha_of_0_or_1_trains_one_task(model, params, make_batch, alpha, task):
     batch = make_batch()

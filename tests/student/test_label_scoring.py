@@ -105,6 +105,7 @@ def test_bfloat16_scores_are_close():
     np.testing.assert_allclose(scores, expected, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_label_of_the_end_token_alone_has_its_probability():
     model, params = make_student(**SMALL)
     trees, scores = score(model, params, [[5, 1]], [(1,)])

@@ -46,6 +46,7 @@ def test_alpha_0_and_1_give_the_gradient_of_one_task_alone(student, alpha, task)
     assert_same_gradients(grads, mean_loss_gradient(model, params, alone))
 
 
+@pytest.mark.slow
 def test_gradient_is_the_weighted_sum_of_both_tasks(student):
     model, params = student
     batch = make_batch(make_examples())

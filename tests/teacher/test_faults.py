@@ -359,6 +359,7 @@ def test_kill_at_any_moment_loses_no_reply(serve, act, command, tmp_path):
     print(f"\n{number} kills, {finished + 1} runs ended like an uninterrupted one")
 
 
+@pytest.mark.slow
 def test_imports_neither_tensorflow_nor_jax(serve, command, tmp_path):
     """Holds for a complete extraction including the card."""
     server = serve(lambda *_: GOOD)

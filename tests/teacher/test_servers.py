@@ -275,6 +275,7 @@ def test_firewall_that_refuses_one_text(serve, act, extract, rows):
     assert server.request_counts["line 2"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "text"),
     [

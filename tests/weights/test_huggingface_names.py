@@ -143,6 +143,7 @@ def test_names_of_single_parameters(path, name, transposed):
     assert huggingface_names.tensors(config)[path] == (name, transposed)
 
 
+@pytest.mark.slow
 def test_names_and_shapes_equal_those_of_transformers(kind):
     transformers = pytest.importorskip("transformers", reason=REASON)
     pytest.importorskip("torch", reason=REASON)

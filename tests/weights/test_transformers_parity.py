@@ -379,6 +379,7 @@ def torch_curve(theirs, batches, rate):
     return losses
 
 
+@pytest.mark.slow
 def test_mt5_gives_the_logits_of_transformers(tmp_path):
     """mT5 as Transformers 5 saves it, and with the values of the published files."""
     values = {**COMMON, **KINDS["v1.1"]}
