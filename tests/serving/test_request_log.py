@@ -9,7 +9,7 @@ import pytest
 
 from dsbs_jax.serving.metrics import Metrics
 from dsbs_jax.serving.request_log import JsonFormatter, Observer
-from support.serving import running
+from support.serving import running, until
 
 
 @pytest.fixture
@@ -70,6 +70,8 @@ def test_failure_is_logged_with_its_place_and_without_its_message(server, lines)
     types = [link["type"] for link in failure["exception"]]
     assert types == ["ComputeError", "RuntimeError"]
     assert any(" predict" in place for place in failure["exception"][1]["stack"])
+    # The line is written when the client already has its response.
+    until(lambda: requests_in(lines))
     assert requests_in(lines)[0]["status"] == 500
     assert "secret" not in json.dumps(lines())
 
