@@ -1,13 +1,22 @@
 import json
+import os
 import shutil
 
 import jax
 import numpy as np
 import pytest
+import tensorflow as tf
 from tolerance import damaged_checkpoints
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.weights import check_finite, digests, load_params, open_checkpoint
+from dsbs_jax.weights import (
+    arrays,
+    check_finite,
+    digests,
+    load_params,
+    open_checkpoint,
+)
+from support import buckets
 
 
 @pytest.fixture
@@ -161,3 +170,85 @@ def test_values_that_are_not_finite_are_counted(array, message):
 @pytest.mark.parametrize("array", [[], [0.0], [1e38, 1e38, 1e38], [-1e38] * 9])
 def test_finite_values_are_accepted(array):
     check_finite(np.asarray(array, np.float32), "w")
+
+
+@pytest.fixture
+def bucket(checkpoint, monkeypatch):
+    """A bucket with the run of `checkpoint`."""
+    return buckets.install(checkpoint.parents[2], monkeypatch)
+
+
+CHECKPOINTS = f"{buckets.BUCKET}/run/checkpoints"
+IN_BUCKET = f"{CHECKPOINTS}/checkpoint_2"
+
+
+@pytest.mark.parametrize(("harm", "message"), damaged_checkpoints.SECTION.refused)
+def test_each_kind_of_damage_is_named_in_a_bucket(checkpoint, bucket, harm, message):
+    assert digests.find_damage(IN_BUCKET) is None
+    HARMS[harm](checkpoint)
+    assert message in digests.find_damage(IN_BUCKET)
+    assert digests.find_damage(IN_BUCKET, ("progress",)) is None
+    with pytest.raises(UserError, match=f"^{IN_BUCKET} is damaged .{message}"):
+        digests.check(IN_BUCKET, "params")
+
+
+def test_only_the_checked_items_of_a_bucket_are_read_once(bucket):
+    for _ in range(3):
+        digests.check(IN_BUCKET, "params")
+    assert bucket.gfile.reads.count(f"{IN_BUCKET}/params/d/a") == 1
+    assert f"{IN_BUCKET}/progress/b" not in bucket.gfile.reads
+
+
+def test_a_read_of_a_bucket_that_fails_names_the_file(bucket, monkeypatch):
+    opened = bucket.open
+
+    def fail(path, mode):
+        if path.endswith("params/d/a"):
+            raise tf.errors.UnavailableError(None, None, "the network is gone")
+        return opened(path, mode)
+
+    monkeypatch.setattr(bucket, "open", fail)
+    with pytest.raises(UserError, match="params/d/a cannot be read: the network"):
+        digests.check(IN_BUCKET, "params")
+
+
+def test_a_checkpoint_without_digests_in_a_bucket_is_not_complete(checkpoint, bucket):
+    shutil.copytree(checkpoint, checkpoint.with_name("checkpoint_3"))
+    assert not digests.is_complete(f"{CHECKPOINTS}/checkpoint_3")
+    shutil.rmtree(checkpoint.parent / "digests")
+    assert digests.is_complete(f"{CHECKPOINTS}/checkpoint_3")
+    digests.check(IN_BUCKET, "params")
+    assert bucket.gfile.reads == []
+
+
+def test_the_identity_of_weights_in_a_bucket_changes_with_their_digests(
+    checkpoint, bucket
+):
+    before = digests.identity(IN_BUCKET)
+    assert digests.identity(f"{IN_BUCKET}/params") == before
+    (checkpoint.parent / "digests/checkpoint_2.json").write_text("{}")
+    assert digests.identity(IN_BUCKET) != before
+
+
+@pytest.mark.slow
+def test_a_run_in_a_bucket_is_checked_when_it_is_opened(trained, tmp_path, monkeypatch):
+    local = shutil.copytree(trained, tmp_path / "run")
+    buckets.install(tmp_path, monkeypatch)
+
+    # TensorStore reads buckets itself, so it gets the local folder.
+    def local_url(path, url=arrays.url):
+        return url(os.fspath(path).replace(buckets.BUCKET, str(tmp_path)))
+
+    monkeypatch.setattr(arrays, "url", local_url)
+    expected = open_checkpoint(str(local))
+    reader = open_checkpoint(f"{buckets.BUCKET}/run")
+    best = reader.location.rpartition("/")[2]
+    assert reader.location == f"{CHECKPOINTS}/{best}"
+    name = next(iter(expected.shapes()))
+    np.testing.assert_array_equal(reader.read(name), expected.read(name))
+    append(local / f"checkpoints/{best}/params/manifest.ocdbt")
+    with pytest.raises(UserError, match=f"{best} is damaged .params/manifest.ocdbt ha"):
+        open_checkpoint(f"{buckets.BUCKET}/run")
+    (local / f"checkpoints/digests/{best}.json").unlink()
+    other = open_checkpoint(f"{buckets.BUCKET}/run").location
+    assert other.startswith(CHECKPOINTS) and other != reader.location
