@@ -9,7 +9,7 @@ record of the batch is kept.
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from dsbs_jax.teacher.request_plan import Request, RequestPlan
 from dsbs_jax.teacher.sampling import CHAT
 
 FOLDER = "batches"
+Body = dict[str, Any]
 # Limits of the API for one file.
 MAX_REQUESTS = 50_000
 MAX_BYTES = 200_000_000
@@ -52,6 +53,20 @@ class BatchRow(msgspec.Struct, frozen=True):
         return Spending(1, self.prompt_tokens, self.completion_tokens).in_batch()
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a server refused all requests of a batch.
+
+    Attributes:
+        url: The server's address.
+        reason: What it said.
+        detail: What it said, with the field that it named.
+    """
+
+    url: str
+    reason: str
+    detail: str = ""
+
+
 class BatchRecord(msgspec.Struct):
     """The record of a batch.
 
@@ -62,6 +77,8 @@ class BatchRecord(msgspec.Struct):
         file_id: The server's id of the uploaded file, or None.
         batch_id: The server's id of the batch, or None if it may not exist yet.
         is_collected: Whether all replies are stored.
+        changes: Changes to the requests that the server needed (`features`).
+        refusal: Why the server refused all requests for one of their fields, or None.
     """
 
     fingerprint: str
@@ -70,6 +87,8 @@ class BatchRecord(msgspec.Struct):
     file_id: str | None = None
     batch_id: str | None = None
     is_collected: bool = False
+    changes: tuple[str, ...] = ()
+    refusal: Refusal | None = None
 
 
 class BatchFiles:
@@ -149,14 +168,22 @@ def check_none_pending(output: pathlib.Path) -> None:
 
 
 def split(
-    plan: RequestPlan, requests: Sequence[Request]
+    plan: RequestPlan,
+    requests: Sequence[Request],
+    adapt: Callable[[Body], Body] = dict,
 ) -> Iterator[tuple[bytes, BatchRecord]]:
-    """Yields the request file and the record of each batch, within the API's limits."""
+    """Yields the request file and the record of each batch, within the API's limits.
+
+    Args:
+        plan: Gives the bodies of requests.
+        requests: The requests.
+        adapt: Changes a body to one that the server accepts.
+    """
     lines: list[bytes] = []
     rows: list[BatchRow] = []
     size = 0
     for request in requests:
-        line = _line(plan, request)
+        line = _line(plan, request, adapt)
         if rows and (len(rows) == MAX_REQUESTS or size + len(line) > MAX_BYTES):
             yield _batch(plan, lines, rows)
             lines, rows, size = [], [], 0
@@ -191,15 +218,20 @@ def _row(request: Request) -> BatchRow:
     )
 
 
-def _line(plan: RequestPlan, request: Request) -> bytes:
-    body: dict[str, Any] = plan.request_body(request.row.input, request.samples[0])
+def request_body(plan: RequestPlan, request: Request) -> Body:
+    """Returns the body of a request, as a server that accepts every field gets it."""
+    body = plan.request_body(request.row.input, request.samples[0])
     if len(request.samples) > 1:
         body["n"] = len(request.samples)
+    return body
+
+
+def _line(plan: RequestPlan, request: Request, adapt: Callable[[Body], Body]) -> bytes:
     line = {
         "custom_id": request.keys[0],
         "method": "POST",
         "url": endpoint_path(plan.sampling.style),
-        "body": body,
+        "body": adapt(request_body(plan, request)),
     }
     return json.dumps(line).encode("ascii") + b"\n"
 

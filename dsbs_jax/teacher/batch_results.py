@@ -17,6 +17,8 @@ from dsbs_jax.teacher.replies import MalformedReply, Reply
 
 # Longer lines are not read; a reply is a few kilobytes.
 _MAX_LINE_BYTES = 16 << 20
+# Different refusals of a batch that are read to find a field.
+_MAX_REFUSALS = 100
 _EXPIRED = "batch_expired"
 
 
@@ -33,6 +35,7 @@ class BatchResults:
     Attributes:
         replies: The replies of each answered request, by custom_id.
         failures: The reason of each failed request, by custom_id.
+        refusals: The details of the server's refusals, by their reasons.
         unread: The failed requests with a reply that is paid for but cannot be read.
         ignored: Number of ignored lines by problem.
         first_ignored: The place of the first line with a problem.
@@ -40,6 +43,7 @@ class BatchResults:
 
     replies: dict[str, list[Reply]] = dataclasses.field(default_factory=dict)
     failures: dict[str, str] = dataclasses.field(default_factory=dict)
+    refusals: dict[str, str] = dataclasses.field(default_factory=dict)
     unread: set[str] = dataclasses.field(default_factory=set)
     ignored: collections.Counter[str] = dataclasses.field(
         default_factory=collections.Counter
@@ -106,7 +110,7 @@ class ResultReader:
         response = line.response or {}
         status, body = response.get("status_code"), response.get("body")
         if status != 200:
-            results.failures[key] = self._reason(status, body, line.error)
+            self._read_failure(key, status, body, line.error, results)
             return
         try:
             results.replies[key] = self._decode(json.dumps(body).encode())
@@ -117,10 +121,24 @@ class ResultReader:
             results.failures[key] = error.reason
             results.unread.add(key)
 
-    def _reason(self, status: object, body: object, error: object) -> str:
+    def _read_failure(
+        self,
+        key: str,
+        status: object,
+        body: object,
+        error: object,
+        results: BatchResults,
+    ) -> None:
         if isinstance(error, dict) and error.get("code") == _EXPIRED:
-            return "the batch expired before this request"
-        found = replies.error_of(error) or replies.error_of(body)
+            results.failures[key] = "the batch expired before this request"
+            return
+        value = error if replies.error_of(error) else body
+        found = replies.error_of(value)
         message = found[0] if found else "no reason is given"
         known = isinstance(status, int) and not isinstance(status, bool)
-        return self._clean(f"status {status}: {message}" if known else message)
+        reason = self._clean(f"status {status}: {message}" if known else message)
+        results.failures[key] = reason
+        if found and len(results.refusals) < _MAX_REFUSALS:
+            param = replies.refused_field(value)
+            detail = self._clean(f"{message} '{param}'" if param else message)
+            results.refusals.setdefault(reason, detail)

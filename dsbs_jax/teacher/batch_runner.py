@@ -19,6 +19,7 @@ from dsbs_jax import progress
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import batch_api, batch_records
 from dsbs_jax.teacher.batch_api import Batch, BatchApi
+from dsbs_jax.teacher.batch_features import BatchFeatures
 from dsbs_jax.teacher.batch_records import BatchFiles, BatchRecord, BatchRow
 from dsbs_jax.teacher.batch_results import BatchResults, ResultReader
 from dsbs_jax.teacher.budget import Spending
@@ -48,6 +49,13 @@ class BatchRunner:
         self._api = BatchApi(config.endpoint, plan.sampling.style)
         self._files = BatchFiles(pathlib.Path(config.extraction.output_dir))
         self._records = self._files.read()
+        most = min(config.runner.samples_per_request, plan.sampling.samples)
+        example = plan.request(plan.inputs[0], range(most))
+        self._features = BatchFeatures(
+            batch_records.request_body(plan, example), self._url
+        )
+        # Keys of requests that the next batch of this run sends in another way.
+        self._again: set[str] = set()
         self._file_ids: dict[str, str] = {}
         self._said: dict[int, tuple[str, float]] = {}
         self._failed_batches: list[str] = []
@@ -66,6 +74,9 @@ class BatchRunner:
         """
         asyncio.run(self._until_signal(missing_requests))
         summary = self._summary
+        is_complete = not (summary.failed or summary.missing)
+        if self._features.error and not (is_complete or summary.stop_signal):
+            raise UserError(self._features.error)
         if self._failed_batches:
             raise UserError("; ".join(self._failed_batches))
         if summary.failed and not (self._store.replies or summary.stop_signal):
@@ -110,17 +121,40 @@ class BatchRunner:
         self._summary.missing = max(waiting, 1)
 
     async def _work(self, missing_requests: Callable[[], list[Request]]) -> None:
+        records = {str(self._files.record_path(n)): r for n, r in self._records.items()}
+        self._features.restore(records)
         await self._find_unsaved()
         await self._collect_all()
         requests = [r for r in missing_requests() if not self._has_failed(r)]
-        chosen = self._affordable(requests)
-        for content, record in batch_records.split(self._plan, chosen):
-            await self._submit(content, record)
-        await self._collect_all()
         keys = [key for request in requests for key in request.keys]
+        while requests and not self._features.error:
+            self._again.clear()
+            chosen = self._affordable(requests)
+            for content, record in batch_records.split(
+                self._plan, chosen, self._features.adapt
+            ):
+                record.changes = self._features.changes
+                await self._submit(content, record)
+            await self._collect_all()
+            requests = self._requests_again(chosen)
         done = self._store.replies.keys() | self._summary.failed.keys()
         # A stored reply without text that is requested again is not missing.
         self._summary.missing = sum(key not in done for key in keys)
+
+    def _requests_again(self, sent: Sequence[Request]) -> list[Request]:
+        """Returns the requests that a further batch may answer.
+
+        The server refused them for a field that has a replacement, or returned fewer
+        samples than a request asked for. Those samples are requested one by one.
+        """
+        again: list[Request] = []
+        for request in sent:
+            samples = [n for n in request.samples if request.row.keys[n] in self._again]
+            if len(samples) == len(request.samples):
+                again.append(request)
+            else:
+                again += [self._plan.request(request.row, [n]) for n in samples]
+        return again
 
     def _has_failed(self, request: Request) -> bool:
         """Whether a batch that this run collected has no reply to a request."""
@@ -221,8 +255,15 @@ class BatchRunner:
         results = ResultReader(keys, connection.read, connection.clean).read(paths)
         for text in results.describe_ignored():
             print(f"batch {batch.id}: {text}", flush=True)
-        self._store_results(record, batch, results)
-        if batch.status == "failed":
+        change = self._features.learn(record, batch, results)
+        self._store_results(record, batch, results, is_refused=change is not None)
+        if change:
+            print(
+                f"batch {batch.id}: the server refuses a field, so the requests are "
+                f"sent in a new batch and change: {change}",
+                flush=True,
+            )
+        elif batch.status == "failed":
             reasons = "; ".join(batch.error_texts()[:3]) or "no reason is given"
             self._failed_batches.append(
                 connection.clean(f"{self._url}: batch {batch.id} failed: {reasons}")
@@ -230,9 +271,20 @@ class BatchRunner:
         self._files.finish(number, record)
 
     def _store_results(
-        self, record: BatchRecord, batch: Batch, results: BatchResults
+        self,
+        record: BatchRecord,
+        batch: Batch,
+        results: BatchResults,
+        is_refused: bool,
     ) -> None:
-        """Stores the replies, and the cost of requests without a reply."""
+        """Stores the replies, and the cost of requests without a reply.
+
+        Args:
+            record: The record of the batch.
+            batch: The server's description of it.
+            results: The content of its output files.
+            is_refused: Whether the requests can be sent again with a change.
+        """
         replies: list[StoredReply] = []
         unanswered = Spending()
         for row in record.rows:
@@ -248,7 +300,9 @@ class BatchRunner:
         for row in record.rows:
             reason = results.failures.get(row.key, f"no result ({batch.status})")
             lost = [key for key in row.keys if key not in self._store.replies]
-            if lost:
+            if lost and (is_refused or row.key in results.replies):
+                self._again.update(lost)
+            elif lost:
                 self._summary.failed |= dict.fromkeys(lost, f"batch: {reason}")
                 self._summary.last_failure = f"last failure: {row.id!r}: {reason}"
 
@@ -284,6 +338,7 @@ class BatchRunner:
                     if usage and len(replies) == 1
                     else None,
                     max_tokens=record.max_tokens,
+                    changes=record.changes,
                     batch=batch.id,
                 )
             )

@@ -300,6 +300,14 @@ def error_fields(text: str) -> tuple[str, str | int | None, str | None]:
     except JsonError:
         return text.strip(), None, None
     message, code = error_of(value) or (text.strip(), None)
+    return message, code, refused_field(value)
+
+
+def refused_field(value: object) -> str | None:
+    """Returns the field that an error object names as refused, or None.
+
+    {"error": {"message": "no", "param": "stop"}} -> "stop"
+    """
     error = value.get("error", value) if isinstance(value, dict) else {}
     param = error.get("param") if isinstance(error, dict) else None
-    return message, code, param if isinstance(param, str) else None
+    return param if isinstance(param, str) else None

@@ -327,3 +327,172 @@ def test_signal_while_waiting_prints_that_the_batch_continues(
     assert "Traceback" not in output
     batch_server.questions_before_end = 1
     assert run(batch_server) == 0 and len(batch_server.batches) == 1
+
+
+def refuse(*fields):
+    """Returns a function that refuses requests with one of some fields."""
+
+    def answer(line):
+        body = line["body"]
+        for field, message in fields:
+            if field in body:
+                error = {"message": message, "param": field}
+                return {"response": {"status_code": 400, "body": {"error": error}}}
+        return answered(completion())
+
+    return answer
+
+
+STOP = ("stop", "Unsupported parameter")
+SEED = ("seed", "seed: Extra inputs are not permitted")
+TEMPERATURE = ("temperature", "does not support 0.0 with this model")
+
+
+def test_a_refused_field_is_replaced_in_a_new_batch(
+    batch_server, run, rows, capsys, tmp_path
+):
+    batch_server.answer = refuse(STOP, SEED)
+    assert run(batch_server, count=3, SAMPLES=2, SEED=7, TEMPERATURE=0.5) == 0
+    assert len(rows("rationales.jsonl")) == 3
+    sizes = [b["request_counts"]["total"] for b in batch_server.batches.values()]
+    assert sizes == [6, 6, 6]
+    sent = [
+        batch_server.lines(b["input_file_id"]) for b in batch_server.batches.values()
+    ]
+    fields = [
+        {"stop", "seed"} & line["body"].keys() for batch in sent for line in batch
+    ]
+    assert fields == [{"stop", "seed"}] * 6 + [{"seed"}] * 6 + [set()] * 6
+    output = capsys.readouterr().out
+    assert output.count("sent in a new batch and change: without stop") == 1
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["changes_to_requests"] == ["without seed", "without stop"]
+    # Refused requests cost no tokens.
+    assert report["spent"]["prompt_tokens"] == 600
+
+
+def test_a_schema_falls_back_to_plain_json(batch_server, run, rows):
+    def answer(line):
+        form = line["body"].get("response_format", {"type": "text"})
+        if form["type"] == "json_schema":
+            error = {"message": "response_format json_schema is not supported"}
+            return {"error": error}
+        return answered(completion('{"rationale": "It is hot.", "label": "yes"}'))
+
+    batch_server.answer = answer
+    assert run(batch_server, STRUCTURED=True, count=2) == 0
+    assert len(batch_server.batches) == 2
+    assert [row["teacher_label"] for row in rows("rationales.jsonl")] == ["yes"] * 2
+
+
+def test_a_batch_that_the_server_refuses_as_a_whole_is_sent_with_a_change(
+    batch_server, run
+):
+    batch_server.status = "failed"
+    message = "Unsupported parameter: 'stop' is not supported with this model."
+    batch_server.errors = [{"code": "x", "message": message, "line": 1}]
+    end = batch_server._end
+
+    def end_well(batch):
+        line = batch_server.lines(batch["input_file_id"])[0]
+        batch_server.status = "failed" if "stop" in line["body"] else "completed"
+        end(batch)
+
+    batch_server._end = end_well
+    assert run(batch_server) == 0
+    assert len(batch_server.batches) == 2
+
+
+def test_a_refused_field_without_a_replacement_is_not_sent_again(
+    batch_server, run, tmp_path
+):
+    batch_server.answer = refuse(TEMPERATURE)
+    message = "does not accept TEMPERATURE, set TEMPERATURE = None"
+    with pytest.raises(UserError, match=message):
+        run(batch_server, count=3)
+    assert len(batch_server.batches) == 1
+    steps = batch_server.steps.count("create")
+    with pytest.raises(UserError, match=rf"{message}; .* remove .*batches/1.json"):
+        run(batch_server)
+    assert batch_server.steps.count("create") == steps
+    assert run(batch_server, TEMPERATURE=None) == 0
+    assert len(batch_server.batches) == 2
+
+
+def test_another_server_gets_the_fields_that_the_first_one_refused(
+    batch_server, run, monkeypatch
+):
+    batch_server.answer = refuse(TEMPERATURE)
+    with pytest.raises(UserError, match="TEMPERATURE"):
+        run(batch_server)
+    batch_server.answer = refuse()
+    assert (
+        run(batch_server, BASE_URL=batch_server.url.replace("127.0.0.1", "localhost"))
+        == 0
+    )
+
+
+def test_refusals_of_texts_are_not_sent_again(batch_server, run):
+    message = "The prompt was refused by the content filter: 'stop' is not supported"
+    batch_server.answer = refuse(("messages", message))
+    with pytest.raises(UserError, match="all 4 requests of the batch failed"):
+        run(batch_server)
+    assert len(batch_server.batches) == 1
+
+
+def test_one_answer_shows_that_the_fields_are_accepted(batch_server, run):
+    answer = refuse(STOP)
+
+    def answer_first(line):
+        is_first = "line 0" in line["body"]["messages"][-1]["content"]
+        return answered(completion()) if is_first else answer(line)
+
+    batch_server.answer = answer_first
+    assert run(batch_server, count=3) == 4
+    assert len(batch_server.batches) == 1
+
+
+def test_samples_that_the_server_leaves_out_are_requested_one_by_one(
+    batch_server, run, rows, tmp_path
+):
+    options = {"SAMPLES": 3, "SAMPLES_PER_REQUEST": 3, "TEMPERATURE": 0.5}
+    assert run(batch_server, count=2, **options) == 0
+    sizes = [b["request_counts"]["total"] for b in batch_server.batches.values()]
+    assert sizes == [2, 4]
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["spent"]["requests"] == 6
+
+
+def test_a_cap_also_limits_the_batch_with_a_change(batch_server, run):
+    batch_server.answer = refuse(STOP)
+    assert run(batch_server, count=4, MAX_REQUESTS=6) == 3
+    sizes = [b["request_counts"]["total"] for b in batch_server.batches.values()]
+    assert sizes == [4, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "when"), STEPS)
+def test_kill_while_a_field_is_replaced_pays_once(
+    batch_server, command, run, rows, step, when
+):
+    """The process is killed at a step of the second batch, whose fields are changed."""
+    batch_server.answer = refuse(STOP)
+    made = command(batch_server, count=4, BATCH=True, BATCH_PERIOD=0.01, TIMEOUT=60.0)
+    end = batch_server._end
+
+    def block_next(batch):
+        end(batch)
+        batch_server.block(step, when)
+
+    batch_server._end = block_next
+    process = start(made)
+    try:
+        assert batch_server.reached.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+    batch_server._end = end
+    batch_server.unblock()
+    assert run(batch_server, TIMEOUT=60.0) == 0
+    assert len(batch_server.batches) == 2
+    assert len(rows("rationales.jsonl")) == 4
