@@ -30,7 +30,8 @@ _MAX_JSON_BYTES = 8 << 20
 _MAX_FILE_BYTES = 4 << 30
 # Bytes per second of the slowest connection that can transfer a file.
 _SLOWEST = 50_000
-_NO_BATCHES = (404, 405, 501)
+_NOT_FOUND = 404
+_NO_BATCHES = (_NOT_FOUND, 405, 501)
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -38,11 +39,17 @@ class Batch(msgspec.Struct, frozen=True):
 
     id: _Id
     status: str
+    input_file_id: str | None = None
     output_file_id: str | None = None
     error_file_id: str | None = None
     request_counts: Any = None
     metadata: Any = None
     errors: Any = None
+
+    def file_ids(self) -> tuple[str, ...]:
+        """Returns the ids of the batch's files."""
+        files = (self.input_file_id, self.output_file_id, self.error_file_id)
+        return tuple(file_id for file_id in files if file_id)
 
     def count(self, name: str) -> int:
         """Returns the number of requests in a count such as "failed"; 0 if unknown."""
@@ -147,6 +154,18 @@ class BatchApi:
             raise
         return True
 
+    async def delete_file(self, file_id: str) -> str | None:
+        """Deletes a file, with one attempt; returns why it may still exist, or None."""
+        try:
+            await self._receive(
+                lambda api: api.files.with_streaming_response.delete(file_id)
+            )
+        except (RunFailure, RequestFailure) as error:
+            return None if error.status == _NOT_FOUND else error.reason
+        except UserError as error:
+            return str(error)
+        return None
+
     async def retrieve(self, batch_id: str) -> Batch:
         """Returns the state of a batch."""
 
@@ -182,13 +201,21 @@ class BatchApi:
                     batch = json_input.convert(item, Batch)
                 except JsonError:
                     continue
-                if batch.is_for(fingerprint) and batch.id not in others:
+                is_other = not batch.is_for(fingerprint) or batch.id in others
+                if not is_other and await self._has_output(batch):
                     return batch
             last = page.data[-1] if page.data else None
             after = page.last_id or (last.get("id") if isinstance(last, dict) else None)
             if not (page.has_more and isinstance(after, str)) or after in seen:
                 return None
             seen.add(after)
+
+    async def _has_output(self, batch: Batch) -> bool:
+        """Whether the replies of a batch can be read, now or when it has ended."""
+        if batch.status in RUNNING or not batch.output_file_id:
+            return True
+        # Another output folder may have stored them and deleted the file.
+        return await self.has_file(batch.output_file_id)
 
     async def _list(self, after: str | None) -> _Page:
         start = after or openai.omit

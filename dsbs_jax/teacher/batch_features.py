@@ -1,7 +1,7 @@
 """Learns from refused batches which fields of a request the server accepts.
 
 A batch whose requests are all refused costs nothing but time. Its record keeps the
-refusal, so that neither this run nor a later one sends the same fields again.
+refusal, so that this run and later ones do not send the same fields again.
 """
 
 from collections.abc import Mapping

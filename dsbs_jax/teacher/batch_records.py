@@ -79,6 +79,8 @@ class BatchRecord(msgspec.Struct):
         is_collected: Whether all replies are stored.
         changes: Changes to the requests that the server needed (`features`).
         refusal: Why the server refused all requests for one of their fields, or None.
+        server_files: Ids of the files that are still on the server, once the replies
+            are stored.
     """
 
     fingerprint: str
@@ -89,6 +91,7 @@ class BatchRecord(msgspec.Struct):
     is_collected: bool = False
     changes: tuple[str, ...] = ()
     refusal: Refusal | None = None
+    server_files: tuple[str, ...] = ()
 
 
 class BatchFiles:
@@ -136,9 +139,18 @@ class BatchFiles:
         self.record_path(number).unlink(missing_ok=True)
         self._remove_others(number)
 
-    def finish(self, number: int, record: BatchRecord) -> None:
-        """Records that all replies of a batch are stored."""
+    def finish(
+        self, number: int, record: BatchRecord, server_files: tuple[str, ...]
+    ) -> None:
+        """Records that all replies of a batch are stored.
+
+        Args:
+            number: The number of the batch.
+            record: Its record.
+            server_files: Ids of the files that the server no longer needs.
+        """
         record.is_collected, record.rows = True, ()
+        record.server_files = server_files
         self.write(number, record)
         self._remove_others(number)
 

@@ -6,6 +6,7 @@ If the process is killed at any moment, no reply is lost and no request is paid 
 - A batch is created only if the server has no batch with the same fingerprint of
   requests.
 - Replies are stored under their keys, so storing one a second time changes nothing.
+- The server's files are deleted when the replies are stored and the record says so.
 """
 
 import asyncio
@@ -123,6 +124,8 @@ class BatchRunner:
     async def _work(self, missing_requests: Callable[[], list[Request]]) -> None:
         records = {str(self._files.record_path(n)): r for n, r in self._records.items()}
         self._features.restore(records)
+        for number in self._records:
+            await self._delete_files(number)
         await self._find_unsaved()
         await self._collect_all()
         requests = [r for r in missing_requests() if not self._has_failed(r)]
@@ -268,7 +271,26 @@ class BatchRunner:
             self._failed_batches.append(
                 connection.clean(f"{self._url}: batch {batch.id} failed: {reasons}")
             )
-        self._files.finish(number, record)
+        self._files.finish(number, record, batch.file_ids())
+        await self._delete_files(number)
+
+    async def _delete_files(self, number: int) -> None:
+        """Deletes the files of a batch whose replies are stored from the server.
+
+        A file that cannot be deleted stays in the record, and the next run tries again.
+        """
+        record = self._records[number]
+        for file_id in record.server_files:
+            if problem := await self._api.delete_file(file_id):
+                print(
+                    f"batch {record.batch_id}: {file_id} is still on the server "
+                    f"({problem}); the next run with --batch tries to delete it again",
+                    flush=True,
+                )
+                continue
+            left = tuple(other for other in record.server_files if other != file_id)
+            record.server_files = left
+            self._files.write(number, record)
 
     def _store_results(
         self,

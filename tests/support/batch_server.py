@@ -31,7 +31,8 @@ class BatchServer:
 
     Attributes:
         answer: Takes a line of the request file; returns `response` or `error`.
-        files: The content of each file by id.
+        files: The content of each file that was not deleted, by id.
+        contents: The content of each file, also if it was deleted.
         batches: The batches by id, newest first when they are listed.
         steps: The steps of the API that were requested, in order.
         refuse: By step, the status and message to answer with.
@@ -44,6 +45,7 @@ class BatchServer:
     def __init__(self, page=100):
         self.answer = lambda line: answered(completion())
         self.files, self.batches, self.steps, self.keys = {}, {}, [], []
+        self.contents = {}
         self.refuse, self.status, self.errors = {}, "completed", None
         self.change_output = lambda content: content
         self.page, self.direct, self.questions_before_end = page, 0, 1
@@ -61,6 +63,9 @@ class BatchServer:
             def do_POST(self):
                 length = int(self.headers["Content-Length"])
                 server.handle(self, "POST", self.rfile.read(length))
+
+            def do_DELETE(self):
+                server.handle(self, "DELETE", b"")
 
             def log_message(self, *_):
                 pass
@@ -118,6 +123,8 @@ class BatchServer:
         if parts[0] == "files":
             if parts[-1] == "content":
                 return "content"
+            if method == "DELETE":
+                return "delete"
             return "upload" if method == "POST" else "file"
         if parts[0] == "batches":
             if method == "POST":
@@ -129,6 +136,8 @@ class BatchServer:
         if step == "direct":
             self.direct += 1
             return 200, json.dumps(completion()).encode()
+        if step in ("content", "file", "delete") and parts[1] not in self.files:
+            return 404, b'{"error": {"message": "no such file"}}'
         if step == "content":
             return 200, self.files[parts[1]]
         if step == "list":
@@ -136,9 +145,10 @@ class BatchServer:
         elif step == "upload":
             value = self._upload(handler.headers["Content-Type"], content)
         elif step == "file":
-            if parts[1] not in self.files:
-                return 404, b'{"error": {"message": "no such file"}}'
             value = {"id": parts[1], "object": "file"}
+        elif step == "delete":
+            del self.files[parts[1]]
+            value = {"id": parts[1], "object": "file", "deleted": True}
         elif step == "create":
             value = self._create(json.loads(content))
         else:
@@ -173,7 +183,7 @@ class BatchServer:
 
     def _add_file(self, content):
         file_id = f"file-{next(self._numbers)}"
-        self.files[file_id] = content
+        self.files[file_id] = self.contents[file_id] = content
         return {"id": file_id, "object": "file", "bytes": len(content)}
 
     def _create(self, fields):
@@ -229,7 +239,7 @@ class BatchServer:
 
     def lines(self, file_id):
         """The lines of a file."""
-        return [json.loads(line) for line in self.files[file_id].splitlines()]
+        return [json.loads(line) for line in self.contents[file_id].splitlines()]
 
     def requests(self):
         """The text of each request of all batches, which are all paid for."""

@@ -26,6 +26,8 @@ STEPS = [
     ("retrieve", "before"),
     ("content", "before"),
     ("content", "after"),
+    ("delete", "before"),
+    ("delete", "after"),
 ]
 
 
@@ -161,7 +163,7 @@ def test_batch_is_split_at_the_largest_file(batch_server, run, monkeypatch):
     assert run(batch_server, count=8) == 0
     assert len(batch_server.batches) > 1
     sizes = [
-        len(batch_server.files[batch["input_file_id"]])
+        len(batch_server.contents[batch["input_file_id"]])
         for batch in batch_server.batches.values()
     ]
     assert max(sizes) <= 4_000
@@ -209,6 +211,7 @@ def test_lost_reply_to_the_creation_does_not_create_a_second_batch(batch_server,
 
 
 def test_batch_is_found_on_a_later_page(batch_server, run, tmp_path):
+    batch_server.refuse["delete"] = (500, "not now")
     assert run(batch_server, count=3) == 0
     (tmp_path / "out").rename(tmp_path / "first")
     batch_server.page = 1
@@ -216,6 +219,53 @@ def test_batch_is_found_on_a_later_page(batch_server, run, tmp_path):
     batch_server.batches["batch_x"] = other
     assert run(batch_server, count=3) == 0
     assert batch_server.steps.count("create") == 1
+
+
+def test_batch_whose_output_was_deleted_is_not_used(batch_server, run, rows, tmp_path):
+    assert run(batch_server, count=3) == 0
+    (tmp_path / "out").rename(tmp_path / "first")
+    assert run(batch_server, count=3) == 0
+    assert len(batch_server.batches) == 2 and len(rows("rationales.jsonl")) == 3
+
+
+def test_files_are_deleted_when_the_replies_are_stored(batch_server, run):
+    batch_server.answer = refuse(("stop", "stop is not supported"))
+    assert run(batch_server, count=3) == 0
+    # The first batch has no output file, and the second one no error file.
+    assert batch_server.steps.count("delete") == 4
+    assert batch_server.files == {} and len(batch_server.contents) == 4
+
+
+@pytest.mark.parametrize("status", [403, 405, 500])
+def test_file_that_cannot_be_deleted_is_a_note_and_deleted_later(
+    batch_server, run, capsys, status
+):
+    batch_server.refuse["delete"] = (status, "not now")
+    assert run(batch_server, count=3) == 0
+    output = capsys.readouterr().out
+    assert f"file-1 is still on the server (status {status}: not now" in output
+    assert len(batch_server.files) == 2
+    batch_server.refuse.clear()
+    assert run(batch_server) == 0
+    assert batch_server.files == {}
+    steps = len(batch_server.steps)
+    assert run(batch_server) == 0
+    assert len(batch_server.steps) == steps
+
+
+def test_files_that_are_deleted_already_are_no_problem(batch_server, run, capsys):
+    batch_server.refuse["delete"] = (404, "no such file")
+    assert run(batch_server) == 0
+    assert "still on the server" not in capsys.readouterr().out
+    steps = len(batch_server.steps)
+    assert run(batch_server) == 0 and len(batch_server.steps) == steps
+
+
+def test_deletion_without_an_answer_is_a_note(batch_server, run, capsys, rows):
+    batch_server.block("delete", "before")
+    assert run(batch_server, TIMEOUT=0.5) == 0
+    assert "file-1 is still on the server (no complete reply" in capsys.readouterr().out
+    assert len(rows("rationales.jsonl")) == 4
 
 
 def test_direct_run_does_not_pay_for_a_pending_batch(batch_server, run):
@@ -282,7 +332,8 @@ def test_kill_at_each_step_pays_once(
     assert run(batch_server, TIMEOUT=60.0) == 0
     assert len(batch_server.batches) == 1 and batch_server.direct == 0
     assert len(rows("rationales.jsonl")) == 4
-    # An uploaded file is used if its id is known.
+    # The id of a file whose upload was not answered is not known.
+    assert len(batch_server.files) == (step == "upload")
     assert batch_server.steps.count("upload") == 1 + (step == "upload")
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert report["spent"]["requests"] == 4
