@@ -80,7 +80,8 @@ def in_batches(
     for start in range(0, len(order), size):
         interruption.check()
         rows = order[start : start + size]
-        batch = {"inputs": _padded([inputs[i] for i in rows], size)}
+        count = padded_rows(len(rows), size, partitioner)
+        batch = {"inputs": _padded([inputs[i] for i in rows], count)}
         tokens = partitioner.put_batch(batch)["inputs"]
         with partitioner.mesh, nn.logical_axis_rules(LOGICAL_AXIS_RULES):
             computed = jax.device_get(compute(tokens))
@@ -89,11 +90,26 @@ def in_batches(
     return results
 
 
+def padded_rows(rows: int, batch_size: int, partitioner: Partitioner) -> int:
+    """Returns the number of rows to which a batch is padded.
+
+    With a batch size of 24 and one copy of the student: 1, 2, 4, 8, 16, 24. So few
+    inputs take less time than a complete batch, and few shapes are compiled.
+
+    Args:
+        rows: Inputs of the batch.
+        batch_size: The most rows, from `padded_batch_size`.
+        partitioner: Each copy of the student gets a power of two of rows.
+    """
+    copies = partitioner.data_size
+    each = -(-rows // copies)
+    return min(batch_size, copies << (each - 1).bit_length())
+
+
 def _padded(inputs: Sequence[np.ndarray], rows: int) -> np.ndarray:
     """Pads the inputs of a batch, int32 [rows, S].
 
-    The last batch is padded to the same number of rows, and widths are rounded up,
-    because each new shape is compiled.
+    Widths are rounded up, because each new shape is compiled.
     """
     width = round_up_length(max(1, *(len(ids) for ids in inputs)))
     padded = np.zeros((rows, width), np.int32)
