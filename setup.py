@@ -36,6 +36,7 @@ setuptools.setup(
     package_data={
         "dsbs_jax": ["py.typed"],
         "dsbs_jax.configs": ["*/*.gin"],
+        "dsbs_jax.experiments": ["paper/*.json"],
         "dsbs_jax.reports": ["templates/*.jinja"],
         "dsbs_jax.serving": ["page/*"],
         "dsbs_jax.teacher": ["prompts/*.txt"],
@@ -77,8 +78,9 @@ setuptools.setup(
         # The templates of the pages.
         "jinja2>=3.1.0",
         "markupsafe>=2.1.0",
-        # Comparison of two students.
+        # Comparison of two students, and of two methods over seeds.
         "scipy>=1.13.0",
+        "statsmodels>=0.14.2",
         # TensorBoard, plots and progress bars.
         "clu>=0.0.12",
         "tensorboard>=2.20.0",

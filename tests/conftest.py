@@ -69,6 +69,15 @@ def t5x_reference_dir():
     return _folder_or_skip("t5x_reference")
 
 
+@pytest.fixture(scope="session")
+def facts():
+    """The list of published numbers and settings that the code must agree with."""
+    path = SHARED / "FACTS.md"
+    if not path.is_file():
+        pytest.skip(f"no list of facts: {path}; DSBS_SHARED_DIR names its folder")
+    return path.read_text()
+
+
 FIXTURES = pathlib.Path(__file__).resolve().parent / "fixtures"
 
 

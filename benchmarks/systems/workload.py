@@ -132,18 +132,18 @@ def forward_flops(shape: Shape, source: float, target: float) -> float:
         source: Tokens of the input.
         target: Tokens of the target.
     """
-    joined = shape.heads * shape.head_width
-    # Weights that a token of a self-attention and of a gated MLP is multiplied with.
-    attention, mlp = 4 * shape.width * joined, 3 * shape.width * shape.mlp_width
-    # Products with weights, and the two products of attention (scores, values).
-    encoder_layer = source * (attention + mlp + 2 * source * joined)
-    decoder_layer = target * (attention + mlp + 2 * target * joined)
-    # Cross-attention: queries and output of target tokens, keys and values of source
-    # tokens.
-    decoder_layer += (2 * target + 2 * source) * shape.width * joined
-    decoder_layer += 2 * target * source * joined
-    logits = target * shape.width * VOCAB_SIZE
-    return 2 * (shape.layers * (encoder_layer + decoder_layer) + logits)
+    from dsbs_jax.student import operations
+
+    size = {
+        "EMB_DIM": shape.width,
+        "NUM_HEADS": shape.heads,
+        "HEAD_DIM": shape.head_width,
+        "NUM_ENCODER_LAYERS": shape.layers,
+        "NUM_DECODER_LAYERS": shape.layers,
+        "MLP_DIM": shape.mlp_width,
+        "MLP_ACTIVATIONS": ("gelu", "linear"),
+    }
+    return operations.forward_operations(size, source, target, VOCAB_SIZE)
 
 
 def training_flops(shape: Shape, batch: Batch) -> float:

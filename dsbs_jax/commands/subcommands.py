@@ -15,12 +15,25 @@ from dsbs_jax.commands import (
     export,
     extract,
     fit,
+    paper,
     predict,
     prompt,
+    report,
     serve,
 )
 
-_SUBCOMMANDS = (prompt, extract, card, fit, evaluate, predict, serve, export)
+_SUBCOMMANDS = (
+    prompt,
+    extract,
+    card,
+    fit,
+    evaluate,
+    predict,
+    serve,
+    export,
+    paper,
+    report,
+)
 
 
 def build() -> typer.Typer:

@@ -37,8 +37,6 @@ from dsbs_jax.local.config import TrainSettings
 BATCH_SIZES = {"finetune": 16, "step_by_step": 32}
 # Pieces of the demo's vocabulary.
 VOCABULARY_PIECES = 220
-# Rows of the embedding; more than the vocabulary's 320 ids need, as in published runs.
-VOCABULARY_ROWS = 512
 # Test examples whose predictions are printed.
 PRINTED_EXAMPLES = 4
 
@@ -105,7 +103,6 @@ def _write_data(size: int, folder: pathlib.Path) -> dict[str, Any]:
         "DATASET": f"demo_{size}",
         "DATA_FILES": paths,
         "VOCABULARY_PATH": str(model),
-        "VOCAB_SIZE": VOCABULARY_ROWS,
     }
 
 

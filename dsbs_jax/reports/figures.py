@@ -6,7 +6,7 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dsbs_jax.reports import page
 
@@ -27,17 +27,23 @@ _MAX_NAME = 22  # characters of a label on an axis
 _MAX_COUNTED = 15
 
 
-def render(panels: Sequence[Panel], height: float = 3.4) -> bytes:
+def render(
+    panels: Sequence[Panel],
+    height: float = 3.4,
+    kind: Literal["png", "svg"] = "png",
+) -> bytes:
     """Draws panels, two in a row.
 
     Args:
         panels: The panels. With an odd number, the first one takes a complete row.
         height: Height of a row, in inches.
+        kind: Format of the file.
 
     Returns:
-        The content of a PNG file. The same panels give the same bytes.
+        The content of the file. The same panels give the same bytes.
     """
     # Not pyplot: it would choose a window system and keep the figure in memory.
+    import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -53,11 +59,16 @@ def render(panels: Sequence[Panel], height: float = 3.4) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
         panel(axes)
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    # Without the date and the version of matplotlib, so that the file does not depend
+    # on them. The ids in an SVG file are hashes with this salt.
+    metadata = {"Software": None} if kind == "png" else {"Creator": None, "Date": None}
+    with (
+        warnings.catch_warnings(),
+        matplotlib.rc_context({"svg.hashsalt": "dsbs_jax"}),
+    ):
         # A label may be in a script that the font does not have; it shows as boxes.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        # Without the version of matplotlib, so that the file does not depend on it.
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+        figure.savefig(buffer, format=kind, metadata=metadata)
     return buffer.getvalue()
 
 

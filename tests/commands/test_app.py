@@ -23,6 +23,8 @@ SUBCOMMANDS = [
     "predict",
     "serve",
     "export",
+    "paper",
+    "report",
 ]
 
 

@@ -12,7 +12,6 @@ def test_demo_has_the_settings_of_the_published_runs(tmp_path):
         "DATASET": "demo_800",
         "DATA_FILES": "x.jsonl",
         "VOCABULARY_PATH": "x.model",
-        "VOCAB_SIZE": 512,
     }
     for method, rows, alpha in (("finetune", 16, 1.0), ("step_by_step", 32, 0.5)):
         settings = demo._settings(method, data)

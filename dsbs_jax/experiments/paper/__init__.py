@@ -1,0 +1,1 @@
+"""The paper's tables and figures as grids of runs, with their costs and reports."""

@@ -1,0 +1,134 @@
+"""Settings of a grid of runs, read from a file of `gin/experiments`."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from dsbs_jax import settings
+from dsbs_jax.data.data_config import Files
+from dsbs_jax.data.methods import METHODS
+from dsbs_jax.errors import UserError
+from dsbs_jax.settings import (
+    AnyPath,
+    Fraction,
+    NonNegativeInt,
+    PositiveInt,
+    Settings,
+    Text,
+    setting,
+)
+from dsbs_jax.student import operations, sizes
+
+# Proportion of the training rows.
+Proportion = Annotated[float, Meta(gt=0, le=1)]
+Names = Annotated[tuple[Text, ...], Meta(min_length=1)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GridConfig(Settings):
+    """A grid of runs: every combination of datasets, sizes, methods and seeds.
+
+    Raises:
+        UserError: A value is wrong, or a size has no entry in STEPS or PAIRS.
+    """
+
+    title: Text = setting(help="Title of the report.")
+    datasets: Names = setting(
+        help="Datasets: those of gin/datasets, of DATA, and generated ones (tickets)."
+    )
+    sizes: Names = setting(("base",), help="Sizes of the student, files of gin/sizes.")
+    methods: Names = setting(
+        help="Methods, each with '/' and the teacher if it uses one: "
+        "'step_by_step/palm'."
+    )
+    fractions: dict[str, tuple[Proportion, ...]] = setting(
+        {}, help="Proportions of the training rows by dataset; by default all rows."
+    )
+    alphas: tuple[Fraction, ...] = setting(
+        (), help="Weights of the label loss; by default that of the method."
+    )
+    seeds: Annotated[tuple[NonNegativeInt, ...], Meta(min_length=1)] = setting(
+        (0, 1, 2, 3), help="Seeds; also of the choice of a proportion of the rows."
+    )
+    steps: dict[str, PositiveInt] = setting(help="Updates of a run by size.")
+    pairs: dict[str, PositiveInt] = setting(
+        help="Training rows of a batch by size. A two-task method has two examples of "
+        "each row, so its BATCH_SIZE is twice this number."
+    )
+    initial_checkpoints: dict[str, AnyPath] = setting(
+        {}, help="Weights to start from by size; without an entry, random weights."
+    )
+    vocabulary: AnyPath | None = setting(
+        None,
+        help="VOCABULARY_PATH of the runs; None takes that of the initial checkpoint "
+        "on the hub, or else the published one.",
+    )
+    data: dict[str, Files | dict[str, Files]] = setting(
+        {}, help="DATA_FILES of your own datasets by name."
+    )
+    run_files: tuple[Text, ...] = setting(
+        (), help="Further gin files of every run, after that of the dataset."
+    )
+    tokens: dict[str, tuple[PositiveInt, PositiveInt, PositiveInt]] = setting(
+        {},
+        help="Mean tokens of input, label and rationale by dataset, for the estimate "
+        "of the cost.",
+    )
+    embedding_rows: PositiveInt = setting(
+        operations.PUBLISHED_ROWS,
+        help="Rows of the embedding, for the estimate of the cost.",
+    )
+    compare: Literal["method", "alpha", "dataset"] = setting(
+        "method",
+        help="What the comparisons vary; the first value is compared with the others.",
+    )
+    axis: Literal["fraction", "size", "alpha", "none"] = setting(
+        "none", help="The x axis of the plots; 'none' draws none."
+    )
+    least: bool = setting(
+        False,
+        help="Whether the report lists the smallest student, and the least data, with "
+        "a higher accuracy than the teacher.",
+    )
+
+    def __post_init__(self) -> None:
+        """Checks every value, and those that depend on each other."""
+        super().__post_init__()
+        for size in self.sizes:
+            sizes.size_of(size)
+            for macro, values in (("STEPS", self.steps), ("PAIRS", self.pairs)):
+                if size not in values:
+                    raise UserError(
+                        f"{macro} has entries for {', '.join(values) or 'no size'}, "
+                        f"expected one for {size!r} of SIZES"
+                    )
+        for name in self.methods:
+            parse_method(name)
+
+    def fractions_of(self, dataset: str) -> tuple[float, ...]:
+        """Returns the proportions of a dataset's training rows."""
+        return self.fractions.get(dataset, (1.0,))
+
+
+def parse_method(text: str) -> tuple[str, str | None]:
+    """Splits a method and its teacher: "step_by_step/palm" -> ("step_by_step", "palm").
+
+    Raises:
+        UserError: The method is unknown, or the teacher is missing or not used.
+    """
+    method, _, teacher = text.partition("/")
+    if method not in METHODS:
+        raise UserError(
+            f"METHODS has {text!r}, expected one of {', '.join(METHODS)}, with '/' and "
+            "the teacher"
+        )
+    if (method == "finetune") == bool(teacher):
+        wanted = "no teacher" if teacher else f"a teacher, as in '{method}/palm'"
+        raise UserError(f"METHODS has {text!r}, expected {wanted}")
+    return method, teacher or None
+
+
+def macros() -> set[str]:
+    """Returns the names of the settings in gin files."""
+    return {info.macro for info in settings.settings_of(GridConfig)}

@@ -1,0 +1,201 @@
+"""Trains the runs of a grid one after another, each in a process of its own.
+
+A finished run has `results.json` and is skipped. A run that was stopped or killed is
+resumed. A run that fails does not stop the others; its last message is kept in
+`logs/<run>.error` until a later try succeeds. Several processes can work on one folder:
+each takes the runs that no other process trains.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from dsbs_jax import files, interruption, tensorflow_import
+from dsbs_jax.errors import UserError
+from dsbs_jax.experiments.paper import child, generated
+from dsbs_jax.experiments.paper.planning import PlannedRun
+from dsbs_jax.local import run_lock
+from dsbs_jax.progress import duration
+
+RESULTS = "results.json"
+LOGS = "logs"
+# Settings that may differ from those of a finished run: a file may have moved.
+_PATHS = {"DATA_FILES", "VOCABULARY_PATH"}
+_POLL = 0.2  # seconds between two looks at a running process
+_WAIT = 5.0  # seconds between two looks at runs that other processes train
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A folder of runs.
+
+    Attributes:
+        runs: The runs.
+        output: The folder.
+        tfds_data_dir: Folder of the prepared datasets.
+        release: The authors' released data, from which some datasets are generated.
+        keep_checkpoints: Whether finished runs keep their checkpoints.
+    """
+
+    runs: Sequence[PlannedRun]
+    output: pathlib.Path
+    tfds_data_dir: str | None = None
+    release: str | None = None
+    keep_checkpoints: bool = True
+
+    def folder(self, run: PlannedRun) -> pathlib.Path:
+        """Returns the run folder."""
+        return self.output / run.name
+
+    def log(self, run: PlannedRun) -> pathlib.Path:
+        """Returns the file with the output of a run."""
+        return self.output / LOGS / f"{run.name}.log"
+
+    def error_file(self, run: PlannedRun) -> pathlib.Path:
+        """Returns the file with the last message of a failed run."""
+        return self.output / LOGS / f"{run.name}.error"
+
+    def seconds(self, run: PlannedRun) -> float | None:
+        """Returns the seconds of a finished run; None for another run."""
+        path = self.folder(run) / RESULTS
+        if not path.exists():
+            return None
+        return float(json.loads(path.read_bytes())["seconds"])
+
+    def failures(self) -> dict[str, str]:
+        """Returns the last message of each failed run by its name."""
+        paths = {run.name: self.error_file(run) for run in self.runs}
+        return {
+            n: path.read_text().strip() for n, path in paths.items() if path.exists()
+        }
+
+
+def prepare(grid: Grid) -> None:
+    """Writes the generated datasets of a grid, unless they exist.
+
+    Raises:
+        UserError: A dataset needs the released data.
+    """
+    for name in dict.fromkeys(run.cell.dataset for run in grid.runs):
+        if name in generated.DATASETS:
+            generated.write(grid.output, name, grid.release)
+
+
+def execute(grid: Grid) -> int | None:
+    """Trains every run that is not finished.
+
+    Returns:
+        The signal that stopped the grid, after its run saved a checkpoint; None after
+        the last run.
+
+    Raises:
+        UserError: A dataset cannot be generated.
+    """
+    files.check_output_folder(grid.output)
+    prepare(grid)
+    waiting = list(grid.runs)
+    with interruption.recorded():
+        while waiting:
+            in_use = []
+            for run in waiting:
+                if not _train_if_free(grid, run):
+                    in_use.append(run)
+                if (number := interruption.signal_received()) is not None:
+                    return number
+            if in_use and in_use == waiting:
+                print(f"waiting for {len(in_use)} runs of other processes", flush=True)
+                time.sleep(_WAIT)
+            waiting = in_use
+    return None
+
+
+def _train_if_free(grid: Grid, run: PlannedRun) -> bool:
+    """Trains a run, unless it is finished; returns False if another process does."""
+    try:
+        run_lock.check_free(grid.folder(run))
+    except UserError:
+        return False
+    with contextlib.suppress(FileNotFoundError):
+        grid.error_file(run).unlink()
+    if grid.seconds(run) is not None:
+        problem = _difference(grid, run)
+    else:
+        number = list(grid.runs).index(run) + 1
+        print(f"run {number} of {len(grid.runs)}: {run.name}", flush=True)
+        problem = _train(grid, run)
+        seconds = grid.seconds(run)
+        if seconds is not None:
+            print(f"  finished after {duration(seconds)}", flush=True)
+    if problem is not None:
+        files.write(grid.error_file(run), problem + "\n")
+        print(f"  failed: {problem}", flush=True)
+    elif not grid.keep_checkpoints and grid.seconds(run) is not None:
+        shutil.rmtree(grid.folder(run) / "checkpoints", ignore_errors=True)
+    return True
+
+
+def _difference(grid: Grid, run: PlannedRun) -> str | None:
+    """Describes how the settings of a finished run differ from those of the grid."""
+    tensorflow_import.import_quietly()
+    from dsbs_jax.local import resume_guard
+
+    stored = resume_guard.read_settings(grid.folder(run) / resume_guard.CONFIG_FILE)
+    for name, value in run.macros.items():
+        old = stored.get(name, value)
+        if name not in _PATHS and old != value:
+            return (
+                f"{grid.folder(run)} is a finished run with {name} = {old!r}, expected "
+                f"{value!r}; use another --output, or remove the folder"
+            )
+    return None
+
+
+def _train(grid: Grid, run: PlannedRun) -> str | None:
+    """Runs the training command; returns why it failed, or None."""
+    log = grid.log(run)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    arguments = run.arguments(grid.output, grid.tfds_data_dir)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", child.__name__, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, child.PARENT: str(os.getpid())},
+            # Ctrl-C reaches this process only, which passes it to the run once.
+            start_new_session=True,
+        )
+        status = _wait(process)
+    if interruption.signal_received() is not None:
+        return None
+    if status == 0 and grid.seconds(run) is not None:
+        return None
+    return f"{_last_message(log)} (exit status {status}; {log})"
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Waits for a run, and passes a signal to it once."""
+    passed = False
+    while True:
+        try:
+            return process.wait(_POLL)
+        except subprocess.TimeoutExpired:
+            number = interruption.signal_received()
+            if number is not None and not passed:
+                process.send_signal(number)
+                passed = True
+
+
+def _last_message(log: pathlib.Path) -> str:
+    """Returns the last error in a log, or its last line."""
+    lines = [n.strip() for n in log.read_text(errors="replace").splitlines()]
+    errors = [line for line in lines if line.startswith("error: ")]
+    last = ([""] + [line for line in lines if line] + errors[-1:])[-1]
+    return last.removeprefix("error: ")

@@ -1,0 +1,183 @@
+"""The runs of a grid: their names, gin files, settings and commands."""
+
+import dataclasses
+import itertools
+import pathlib
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from dsbs_jax.experiments.paper import generated
+from dsbs_jax.experiments.paper.config import GridConfig, parse_method
+
+TRAIN_MODULE = "dsbs_jax.train"
+TWO_TASKS = ("step_by_step", "step_by_step_unlabeled")
+DEFAULT_ALPHA = {True: 0.5, False: 1.0}  # by whether the method has two tasks
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Cell:
+    """What the seeds of a table's cell have in common.
+
+    Attributes:
+        dataset: Name of the dataset.
+        size: Name of the student's size.
+        method: The training method.
+        teacher: Name of the teacher, or "" for a method without one.
+        fraction: Proportion of the training rows.
+        alpha: Weight of the label loss.
+    """
+
+    dataset: str
+    size: str
+    method: str
+    teacher: str = ""
+    fraction: float = 1.0
+    alpha: float = 1.0
+
+    @property
+    def two_tasks(self) -> bool:
+        """Whether a batch has two examples of each row."""
+        return self.method in TWO_TASKS
+
+    @property
+    def has_default_alpha(self) -> bool:
+        """Whether alpha is that of the method's gin file."""
+        return self.alpha == DEFAULT_ALPHA[self.two_tasks]
+
+    @property
+    def name(self) -> str:
+        """Name without spaces: "cqa-base-step_by_step-palm-12.5pct-alpha0.3"."""
+        parts = [self.dataset, self.size, self.method]
+        parts += [self.teacher] if self.teacher else []
+        parts += [f"{100 * self.fraction:g}pct"] if self.fraction < 1 else []
+        parts += [] if self.has_default_alpha else [f"alpha{self.alpha:g}"]
+        return "-".join(parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedRun:
+    """One run of a grid.
+
+    Attributes:
+        cell: What the run has in common with other seeds.
+        seed: The seed.
+        gin_files: The gin files of the run, in order.
+        macros: The settings that override the files.
+    """
+
+    cell: Cell
+    seed: int
+    gin_files: tuple[str, ...]
+    macros: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the run folder in the folder of the grid."""
+        return f"{self.cell.name}-seed{self.seed}"
+
+    def arguments(self, output: pathlib.Path, tfds_data_dir: str | None) -> list[str]:
+        """Returns the arguments of `python -m dsbs_jax.train`.
+
+        Args:
+            output: The folder of the grid.
+            tfds_data_dir: Folder of the prepared datasets.
+        """
+        macros = {"MODEL_DIR": str(output / self.name), **self.macros}
+        flags = [f"--gin_file={file}" for file in self.gin_files]
+        flags += [f"--gin.{name}={_text(value)}" for name, value in macros.items()]
+        return flags + ([f"--tfds_data_dir={tfds_data_dir}"] if tfds_data_dir else [])
+
+    def command(self, output: pathlib.Path, tfds_data_dir: str | None) -> str:
+        """Returns the command of the run as one line for a shell."""
+        arguments = self.arguments(output, tfds_data_dir)
+        return shlex.join(["python", "-m", TRAIN_MODULE, *arguments])
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def plan(config: GridConfig, output: pathlib.Path) -> list[PlannedRun]:
+    """Returns the runs of a grid; all cells of one seed come before the next seed.
+
+    Args:
+        config: The grid.
+        output: The folder of the grid, where generated data are.
+    """
+    return [
+        _planned(config, cell, seed, output)
+        for seed in config.seeds
+        for cell in cells(config)
+    ]
+
+
+def cells(config: GridConfig) -> list[Cell]:
+    """Returns the cells of a grid in the order of its settings, without repetitions."""
+    found: dict[Cell, None] = {}
+    for dataset, size, name in itertools.product(
+        config.datasets, config.sizes, config.methods
+    ):
+        method, teacher = parse_method(name)
+        two = method in TWO_TASKS
+        alphas = config.alphas if two and config.alphas else (DEFAULT_ALPHA[two],)
+        for fraction, alpha in itertools.product(config.fractions_of(dataset), alphas):
+            found[Cell(dataset, size, method, teacher or "", fraction, alpha)] = None
+    return list(found)
+
+
+def _planned(
+    config: GridConfig, cell: Cell, seed: int, output: pathlib.Path
+) -> PlannedRun:
+    files, macros = _data_settings(config, cell, output)
+    if cell.teacher:
+        macros["TEACHER"] = cell.teacher
+    if cell.fraction < 1:
+        macros |= {"SUBSAMPLE_FRACTION": cell.fraction, "SUBSAMPLE_SEED": seed}
+    if not cell.has_default_alpha:
+        macros["ALPHA"] = cell.alpha
+    macros["TRAIN_STEPS"] = config.steps[cell.size]
+    macros["BATCH_SIZE"] = config.pairs[cell.size] * (2 if cell.two_tasks else 1)
+    checkpoint = config.initial_checkpoints.get(cell.size)
+    if checkpoint:
+        macros["INITIAL_CHECKPOINT_PATH"] = checkpoint
+    macros["RANDOM_SEED"] = seed
+    gin_files = (
+        f"sizes/{cell.size}.gin",
+        f"methods/{cell.method}.gin",
+        *files,
+        *config.run_files,
+        "local/train.gin",
+    )
+    return PlannedRun(cell, seed, gin_files, macros)
+
+
+def _data_settings(
+    config: GridConfig, cell: Cell, output: pathlib.Path
+) -> tuple[list[str], dict[str, Any]]:
+    """Returns the gin files and settings of a run's data."""
+    name = cell.dataset
+    if name in generated.DATASETS:
+        folder = generated.folder_of(output, name)
+        macros: dict[str, Any] = {
+            "DATASET": name,
+            "DATA_FILES": generated.files_of(folder),
+            "VOCABULARY_PATH": str(folder / generated.VOCABULARY),
+        }
+        return ["datasets/jsonl.gin"], macros
+    words = config.vocabulary or _vocabulary_of(
+        config.initial_checkpoints.get(cell.size, "")
+    )
+    macros = {"VOCABULARY_PATH": words} if words else {}
+    if name in config.data:
+        macros |= {"DATASET": name, "DATA_FILES": config.data[name]}
+        return ["datasets/jsonl.gin"], macros
+    return [f"datasets/{name}.gin"], macros
+
+
+def _vocabulary_of(checkpoint: str) -> str | None:
+    """Returns a checkpoint that holds its vocabulary: on the hub, or a folder."""
+    folder = pathlib.Path(checkpoint)
+    names = ("spiece.model", "tokenizer.json")
+    has_vocabulary = any((folder / name).is_file() for name in names)
+    return checkpoint if checkpoint.startswith("hub:") or has_vocabulary else None

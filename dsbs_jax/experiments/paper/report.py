@@ -1,0 +1,389 @@
+"""The report of a grid: one HTML page, Markdown, CSV, JSON, PNG and SVG.
+
+| file | content |
+| --- | --- |
+| `report.html` | the page, which needs no other file |
+| `report.md` | the same page; the picture is `figure.png` |
+| `report.csv` | one line for each cell and selection |
+| `comparisons.csv` | one line for each comparison |
+| `report.json` | all numbers |
+| `figure.png`, `figure.svg` | the plot of a figure |
+"""
+
+import csv
+import dataclasses
+import io
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dsbs_jax import files
+from dsbs_jax.errors import UserError
+from dsbs_jax.experiments.paper import (
+    execution,
+    finished,
+    plots,
+    published,
+    results,
+    signature,
+    titles,
+)
+from dsbs_jax.experiments.paper.config import GridConfig
+from dsbs_jax.experiments.paper.finished import BEST, LAST, SELECTIONS, FinishedRun
+from dsbs_jax.experiments.paper.planning import PlannedRun
+from dsbs_jax.experiments.paper.results import CellComparison, CellResult
+from dsbs_jax.reports import page
+from dsbs_jax.reports.page import (
+    Block,
+    Column,
+    Heading,
+    Paragraph,
+    Picture,
+    Row,
+    Table,
+    TextFields,
+)
+
+HTML = "report.html"
+_FIGURE = "figure"
+
+
+def _number(title: str) -> Column:
+    return Column(title, numeric=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class GridReport:
+    """The results of some runs.
+
+    Attributes:
+        title: Title of the page.
+        cells: The results by cell.
+        comparisons: The comparisons of both selections.
+        signatures: Signature of each dataset and selection.
+        missing: Planned runs that are not finished, with the message of a failed run.
+        hours: Time of all runs.
+        config: The settings of the grid; None for runs without a plan.
+    """
+
+    title: str
+    cells: Sequence[CellResult]
+    comparisons: Sequence[CellComparison]
+    signatures: Mapping[str, str]
+    missing: Mapping[str, str]
+    hours: float
+    config: GridConfig | None = None
+
+    @property
+    def axis(self) -> plots.Axis | None:
+        """The x axis of the plot; None without a plot."""
+        if self.config is None or self.config.axis == "none":
+            return None
+        return self.config.axis
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns JSON values."""
+        return {
+            "title": self.title,
+            "cells": [cell.to_json() for cell in self.cells],
+            "comparisons": [one.to_json() for one in self.comparisons],
+            "signatures": dict(self.signatures),
+            "missing": dict(self.missing),
+            "hours": self.hours,
+        }
+
+    def blocks(self) -> list[Block]:
+        """Returns the contents of the page."""
+        return [
+            *self._progress(),
+            *_accuracy_table(self.cells),
+            *self._least(),
+            *self._plot(),
+            *self._comparison_tables(),
+            *_claims(self.config),
+            Heading("Signatures"),
+            TextFields([(name, text) for name, text in self.signatures.items()]),
+            Paragraph(f"All runs together took {self.hours:.2f} hours."),
+        ]
+
+    def _progress(self) -> list[Block]:
+        runs = sum(len(cell.runs) for cell in self.cells)
+        text = f"{runs} runs are finished"
+        if not self.missing:
+            return [Paragraph(f"{text}.")]
+        rows = [[name, text or "not finished"] for name, text in self.missing.items()]
+        return [
+            Paragraph(f"{text}, and {len(rows)} planned runs are missing."),
+            Table([Column("missing run"), Column("reason")], rows),
+        ]
+
+    def _plot(self) -> list[Block]:
+        if self.axis is None:
+            return []
+        content = plots.draw(self.cells, self.axis, LAST, "png")
+        text = f"Test accuracy of the last step by {self.axis}, with standard errors"
+        return [
+            Heading("Plot"),
+            Picture(f"{_FIGURE}.png", content, text),
+            Paragraph(f"{text} over seeds."),
+        ]
+
+    def _least(self) -> list[Block]:
+        if self.config is None or not self.config.least:
+            return []
+        rows: list[Row] = []
+        for (dataset, method), cell in results.least(self.cells, LAST).items():
+            found = ["no run", "", "", ""]
+            if cell is not None:
+                found = [
+                    cell.cell.size,
+                    titles.percent(cell.cell.fraction),
+                    titles.number(cell.mean(LAST)),
+                    titles.number(cell.teacher),
+                ]
+            rows.append([dataset, method, *found])
+        heads = ("size", "training rows", "accuracy, %", "teacher, %")
+        columns = [Column("dataset"), Column("method"), *map(_number, heads)]
+        return [
+            Heading("Smallest student above the teacher, with the least data"),
+            Table(columns, rows),
+        ]
+
+    def _comparison_tables(self) -> list[Block]:
+        blocks: list[Block] = []
+        for selection, title in SELECTIONS.items():
+            rows = [_comparison_row(c) for c in self.comparisons if _of(c, selection)]
+            if rows:
+                blocks += [Heading(f"Comparisons, {title}"), Table(_COMPARED, rows)]
+        if blocks:
+            blocks.append(Paragraph(_ABOUT_COMPARISONS))
+        return blocks
+
+    def write(self, folder: pathlib.Path) -> pathlib.Path:
+        """Writes the files; returns the path of the page."""
+        blocks = self.blocks()
+        files.write(folder / HTML, page.as_html(self.title, blocks))
+        files.write(folder / "report.md", page.as_markdown(self.title, blocks))
+        files.write_json(folder / "report.json", self.to_json())
+        files.write(folder / "report.csv", _csv(_cell_lines(self.cells)))
+        lines = [_flat(one.to_json()) for one in self.comparisons]
+        files.write(folder / "comparisons.csv", _csv(lines))
+        for block in blocks:
+            if isinstance(block, Picture):
+                files.write(folder / block.file_name, block.content)
+        if self.axis is not None:
+            content = plots.draw(self.cells, self.axis, LAST, "svg")
+            files.write(folder / f"{_FIGURE}.svg", content)
+        return folder / HTML
+
+
+_ABOUT_COMPARISONS = (
+    "Differences are those of mean accuracies, in points. The interval is the t "
+    "interval over paired seeds and test rows, which both vary; with one seed it is "
+    "the score interval over rows, with McNemar's exact test. The last column is "
+    "Holm's correction of the p-values within the table; * marks values below 0.05. No "
+    "random numbers are used."
+)
+_COMPARED = (
+    Column("dataset"),
+    Column("size"),
+    Column("first"),
+    Column("second"),
+    *map(
+        _number,
+        ("seeds", "difference", "95 % interval", "p", "p, Holm"),
+    ),
+)
+
+
+def _of(comparison: CellComparison, selection: str) -> bool:
+    return comparison.selection == selection
+
+
+def _comparison_row(comparison: CellComparison) -> Row:
+    result = comparison.result
+    low, high = result.interval
+    first, second = comparison.first, comparison.second
+    names = [titles.short(first), titles.short(second)]
+    dataset = first.dataset
+    if first.dataset != second.dataset:
+        names = [f"{titles.short(one)} ({one.dataset})" for one in (first, second)]
+    return [
+        dataset,
+        first.size,
+        *names,
+        len(result.seeds),
+        titles.number(100 * result.difference, sign=True),
+        f"{100 * low:+.2f} to {100 * high:+.2f}",
+        f"{result.p_value:.4f}",
+        f"{comparison.adjusted:.4f}{' *' if comparison.is_significant else ''}",
+    ]
+
+
+def _accuracy_table(cells: Sequence[CellResult]) -> list[Block]:
+    """Returns the table of accuracies, with both selections side by side."""
+    columns = [Column("dataset"), Column("size"), Column("method")]
+    heads = ("seeds", *SELECTIONS.values(), "published", "difference", "teacher")
+    columns += map(_number, heads)
+    rows: list[Row] = []
+    for result in cells:
+        values = result.to_json()
+        rows.append(
+            [
+                result.cell.dataset,
+                result.cell.size,
+                titles.short(result.cell),
+                len(result.runs),
+                *(_with_error(values[selection]) for selection in SELECTIONS),
+                titles.number(result.published),
+                titles.number(values[LAST]["minus_published"], sign=True),
+                titles.number(result.teacher),
+            ]
+        )
+    text = (
+        "Accuracy on test in percent: the mean over seeds ± its standard error. "
+        f"Published numbers are those of {published.load().paper}; the difference is "
+        "that of the last step. The teacher's accuracy is that of its own labels on "
+        "the test rows."
+    )
+    return [Heading("Accuracy"), Table(columns, rows), Paragraph(text), *_reruns(cells)]
+
+
+def _with_error(values: Mapping[str, Any]) -> str:
+    """Formats a mean and its standard error: "65.50 ± 0.41"."""
+    mean, error = titles.number(values["mean"]), values["standard_error"]
+    return mean if error is None else f"{mean} ± {titles.number(error)}"
+
+
+def _reruns(cells: Sequence[CellResult]) -> list[Block]:
+    """Returns what others measured for the same cells."""
+    rerun = published.load().reruns
+    lines = [
+        f"{c.cell.dataset} {rerun.accuracy[c.cell.dataset]:.2f} %"
+        for c in cells
+        if c.cell.dataset in rerun.accuracy
+        and (c.cell.size, c.cell.method) == (rerun.size, rerun.method)
+        and c.cell.teacher == rerun.teacher
+        and c.published is not None
+    ]
+    return [Paragraph(f"{rerun.source}: {', '.join(lines)}.")] if lines else []
+
+
+def _claims(config: GridConfig | None) -> list[Block]:
+    """Returns what the paper says about this figure, in words."""
+    where = config.title.partition(":")[0] if config else ""
+    found = [c for c in published.load().claims if c.where == where]
+    if not found:
+        return []
+    rows = [[claim.dataset, claim.text] for claim in found]
+    return [
+        Heading(f"What the paper says about {where}"),
+        Table([Column("dataset"), Column("statement")], rows),
+    ]
+
+
+def _cell_lines(cells: Sequence[CellResult]) -> list[dict[str, Any]]:
+    """Returns one line for each cell and selection."""
+    lines = []
+    for result in cells:
+        values = result.to_json()
+        common = {k: v for k, v in values.items() if k not in SELECTIONS}
+        for selection in (LAST, BEST):
+            line = {**common, "selection": selection, **values[selection]}
+            lines.append(_flat(line))
+    return lines
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Joins lists to one text: {"seeds": [0, 1]} -> {"seeds": "0 1"}."""
+    return {
+        k: " ".join(map(str, v)) if isinstance(v, list | tuple) else v
+        for k, v in values.items()
+    }
+
+
+def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    if not lines:
+        return ""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return buffer.getvalue()
+
+
+def make(
+    runs: Sequence[FinishedRun],
+    config: GridConfig | None = None,
+    missing: Mapping[str, str] | None = None,
+    title: str = "Results of runs",
+) -> GridReport:
+    """Makes the report of some runs.
+
+    Args:
+        runs: The runs.
+        config: The settings of the grid that planned them, if any.
+        missing: Planned runs that are not finished, with a message.
+        title: Title of a report without a grid.
+
+    Raises:
+        UserError: The answers of a run are missing, or the runs of a pair have other
+            test rows.
+    """
+    cells = results.group(runs)
+    order = [result.cell for result in cells]
+    if config is not None and config.compare == "alpha":
+        # The first value of ALPHAS is compared with the others.
+        order.sort(key=lambda cell: config.alphas.index(cell.alpha))
+    pairs = results.baselines(order, config.compare if config else "method")
+    compared = [c for s in SELECTIONS for c in results.compare(cells, pairs, s)]
+    signatures = {}
+    for dataset in dict.fromkeys(run.cell.dataset for run in runs):
+        chosen = [run for run in runs if run.cell.dataset == dataset]
+        for selection in SELECTIONS:
+            text = signature.of_runs(chosen, selection)
+            signatures[f"{dataset}, {selection}"] = text
+    seconds = sum(float(run.results["seconds"]) for run in runs)
+    return GridReport(
+        title=config.title if config else title,
+        cells=cells,
+        comparisons=compared,
+        signatures=signatures,
+        missing=missing or {},
+        hours=seconds / 3600,
+        config=config,
+    )
+
+
+def of_grid(
+    config: GridConfig,
+    planned: Sequence[PlannedRun],
+    output: pathlib.Path,
+    failures: Mapping[str, str],
+) -> GridReport:
+    """Makes the report of a grid from its run folders.
+
+    Args:
+        config: The settings of the grid.
+        planned: Its runs.
+        output: Its folder.
+        failures: The messages of failed runs by name.
+
+    Raises:
+        UserError: No run is finished, or a file is damaged.
+    """
+    done = [run for run in planned if (output / run.name / execution.RESULTS).exists()]
+    done = [run for run in done if run.name not in failures]
+    if not done:
+        raise UserError(f"{output}: no run of this grid is finished")
+    names = {run.name for run in done}
+    missing = {
+        run.name: failures.get(run.name, "") for run in planned if run.name not in names
+    }
+    runs = [finished.read_run(output / run.name) for run in done]
+    return make(runs, config, missing)
+
+
+def folder_of(output: pathlib.Path, file: str) -> pathlib.Path:
+    """Returns the folder of a study's report: runs/paper/report/table1."""
+    return output / "report" / pathlib.Path(file).stem

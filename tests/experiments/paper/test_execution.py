@@ -1,0 +1,193 @@
+"""Grids of small runs: skipped, resumed, failed, interrupted and killed runs."""
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dsbs_jax.experiments.paper import execution, planning
+from dsbs_jax.experiments.paper.execution import Grid
+from dsbs_jax.local.run_lock import RunLock
+
+COMMAND = [sys.executable, "-m", "dsbs_jax", "paper"]
+
+
+def start(file, output, *more):
+    return subprocess.Popen(
+        [*COMMAND, f"--study={file}", "--output", str(output), *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(file, output, *more):
+    """Runs the command to its end; returns status and output."""
+    process = start(file, output, *more)
+    text, _ = process.communicate(timeout=600)
+    return process.returncode, text
+
+
+def report_of(output):
+    """The report's numbers, without times and without what names the folder."""
+    values = json.loads((output / "report/toy/report.json").read_text())
+    del values["hours"]
+    pages = [
+        (output / f"report/toy/{n}.csv").read_text() for n in ("report", "comparisons")
+    ]
+    return values, pages
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_failed_run_does_not_stop_the_others(toy_file, tmp_path):
+    file, output = toy_file(), tmp_path / "grid"
+    # The first run cannot write its folder.
+    output.mkdir()
+    (output / "jars-tiny-finetune-seed0").write_text("a file")
+    status, text = finish(file, output)
+    assert status == 1
+    assert "1 of 2 runs are finished, 1 failed" in text
+    assert "  jars-tiny-finetune-seed0: " in text
+    error = output / "logs/jars-tiny-finetune-seed0.error"
+    assert "exit status 2" in error.read_text()
+    page = (output / "report/toy/report.html").read_text()
+    assert "exit status 2" in page
+    # The next try trains the failed run only, and removes its message.
+    (output / "jars-tiny-finetune-seed0").unlink()
+    results = output / "jars-tiny-step_by_step-teacher-seed0/results.json"
+    written = results.stat().st_mtime_ns
+    status, text = finish(file, output, "--remove_checkpoints")
+    assert (status, "2 of 2 runs are finished, 0 failed" in text) == (0, True)
+    assert results.stat().st_mtime_ns == written
+    assert not error.exists()
+    assert not list(output.glob("*/checkpoints"))
+
+
+def fake_run(output, macros=None, folder="m"):
+    cell = planning.Cell("d", "tiny", folder)
+    return planning.PlannedRun(cell, 0, (), macros or {})
+
+
+def test_finished_run_with_other_settings_is_an_error(tmp_path, monkeypatch):
+    run = fake_run(tmp_path, {"TRAIN_STEPS": 5, "VOCABULARY_PATH": "new"})
+    grid = Grid([run], tmp_path)
+    grid.folder(run).mkdir()
+    (grid.folder(run) / "results.json").write_text('{"seconds": 1}')
+    config = grid.folder(run) / "config.gin"
+    config.write_text("TRAIN_STEPS = 5\nVOCABULARY_PATH = 'old'\n")
+    monkeypatch.setattr(execution, "_train", lambda *_: pytest.fail("trained"))
+    assert execution.execute(grid) is None
+    assert grid.failures() == {}
+    config.write_text("TRAIN_STEPS = 4\n")
+    assert execution.execute(grid) is None
+    (message,) = grid.failures().values()
+    assert "finished run with TRAIN_STEPS = 4, expected 5" in message
+
+
+def test_run_of_another_process_is_left_to_it(tmp_path, monkeypatch):
+    first, second = fake_run(tmp_path), fake_run(tmp_path, folder="n")
+    grid = Grid([first, second], tmp_path)
+    trained = []
+
+    def train(grid, run):
+        trained.append(run)
+        grid.folder(run).mkdir(exist_ok=True)
+        (grid.folder(run) / "results.json").write_text('{"seconds": 1}')
+
+    lock = RunLock(grid.folder(first))
+    lock.__enter__()
+
+    def other_process_ends(seconds):
+        lock.__exit__()
+        train(grid, first)
+
+    monkeypatch.setattr(execution, "_train", train)
+    monkeypatch.setattr(execution.time, "sleep", other_process_ends)
+    # A lock of this process looks like that of another one.
+    assert execution.execute(grid) is None
+    assert trained == [second, first]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_saves_the_run_and_ends_the_grid(toy_file, tmp_path, number):
+    file, output = toy_file(), tmp_path / "grid"
+    process = start(file, output)
+    log = output / "logs/jars-tiny-finetune-seed0.log"
+    wait_for(lambda: log.exists() and "training examples" in log.read_text())
+    process.send_signal(number)
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    assert "run the same command to resume" in text
+    assert not (output / "jars-tiny-step_by_step-teacher-seed0").exists()
+
+
+@pytest.mark.slow
+def test_killed_grid_ends_its_run(toy_file, tmp_path):
+    file, output = toy_file(), tmp_path / "grid"
+    process = start(file, output)
+    lock = output / "jars-tiny-finetune-seed0/run.lock"
+    wait_for(lambda: lock.exists() and lock.read_text())
+    child = json.loads(lock.read_text())["pid"]
+    process.kill()
+    process.communicate()
+
+    def has_ended():
+        try:
+            stat = pathlib.Path(f"/proc/{child}/stat").read_text()
+        except FileNotFoundError:
+            return True
+        return stat.rpartition(")")[2].split()[0] == "Z"
+
+    wait_for(has_ended)
+
+
+def kill_until_done(file, output, kills, rng):
+    """Kills the grid and its run at random moments, then lets it finish."""
+    for _ in range(kills):
+        process = start(file, output)
+        time.sleep(rng.uniform(4, 25))
+        for lock in output.glob("*/run.lock"):
+            if rng.random() < 0.5 and lock.read_text():
+                os.kill(json.loads(lock.read_text())["pid"], signal.SIGKILL)
+        process.kill()
+        process.communicate()
+    status, text = finish(file, output)
+    assert status == 0, text
+
+
+def compare_with_uninterrupted(file, tmp_path, kills, seed):
+    rng = random.Random(seed)
+    killed, complete = tmp_path / "killed", tmp_path / "complete"
+    kill_until_done(file, killed, kills, rng)
+    status, text = finish(file, complete)
+    assert status == 0, text
+    assert report_of(killed) == report_of(complete)
+    shutil.rmtree(complete)
+
+
+@pytest.mark.slow
+def test_killed_grid_gives_the_same_report(toy_file, tmp_path):
+    compare_with_uninterrupted(toy_file(), tmp_path, kills=1, seed=0)
+
+
+@pytest.mark.scheduled
+def test_twelve_runs_killed_at_random_give_the_same_report(toy_file, tmp_path):
+    """2 methods x 2 fractions x 3 seeds."""
+    file = toy_file(fractions=(0.5, 1.0), seeds=(0, 1, 2))
+    kills = int(os.environ.get("DSBS_KILLS", "8"))
+    compare_with_uninterrupted(file, tmp_path, kills, seed=kills)

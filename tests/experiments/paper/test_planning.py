@@ -1,0 +1,208 @@
+import pathlib
+
+import pytest
+
+from dsbs_jax.errors import UserError
+from dsbs_jax.experiments.paper import cost, execution, listing, planning, study
+from dsbs_jax.experiments.paper.config import parse_method
+from dsbs_jax.experiments.paper.planning import Cell
+from dsbs_jax.student import operations, sizes
+
+OUTPUT = pathlib.Path("runs/paper")
+# Number of runs of each study, computed by hand: datasets x sizes x methods x fractions
+# (or alphas) x seeds.
+RUNS = {
+    "table1": 4 * 4 * 4,
+    "table2": 4 * 3 * 4,
+    "figure4": 4 * 2 * 5 * 4,
+    "figure5": 4 * 2 * 5 * 4,
+    "figure6": 4 * 3 * 2 * 4,
+    "figure7": 4 * 3 * 2 * 4,
+    "figure8": 4 * 3 * 2 * 4 * 4,
+    "figure9": 4 * 3 * 2 * 4 * 4,
+    "asdiv": 2 * 3 * 2 * 4,
+    "alpha": 4 * 5 * 4,
+    "tickets": 4 * 4 * 5,
+    "rationale_controls": 3 * 5,
+    "esnli_released": 4 * 5,
+}
+
+
+def read(name, **changes):
+    return study.read(f"experiments/{name}.gin", changes)
+
+
+def test_every_study_is_listed_here():
+    assert sorted(RUNS) == study.names()
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_runs_of_a_study_have_different_names(name):
+    runs = planning.plan(read(name), OUTPUT)
+    assert len({run.name for run in runs}) == len(runs) == RUNS[name]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_dry_run_lists_each_run_with_its_command_and_cost(name):
+    config = read(name)
+    grid = execution.Grid(planning.plan(config, OUTPUT), OUTPUT, "data")
+    text = listing.dry_run(config, grid, listing.choose_rate(config, grid, 50.0, "x"))
+    lines = text.splitlines()
+    assert lines[0] == config.title
+    for run in grid.runs:
+        (row,) = [line for line in lines if line.startswith(f"{run.name} ")]
+        one = cost.cost_of(config, run.cell)
+        assert f"{one.tokens / 1e6:,.1f}" in row
+        assert f"{one.operations / 50e12 / 3600:,.2f}" in row
+        folder = f"--gin.MODEL_DIR={OUTPUT / run.name} "
+        (command,) = [line for line in lines if folder in line]
+        assert command.startswith("python -m dsbs_jax.train ")
+        assert command.endswith(" --tfds_data_dir=data")
+    assert f"{len(grid.runs)} runs to train" in text
+    assert "x at 50 TFLOP/s (given with --rate)" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_commands_of_a_study_have_valid_settings(name):
+    """Each distinct kind of run parses to complete training settings."""
+    from dsbs_jax import cli
+    from dsbs_jax.local.config import TRAIN_SETTINGS, TrainSettings
+
+    kinds = {}
+    for run in planning.plan(read(name), OUTPUT):
+        kinds.setdefault((run.cell.size, run.cell.method, run.cell.dataset), run)
+    for run in kinds.values():
+        bindings = [f"{name} = {value!r}" for name, value in run.macros.items()]
+        bindings.append("MODEL_DIR = 'x'")
+        cli.configure(run.gin_files, bindings, known=TRAIN_SETTINGS)
+        settings = TrainSettings.from_macros(cli.values())
+        assert settings.data.method == run.cell.method
+        assert settings.data.dataset == run.cell.dataset
+        assert settings.loop.alpha == run.cell.alpha
+        assert settings.loop.random_seed == run.seed
+
+
+def test_run_of_a_proportion_is_drawn_with_its_seed():
+    (run, *_) = [r for r in planning.plan(read("figure4"), OUTPUT) if r.seed == 3]
+    assert run.name == "esnli-base-finetune-12.5pct-seed3"
+    assert run.macros["SUBSAMPLE_FRACTION"] == 0.125
+    assert run.macros["SUBSAMPLE_SEED"] == run.macros["RANDOM_SEED"] == 3
+
+
+def test_two_task_methods_have_two_examples_of_each_row():
+    runs = {run.name: run for run in planning.plan(read("figure6"), OUTPUT)}
+    both = runs["cqa-xxl-step_by_step-palm-seed0"].macros
+    label = runs["cqa-xxl-finetune-seed0"].macros
+    assert (both["BATCH_SIZE"], label["BATCH_SIZE"]) == (64, 32)
+    assert both["TRAIN_STEPS"] == label["TRAIN_STEPS"] == 4_000
+    assert both["INITIAL_CHECKPOINT_PATH"] == "hub:google/t5-v1_1-xxl"
+
+
+def test_alpha_is_part_of_the_name_unless_it_is_the_default():
+    names = [run.name for run in planning.plan(read("alpha"), OUTPUT)][:2]
+    assert names == [
+        "esnli-base-step_by_step-palm-seed0",
+        "esnli-base-step_by_step-palm-alpha0.1-seed0",
+    ]
+
+
+def test_studies_share_runs():
+    first = {run.name for run in planning.plan(read("table1"), OUTPUT)}
+    second = {run.name for run in planning.plan(read("table2"), OUTPUT)}
+    assert "cqa-base-step_by_step-palm-seed0" in first & second
+
+
+def test_checkpoint_of_a_size_is_given_on_the_command_line(tmp_path):
+    folder = tmp_path / "t5"
+    folder.mkdir()
+    (folder / "spiece.model").touch()
+    texts = [f"large={folder}", "base=gs://bucket/t5/checkpoint_0"]
+    given = study.parse_checkpoints(texts)
+    config = read("figure6", initial_checkpoints=given)
+    runs = {run.name: run.macros for run in planning.plan(config, OUTPUT)}
+    large, base = runs["cqa-large-finetune-seed0"], runs["cqa-base-finetune-seed0"]
+    assert large["INITIAL_CHECKPOINT_PATH"] == large["VOCABULARY_PATH"] == str(folder)
+    assert base["INITIAL_CHECKPOINT_PATH"] == "gs://bucket/t5/checkpoint_0"
+    # A T5X folder has no vocabulary, so the run reads the published one.
+    assert "VOCABULARY_PATH" not in base
+    xxl = runs["cqa-xxl-finetune-seed0"]
+    assert xxl["VOCABULARY_PATH"] == "hub:google/t5-v1_1-xxl"
+
+
+@pytest.mark.parametrize("text", ["base", "=x", "base="])
+def test_checkpoint_needs_size_and_path(text):
+    with pytest.raises(UserError, match="--initial_checkpoint is"):
+        study.parse_checkpoints([text])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "0 of --table, --figure and --study"),
+        ({"table": 1, "figure": 4}, "2 of --table"),
+        ({"table": 3}, "no study 'table3'"),
+        ({"study": "paper"}, "no study 'paper'"),
+    ],
+)
+def test_one_existing_study_is_needed(given, message):
+    choice = {"table": None, "figure": None, "study": None, **given}
+    with pytest.raises(UserError, match=message):
+        study.file_of(**choice)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nothing", "expected one of finetune"),
+        ("finetune/palm", "expected no teacher"),
+        ("step_by_step", "expected a teacher"),
+    ],
+)
+def test_method_and_teacher_are_checked(text, message):
+    with pytest.raises(UserError, match=message):
+        parse_method(text)
+
+
+def test_sizes_need_steps_and_pairs():
+    with pytest.raises(UserError, match="STEPS has entries for base, large, xxl"):
+        read("table1", sizes=("small",))
+    with pytest.raises(UserError, match="size is 'huge'"):
+        read("table1", sizes=("huge",))
+
+
+def test_cost_is_computed_by_hand():
+    config = read("table1")
+    size = sizes.size_of("base")
+    source, label, rationale = config.tokens["cqa"]
+    both = cost.cost_of(config, Cell("cqa", "base", "step_by_step", "palm", 1, 0.5))
+    assert both.tokens == 640_000 * (2 * source + label + rationale)
+    work = sum(
+        operations.training_operations(size, source, target)
+        for target in (label, rationale)
+    )
+    assert both.operations == pytest.approx(640_000 * work)
+    assert both.bytes == 3 * 12 * operations.parameter_count(size)
+    one = cost.cost_of(config, Cell("cqa", "base", "finetune"))
+    assert one.tokens == 640_000 * (source + label)
+
+
+def test_recorded_rate_names_its_measurement():
+    rate = cost.recorded_rate("cpu-2-cores")
+    assert "measured" in rate.source
+    with pytest.raises(UserError, match="--device is 'abacus'"):
+        cost.recorded_rate("abacus")
+
+
+def test_rate_of_finished_runs_is_operations_per_second():
+    config = read("table1")
+    run = planning.plan(config, OUTPUT)[0]
+    rate = cost.rate_of_finished(config, [(run, 100.0), (run, 300.0)])
+    work = cost.cost_of(config, run.cell).operations
+    assert rate.operations == pytest.approx(2 * work / 400)
+    assert cost.rate_of_finished(config, []) is None
+
+
+def test_unknown_lengths_are_an_error():
+    config = read("table1", tokens={})
+    with pytest.raises(UserError, match="TOKENS has no entry for 'mine'"):
+        cost.cost_of(config, Cell("mine", "base", "finetune"))
