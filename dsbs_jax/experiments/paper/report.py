@@ -250,7 +250,7 @@ def _accuracy_table(cells: Sequence[CellResult]) -> list[Block]:
 
 
 def _with_error(values: Mapping[str, Any]) -> str:
-    """Formats a mean and its standard error: "65.50 ± 0.41"."""
+    """Formats a mean and its standard error: "71.20 ± 0.41"."""
     mean, error = titles.number(values["mean"]), values["standard_error"]
     return mean if error is None else f"{mean} ± {titles.number(error)}"
 
