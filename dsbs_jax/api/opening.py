@@ -1,6 +1,7 @@
 """Opens a student: its description, its vocabulary, and an engine with its weights."""
 
 import dataclasses
+import math
 import pathlib
 import typing
 
@@ -19,12 +20,14 @@ from dsbs_jax.local.config import DecodingConfig
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.student_folder import StudentSpec
 from dsbs_jax.student.config import check_vocabulary_size
-from dsbs_jax.student.network import Transformer
+from dsbs_jax.student.network import Transformer, parameter_shapes
 from dsbs_jax.weights import config_of, ctranslate2_format, digests, open_checkpoint
 
 ENGINES: tuple[EngineName, ...] = typing.get_args(EngineName)
 # The faster engine of those that are installed.
 AUTO = "auto"
+# Parameters of the largest student that two engines hold at the same time.
+_MEASURED_PARAMETERS = 1_000_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +72,19 @@ class OpenedStudent:
             return digests.identity(self._exported)
         return digests.identity(open_checkpoint(self.path).location)
 
+    def candidates(self) -> tuple[EngineName, ...]:
+        """Returns the engines that "auto" measures for a long job, the default first.
+
+        There is one if the other engine is not installed, cannot compute the answers,
+        or would need much memory next to the first one.
+        """
+        chosen = self._choose(AUTO)
+        shapes = parameter_shapes(self.spec.network).values()
+        is_large = sum(map(math.prod, shapes)) > _MEASURED_PARAMETERS
+        if self._exported is not None or not self._runs_ctranslate2() or is_large:
+            return (chosen,)
+        return (chosen, *(name for name in ENGINES if name != chosen))
+
     @property
     def _exported(self) -> pathlib.Path | None:
         """The model of an export for CTranslate2, which has no other weights."""
@@ -94,15 +110,17 @@ class OpenedStudent:
         raise UserError(f"engine is {name!r}, expected {', '.join(ENGINES)} or {AUTO}")
 
     def _ctranslate2_is_faster(self) -> bool:
-        """Returns whether CTranslate2 is installed and decodes faster than JAX.
+        """Returns whether CTranslate2 is installed and usually faster than JAX.
 
         Labels of a closed set are scored faster by JAX: it encodes an input once, and
         CTranslate2 once for each label. `benchmarks/serving.py` measures both.
         """
+        return self._runs_ctranslate2() and self.spec.closed_labels is None
+
+    def _runs_ctranslate2(self) -> bool:
         return (
             ctranslate2_engine.is_installed()
             and jax.default_backend() == "cpu"
-            and self.spec.closed_labels is None
             and self.spec.decoding.num_beams == 1
         )
 

@@ -1,8 +1,9 @@
 """A trained student: predicts labels, explains them, and is evaluated."""
 
 import dataclasses
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -10,12 +11,13 @@ import numpy as np
 import seqio
 
 from dsbs_jax import files
-from dsbs_jax.api import opening
+from dsbs_jax.api import engine_choice, opening
+from dsbs_jax.api.engine_choice import FEWEST_ROWS, TimedEngine
 from dsbs_jax.api.prediction import UNKNOWN, Prediction, as_fields
 from dsbs_jax.data import metrics, tables
 from dsbs_jax.data.records import Record, check_text
 from dsbs_jax.data.tasks import split_answer
-from dsbs_jax.engines.engine import Engine
+from dsbs_jax.engines.engine import Engine, EngineName
 from dsbs_jax.errors import UserError
 from dsbs_jax.labeling import jobs
 from dsbs_jax.labeling.jobs import LabeledFile
@@ -52,6 +54,7 @@ class Student:
         words: seqio.Vocabulary,
         engine: Engine,
         weights: str = "",
+        engines: Mapping[EngineName, Callable[[], Engine]] | None = None,
     ) -> None:
         """Takes the parts of a student; `load` reads them from a folder.
 
@@ -60,7 +63,10 @@ class Student:
             words: The vocabulary.
             engine: Computes the answers.
             weights: Text that changes with the weights, such as their digest.
+            engines: Opens the engines of which `predict_file` chooses the faster one;
+                None takes `engine`.
         """
+        self._engines = engines or {}
         self.spec, self.vocabulary, self.engine = spec, words, engine
         self._weights = weights
 
@@ -95,8 +101,9 @@ class Student:
                 or 64.
             num_partitions: Devices over which one copy of the student is spread.
             engine: "jax"; "ctranslate2", which is faster at free answers on CPUs and
-                needs the extra `serve`; or "auto", the faster one of those that are
-                installed. None is "ctranslate2" for an export in this format,
+                needs the extra `serve`; or "auto", the one of those that are installed
+                that is usually faster, or that `predict_file` measures to be faster.
+                None is "ctranslate2" for an export in this format,
                 otherwise "jax".
 
         Raises:
@@ -116,7 +123,14 @@ class Student:
             spec = dataclasses.replace(spec, decoding=decoding)
         opened = dataclasses.replace(opened, spec=spec)
         computes = opened.engine(engine, num_partitions)
-        return cls(spec, opened.words, computes, opened.weights_identity())
+        engines = {}
+        if engine == opening.AUTO:
+            engines = {
+                name: functools.partial(opened.engine, name, num_partitions)
+                for name in opened.candidates()
+            }
+        weights = opened.weights_identity()
+        return cls(spec, opened.words, computes, weights, engines)
 
     def predict(
         self,
@@ -228,8 +242,22 @@ class Student:
             "abstain_below": abstain_below,
         }
 
+        timed = TimedEngine(self.engine)
+        student = Student(self.spec, self.vocabulary, timed)
+
         def answer(inputs: Sequence[str]) -> list[dict[str, Any]]:
-            return [as_fields(p) for p in self.predict(inputs, **settings)]
+            return [as_fields(p) for p in student.predict(inputs, **settings)]
+
+        def choose(
+            stored: Mapping[str, Any], rows: int, inputs: Callable[[], Sequence[str]]
+        ) -> dict[str, Any]:
+            engine, rates = self._choose_engine(stored, rows, inputs, settings)
+            timed.use(engine)
+            return {"engine": timed.name, "engine_rates": rates}
+
+        def measured() -> dict[str, Any]:
+            cost = timed.label_cost(len(self.spec.closed_labels or ()))
+            return {"label_scoring": cost} if cost else {}
 
         job = jobs.Job(
             source=data,
@@ -240,13 +268,47 @@ class Student:
             shard=shard,
             window=window,
         )
-        return jobs.label_file(job, answer)
+        return jobs.label_file(job, answer, choose, measured)
+
+    def _choose_engine(
+        self,
+        stored: Mapping[str, Any],
+        rows: int,
+        inputs: Callable[[], Sequence[str]],
+        settings: Mapping[str, Any],
+    ) -> tuple[Engine, dict[EngineName, float] | None]:
+        """Returns the engine of a job, and the rows per second of the measured ones.
+
+        Args:
+            stored: The plan of an earlier run that did not end, whose engine is used
+                again; or {}.
+            rows: Rows of the job.
+            inputs: Reads the first inputs of the job.
+            settings: Arguments of `predict`.
+        """
+        rates = stored.get("engine_rates")
+        name = engine_choice.recorded(stored, [*self._engines] or [self.engine.name])
+        if name is None and len(self._engines) > 1 and rows >= FEWEST_ROWS:
+            students = {
+                name: Student(self.spec, self.vocabulary, self._opened_engine(name))
+                for name in self._engines
+            }
+
+            def answer(name: EngineName, texts: Sequence[str]) -> object:
+                return students[name].predict(texts, **settings)
+
+            rates = engine_choice.measure([*students], answer, inputs())
+            fastest = max(rates, key=rates.__getitem__)
+            return students[fastest].engine, rates
+        return self._opened_engine(name or self.engine.name), rates
+
+    def _opened_engine(self, name: EngineName) -> Engine:
+        return self.engine if name == self.engine.name else self._engines[name]()
 
     def _identity(self) -> dict[str, Any]:
-        """Returns what answers depend on apart from the inputs, as JSON values."""
+        """Returns what answers depend on apart from the inputs and the engine."""
         spec = files.json_text(msgspec.to_builtins(self.spec))
         return {
-            "engine": self.engine.name,
             "student": hashlib.sha256(spec.encode()).hexdigest(),
             "weights": self._weights,
         }

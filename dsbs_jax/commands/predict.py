@@ -67,9 +67,18 @@ def predict(
     )
     rate = done.new_rows / max(done.seconds, 1e-9)
     print(
-        f"{done.rows:,} answers are in {done.path} (engine {loaded.engine.name}, "
+        f"{done.rows:,} answers are in {done.path} (engine {done.facts['engine']}, "
         f"{rate:,.0f} rows/s)"
     )
+    if rates := done.facts["engine_rates"]:
+        measured = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
+        print(f"engines on the first rows: {measured} rows/s")
+    if cost := done.facts.get("label_scoring"):
+        print(
+            f"scoring {cost['labels']:,} labels takes "
+            f"{1000 * cost['seconds_per_row']:,.1f} ms for a row, "
+            f"{1000 * cost['seconds_per_row_and_label']:,.2f} ms for a label"
+        )
 
 
 def _shard(text: str) -> tuple[int, int]:

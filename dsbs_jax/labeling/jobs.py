@@ -25,6 +25,12 @@ _VERSION = 1
 
 # Takes the inputs of a window and returns the new fields of each row.
 Answer = Callable[[Sequence[str]], Sequence[Mapping[str, Any]]]
+# Takes the plan of an earlier run that did not end, the number of rows, and a function
+# that reads the inputs of the first window; returns the part of the plan that depends
+# on them.
+Choose = Callable[
+    [Mapping[str, Any], int, Callable[[], Sequence[str]]], Mapping[str, Any]
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,12 +42,14 @@ class LabeledFile:
         rows: Its rows.
         new_rows: The rows that this call has labeled; an earlier one did the others.
         seconds: Time of this call's labeling.
+        facts: How the file was made, as `<output>.json` has it.
     """
 
     path: pathlib.Path
     rows: int
     new_rows: int
     seconds: float
+    facts: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,12 +76,19 @@ class Job:
     window: int = WINDOW
 
 
-def label_file(job: Job, answer: Answer) -> LabeledFile:
+def label_file(
+    job: Job,
+    answer: Answer,
+    choose: Choose | None = None,
+    measured: Callable[[], Mapping[str, Any]] = dict,
+) -> LabeledFile:
     """Labels the rows of a file.
 
     Args:
         job: The rows, and where the answers go.
         answer: Answers the inputs of a window.
+        choose: Adds to `job.identity` before the first window is labeled.
+        measured: Returns what was measured, for `<output>.json`.
 
     Raises:
         UserError: The output cannot be written or has another plan, or the rows cannot
@@ -88,7 +103,7 @@ def label_file(job: Job, answer: Answer) -> LabeledFile:
     format = formats.format_of(output, tables.arrow_types(job.source))
     checked = inputs.check(job.source, job.columns, job.new_columns)
     windows = _windows_of_shard(checked.rows, job)
-    plan = {
+    fixed = {
         "version": _VERSION,
         "rows": checked.rows,
         "rows_sha256": checked.fingerprint,
@@ -97,10 +112,21 @@ def label_file(job: Job, answer: Answer) -> LabeledFile:
         "shard": list(job.shard),
         **job.identity,
     }
-    with parts.open_parts(output, plan, format) as opened:
-        result = _label_windows(job, checked, windows, opened, answer)
-        opened.finish(windows, {**plan, "shard_rows": result.rows})
-    return result
+
+    def first_inputs() -> list[str]:
+        first = next(checked.windows(job.window, windows[:1]), [])
+        return [row["input"] for row in first]
+
+    def make_plan(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+        if choose is None:
+            return fixed
+        return fixed | dict(choose(stored, checked.rows, first_inputs))
+
+    with parts.open_parts(output, make_plan, format) as opened:
+        rows, new_rows, seconds = _label_windows(job, checked, windows, opened, answer)
+        facts = {**opened.plan, "shard_rows": rows, **measured()}
+        opened.finish(windows, facts)
+    return LabeledFile(output, rows, new_rows, seconds, facts)
 
 
 def _label_windows(
@@ -109,8 +135,12 @@ def _label_windows(
     windows: range,
     opened: parts.Parts,
     answer: Answer,
-) -> LabeledFile:
-    """Labels the windows that have no part yet."""
+) -> tuple[int, int, float]:
+    """Labels the windows that have no part yet.
+
+    Returns:
+        The rows of all windows, the rows that were labeled, and the seconds of it.
+    """
     size = job.window
 
     def rows_of(window: int) -> int:
@@ -133,7 +163,7 @@ def _label_windows(
         bar.update(done)
     bar.close()
     seconds = time.monotonic() - began
-    return LabeledFile(opened.output, total, done - before, seconds)
+    return total, done - before, seconds
 
 
 def _windows_of_shard(rows: int, job: Job) -> range:

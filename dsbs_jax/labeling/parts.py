@@ -8,7 +8,7 @@ The folder is removed when the output is complete.
 
 import contextlib
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dsbs_jax import files, json_input
@@ -17,6 +17,8 @@ from dsbs_jax.labeling.formats import OutputFormat, Row
 from dsbs_jax.local.run_lock import RunLock
 
 _PLAN = "plan.json"
+# Takes the plan of an earlier run that did not end, or {}, and returns this run's plan.
+MakePlan = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class Parts:
@@ -24,13 +26,18 @@ class Parts:
 
     Attributes:
         output: The final file.
+        plan: What the parts depend on.
     """
 
     def __init__(
-        self, output: pathlib.Path, folder: pathlib.Path, format: OutputFormat
+        self,
+        output: pathlib.Path,
+        folder: pathlib.Path,
+        format: OutputFormat,
+        plan: Mapping[str, Any],
     ) -> None:
         """Takes an open folder; `open_parts` opens it."""
-        self.output = output
+        self.output, self.plan = output, plan
         self._folder, self._format = folder, format
 
     def has(self, window: int) -> bool:
@@ -62,13 +69,13 @@ class Parts:
 
 @contextlib.contextmanager
 def open_parts(
-    output: pathlib.Path, plan: Mapping[str, Any], format: OutputFormat
+    output: pathlib.Path, make_plan: MakePlan, format: OutputFormat
 ) -> Iterator[Parts]:
     """Opens the parts of an output, which no other process uses in the block.
 
     Args:
         output: The final file.
-        plan: What the parts depend on, as JSON values.
+        make_plan: Returns what the parts depend on, as JSON values.
         format: Format of the output.
 
     Raises:
@@ -76,21 +83,31 @@ def open_parts(
     """
     folder = output.with_name(f"{output.name}.parts")
     with RunLock(folder, "output", "writes in this folder"):
-        _check_plan(folder, plan)
+        stored = _stored_plan(folder)
+        plan = make_plan(stored)
+        _check_plan(folder, stored, plan)
+        # Before the first part, so that a later run continues with the same plan.
         files.write_json(folder / _PLAN, plan)
-        yield Parts(output, folder, format)
+        yield Parts(output, folder, format, plan)
     with contextlib.suppress(OSError):
         folder.rmdir()  # fails if the output is not complete
 
 
-def _check_plan(folder: pathlib.Path, plan: Mapping[str, Any]) -> None:
+def _stored_plan(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / _PLAN
     if not path.exists():
-        return
+        return {}
     try:
-        stored = json_input.parse(path.read_bytes(), dict[str, Any])
+        return json_input.parse(path.read_bytes(), dict[str, Any])
     except json_input.JsonError as error:
         raise UserError(f"{path}: {error}; delete the folder {folder}") from error
+
+
+def _check_plan(
+    folder: pathlib.Path, stored: Mapping[str, Any], plan: Mapping[str, Any]
+) -> None:
+    if not stored:
+        return
     changed = [
         f"{name} was {stored.get(name)!r}, is {plan.get(name)!r}"
         for name in {**stored, **plan}

@@ -97,6 +97,73 @@ def test_engine_auto(run, monkeypatch, settings, installed, engine):
     assert student.engine.name == engine
 
 
+def write_inputs(path, count):
+    path.write_text("".join(f'{{"input": "Jar {i}: 2 red."}}\n' for i in range(count)))
+    return str(path)
+
+
+def facts_of(output):
+    return json.loads(output.with_name(f"{output.name}.json").read_text())
+
+
+@pytest.mark.parametrize("fastest", ["jax", "ctranslate2"])
+def test_a_long_job_uses_the_engine_that_is_measured_to_be_faster(
+    run, tmp_path, monkeypatch, fastest
+):
+    pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
+    measured = []
+
+    def measure(names, answer, inputs):
+        for name in names:
+            answer(name, inputs)
+            measured.append((name, len(inputs)))
+        return {name: 2.0 if name == fastest else 1.0 for name in names}
+
+    monkeypatch.setattr(dsbs_jax.api.engine_choice, "measure", measure)
+    monkeypatch.setattr(dsbs_jax.api.student, "FEWEST_ROWS", 9)
+    student = dsbs_jax.Student.load(str(run), engine="auto")
+    source, output = write_inputs(tmp_path / "rows.jsonl", 9), tmp_path / "out.jsonl"
+    done = student.predict_file(source, str(output), window=4)
+    assert measured == [("jax", 4), ("ctranslate2", 4)]
+    assert done.facts == facts_of(output)
+    assert done.facts["engine"] == fastest
+    assert done.facts["engine_rates"][fastest] == 2.0
+    # The rows of the measurement are not in the cost.
+    assert done.facts["label_scoring"]["rows"] == 9
+    assert done.facts["label_scoring"]["labels"] == 5
+    few = write_inputs(tmp_path / "few.jsonl", 8)
+    done = student.predict_file(few, str(tmp_path / "few_out.jsonl"))
+    assert (done.facts["engine"], done.facts["engine_rates"]) == ("jax", None)
+    assert len(measured) == 2
+
+
+def test_a_killed_job_continues_with_the_engine_of_its_record(
+    run, tmp_path, monkeypatch
+):
+    pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
+    monkeypatch.setattr(dsbs_jax.api.student, "FEWEST_ROWS", 9)
+    student = dsbs_jax.Student.load(str(run), engine="auto")
+    source, output = write_inputs(tmp_path / "rows.jsonl", 9), tmp_path / "out.jsonl"
+
+    def rates(**found):
+        monkeypatch.setattr(dsbs_jax.api.engine_choice, "measure", lambda *_: found)
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    rates(jax=1.0, ctranslate2=2.0)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(dsbs_jax.labeling.parts.Parts, "write", kill)
+        student.predict_file(source, str(output), window=4)
+    rates(jax=2.0, ctranslate2=1.0)
+    facts = student.predict_file(source, str(output), window=4).facts
+    assert facts["engine"] == "ctranslate2"
+    assert facts["engine_rates"] == {"jax": 1.0, "ctranslate2": 2.0}
+    free = dsbs_jax.Student.load(str(run), engine="jax", free_answers=True)
+    facts = free.predict_file(source, str(tmp_path / "free.jsonl")).facts
+    assert "label_scoring" not in facts and facts["engine_rates"] is None
+
+
 def test_engine_that_is_unknown(run):
     with pytest.raises(UserError, match="engine is 'torch', expected jax, ctranslate2"):
         dsbs_jax.Student.load(str(run), engine="torch")
@@ -353,6 +420,8 @@ def test_predict_that_is_killed_continues(run, tmp_path, name):
     lines = [json.dumps({"input": f"Jar {i}: {i % 9} red."}) for i in range(ROWS)]
     source.write_text("\n".join(lines))
     command = [sys.executable, "-m", "dsbs_jax", "predict", str(run), str(source)]
+    # Two jobs may measure different engines as the faster one.
+    command += ["--engine", "jax"]
     began = time.monotonic()
     subprocess.run([*command, "--output", str(tmp_path / name)], check=True)
     seconds = time.monotonic() - began

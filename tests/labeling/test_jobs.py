@@ -150,6 +150,24 @@ def test_facts_are_next_to_the_output(tmp_path):
     assert (facts["engine"], facts["rows"], facts["window"]) == ("jax", 11, 4)
 
 
+def test_a_choice_is_made_before_the_first_part_and_kept(tmp_path):
+    source, output = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    write_rows(source)
+    asked = []
+
+    def choose(stored, rows, first_inputs):
+        asked.append((stored.get("engine"), rows, len(first_inputs())))
+        return {"engine": stored.get("engine", "fast")}
+
+    with pytest.raises(Killed):
+        jobs.label_file(job(source, output), killed_after(0), choose)
+    measured = {"seconds": 2}
+    done = jobs.label_file(job(source, output), answer, choose, lambda: measured)
+    assert asked == [(None, 11, 4), ("fast", 11, 4)]
+    assert done.facts == json.loads((tmp_path / "out.jsonl.json").read_text())
+    assert (done.facts["engine"], done.facts["seconds"]) == ("fast", 2)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
