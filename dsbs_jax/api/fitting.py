@@ -13,6 +13,7 @@ from dsbs_jax.api import student_cards
 from dsbs_jax.api.student import PREDICTIONS_FILE, Student
 from dsbs_jax.data.column_config import TrainingColumnConfig
 from dsbs_jax.data.data_config import Files
+from dsbs_jax.data.tables.columns import ColumnMap
 from dsbs_jax.errors import UserError
 from dsbs_jax.fitting import plan as plans
 from dsbs_jax.fitting import rows as fit_rows
@@ -139,10 +140,10 @@ def fit(
         print(trial.run(plan).text(), flush=True)
         if dry_run:
             return FitResult(folder=folder, plan=plan)
-        result = _train(plan)
+        result = _train(plan, columns.columns)
         if not compare:
             return result
-        baseline = _train_baseline(plan, chosen, config, others)
+        baseline = _train_baseline(plan, chosen, config, others, columns.columns)
     comparison = _compare(baseline, result)
     return dataclasses.replace(result, baseline=baseline, comparison=comparison)
 
@@ -165,10 +166,10 @@ def _split_options(
     )
 
 
-def _train(plan: Plan) -> FitResult:
+def _train(plan: Plan, columns: ColumnMap) -> FitResult:
     """Trains the student of a plan, and writes its report."""
     plan.write()
-    results = loop.train(plan.settings)
+    results = loop.train(plan.settings, columns)
     paths = plans.split_paths(plan.output, plan.rows.splits)
     scored = paths.get("test", paths["validation"])
     student = Student.load(str(plan.output))
@@ -182,7 +183,11 @@ def _train(plan: Plan) -> FitResult:
 
 
 def _train_baseline(
-    plan: Plan, chosen: ChosenVocabulary, config: FitConfig, others: Mapping[str, Any]
+    plan: Plan,
+    chosen: ChosenVocabulary,
+    config: FitConfig,
+    others: Mapping[str, Any],
+    columns: ColumnMap,
 ) -> FitResult:
     """Trains on the same labels, with the same number of them in each batch."""
     baseline = fit_rows.without_rationales(plan.rows)
@@ -191,7 +196,7 @@ def _train_baseline(
     others = {k: v for k, v in others.items() if k not in _TWO_TASK_SETTINGS}
     folder = plan.output / BASELINE_FOLDER
     print(f"Baseline: method {baseline.method} on the same rows, in {folder}")
-    return _train(plans.make(baseline, chosen, folder, config, others))
+    return _train(plans.make(baseline, chosen, folder, config, others), columns)
 
 
 def _compare(baseline: FitResult, student: FitResult) -> PairedComparison:

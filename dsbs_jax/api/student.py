@@ -219,7 +219,8 @@ class Student:
             data: Rows in any format of `tables.read_examples`, without splits.
             output: File to write, .jsonl, .csv, .tsv or .parquet: each row with the
                 fields of its prediction. `<output>.json` states how it was made.
-            columns: The columns of the rows.
+            columns: The columns of the rows. The input is by default built as those of
+                the training rows of `fit`, if `student.json` has their template.
             rationales: As for `predict`.
             max_rationale_length: As for `predict`.
             abstain_below: As for `predict`.
@@ -261,7 +262,7 @@ class Student:
 
         job = jobs.Job(
             source=data,
-            columns=columns or tables.ColumnMap(),
+            columns=self.spec.columns(columns or tables.ColumnMap()),
             output=output,
             new_columns=[field.name for field in dataclasses.fields(Prediction)],
             identity=self._identity() | settings,

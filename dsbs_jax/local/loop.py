@@ -15,6 +15,7 @@ from absl import logging
 
 from dsbs_jax import files, interruption, settings
 from dsbs_jax.data import mixtures, vocabulary
+from dsbs_jax.data.tables.columns import ColumnMap
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import (
     checkpoints,
@@ -63,7 +64,7 @@ class _Run:
     log: TrainingLog
 
 
-def train(config: TrainSettings) -> dict[str, Any]:
+def train(config: TrainSettings, columns: ColumnMap | None = None) -> dict[str, Any]:
     """Trains a student, or resumes a run that was stopped, and scores it at the end.
 
     The run folder then holds `config.gin`, `student.json`, `vocabulary/`,
@@ -72,6 +73,8 @@ def train(config: TrainSettings) -> dict[str, Any]:
 
     Args:
         config: The settings of the run.
+        columns: The columns from which the inputs of the rows were built, for
+            `student.json`.
 
     Returns:
         The content of `results.json`: scores of the best and the last checkpoint on
@@ -86,7 +89,7 @@ def train(config: TrainSettings) -> dict[str, Any]:
     """
     began = time.monotonic()
     with run_lock.RunLock(pathlib.Path(config.loop.model_dir)):
-        run = _set_up(config)
+        run = _set_up(config, columns)
         with run.log, interruption.recorded():
             every = config.all_settings(run.model.config)
             run.log.write_settings(settings.values_of(every))
@@ -104,7 +107,7 @@ def train(config: TrainSettings) -> dict[str, Any]:
     return results
 
 
-def _set_up(config: TrainSettings) -> _Run:
+def _set_up(config: TrainSettings, columns: ColumnMap | None) -> _Run:
     """Checks the settings, reads the data, and restores or creates the state.
 
     Nothing but the lock is written before all settings and data are checked; only
@@ -147,6 +150,7 @@ def _set_up(config: TrainSettings) -> _Run:
     else:
         start = state.init_state(model, optimizer, abstract, key, initial)
     files.write(folder / resume_guard.CONFIG_FILE, settings.as_gin(every))
+    student = student_folder.with_columns(student, columns, folder)
     student_folder.write(folder, student, data.vocabulary)
 
     return _Run(

@@ -24,6 +24,7 @@ from dsbs_jax.data import label_sets, mixtures, records, vocabulary
 from dsbs_jax.data.data_config import DataConfig
 from dsbs_jax.data.methods import TaskInfo
 from dsbs_jax.data.sources import RecordSource
+from dsbs_jax.data.tables.columns import DEFAULT, ColumnMap
 from dsbs_jax.data.tasks import infos_of
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.config import DecodingConfig
@@ -57,6 +58,9 @@ class StudentSpec:
         validation_fingerprint: Hash of a user's validation rows, which decide the best
             checkpoint; None for a registered dataset.
             sentinels: Number of ids above the pieces of the vocabulary.
+        input_column: The column of a user's rows that was the input; None for a student
+            of an earlier version, or one that was not trained by `fit`.
+        template: The template that built the inputs from several columns, or None.
         schema_version: Version of this layout.
         written_by: The version of dsbs_jax.
     """
@@ -77,6 +81,8 @@ class StudentSpec:
     data_fingerprint: str | None = None
     validation_fingerprint: str | None = None
     sentinels: int = vocabulary.SENTINELS
+    input_column: str | None = None
+    template: str | None = None
     schema_version: int = SCHEMA_VERSION
     written_by: str = importlib.metadata.version("dsbs-jax")
 
@@ -87,6 +93,18 @@ class StudentSpec:
         The label of a single-task method follows a rationale, so it is always decoded.
         """
         return None if self.single_task else self.labels
+
+    def columns(self, given: ColumnMap = DEFAULT) -> ColumnMap:
+        """Returns the columns of new inputs: those of the training rows by default.
+
+        Args:
+            given: The user's columns. If the input has its default column and no
+                template, it is built as that of the training rows.
+
+        Raises:
+            UserError: The stored template is not valid.
+        """
+        return given.with_default_input(self.input_column, self.template)
 
 
 def spec_of_run(
@@ -184,6 +202,28 @@ def find(path: str) -> pathlib.Path | None:
     return folder if (folder / STUDENT_FILE).is_file() else None
 
 
+def with_columns(
+    spec: StudentSpec, columns: ColumnMap | None, folder: pathlib.Path
+) -> StudentSpec:
+    """Returns a student with the columns of its training rows.
+
+    Args:
+        spec: The student.
+        columns: The columns; None keeps those that a run folder has already.
+        folder: The run folder.
+    """
+    if columns is not None:
+        return dataclasses.replace(
+            spec, input_column=columns.input, template=columns.template
+        )
+    if not (folder / STUDENT_FILE).is_file():
+        return spec
+    earlier = read_spec(folder)
+    return dataclasses.replace(
+        spec, input_column=earlier.input_column, template=earlier.template
+    )
+
+
 def write_vocabulary(
     folder: pathlib.Path, words: seqio.SentencePieceVocabulary
 ) -> None:
@@ -210,7 +250,9 @@ def read_spec(folder: pathlib.Path) -> StudentSpec:
                 "use the version of dsbs_jax that wrote the file, which is "
                 f"{values.get('written_by')!r}"
             )
-        return json_input.convert(values, StudentSpec)
+        spec = json_input.convert(values, StudentSpec)
+        spec.columns()  # raises for a template that is not valid
+        return spec
     except json_input.JsonError as error:
         raise UserError(f"{path}: {error}") from error
     except OSError as error:

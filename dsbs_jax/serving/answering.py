@@ -28,7 +28,7 @@ class Service:
 
     Attributes:
         config: The settings.
-        columns: The columns of an input.
+        columns: The columns of an input that the command line names.
         store: The models.
         metrics: The metrics.
         is_stopping: Whether the server has received SIGTERM or SIGINT.
@@ -39,6 +39,10 @@ class Service:
     store: ModelStore
     metrics: Metrics
     is_stopping: bool = False
+
+    def columns_of(self, model: Model) -> ColumnMap:
+        """Returns the columns of a model's inputs, which `student.json` may have."""
+        return model.student.spec.columns(self.columns)
 
 
 def _service(request: fastapi.Request) -> Service:

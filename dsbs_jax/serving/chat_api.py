@@ -35,7 +35,7 @@ async def complete(
     """Answers the last message of a conversation."""
     model = service.store.get(body.model)
     _check(body, model)
-    text = _input(body, service)
+    text = _input(body, model, service)
     (prediction,) = await answer(request, service, model, [text])
     choice = {
         "index": 0,
@@ -83,7 +83,7 @@ def _refusal(field: str, reason: str) -> ApiError:
     return ApiError(400, f"{field}: {reason}", "unsupported_field", param=field)
 
 
-def _input(body: ChatRequest, service: Service) -> str:
+def _input(body: ChatRequest, model: Model, service: Service) -> str:
     """Returns the last message.
 
     Raises:
@@ -94,7 +94,7 @@ def _input(body: ChatRequest, service: Service) -> str:
         raise _refusal(place, f"role is {body.messages[-1].role!r}, expected 'user'")
     try:
         (text,) = texts_of(
-            body.messages[-1].text, service.columns, service.config, place
+            body.messages[-1].text, service.columns_of(model), service.config, place
         )
     except ApiError as error:
         error.status = 400  # OpenAI's API answers so to a wrong field

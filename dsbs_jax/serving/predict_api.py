@@ -42,7 +42,7 @@ async def predict(
             f"explain: the student {model.name!r} was not trained to give rationales"
         )
         raise ApiError(422, message, "no_rationales", param="explain")
-    texts = texts_of(body.input, service.columns, service.config)
+    texts = texts_of(body.input, service.columns_of(model), service.config)
     predictions = await answer(request, service, model, texts, body.explain)
     answers = [Answer.model_validate(prediction) for prediction in predictions]
     return PredictResponse(model=model.name, predictions=answers)

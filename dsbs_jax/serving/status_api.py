@@ -54,7 +54,7 @@ def _card(model: Model, service: Service) -> ModelCard:
         explains=model.explains,
         method=spec.method,
         engine=model.student.engine.name,
-        columns=[*service.columns.input_columns],
+        columns=[*service.columns_of(model).input_columns],
         max_inputs=service.config.max_inputs,
         max_characters=service.config.max_characters,
     )

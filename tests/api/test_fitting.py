@@ -12,6 +12,7 @@ from conftest import tiny_rows
 
 import dsbs_jax
 from dsbs_jax import gin_files
+from dsbs_jax.data.tables import ColumnMap
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import loop
 from dsbs_jax.local.config import TrainSettings
@@ -191,6 +192,25 @@ def test_columns_and_a_template(tmp_path):
     inputs = {record.input for record in result.plan.rows.splits["train"]}
     assert inputs <= {row["input"] for row in tiny_rows()}
     assert result.plan.rows.method == "step_by_step"
+    student = dsbs_jax.Student.load(str(result.folder))
+    assert student.spec.template == "{where}: {what}"
+    student.predict_file(str(data), str(tmp_path / "answers.jsonl"))
+    answers = [json.loads(x) for x in (tmp_path / "answers.jsonl").open()]
+    assert [row["input"] for row in answers] == [row["input"] for row in tiny_rows()]
+    # A template of the user's replaces that of the student.
+    (tmp_path / "own.jsonl").write_text('{"text": "Jar 1: 2 red."}\n')
+    own = ColumnMap(template="{text}")
+    student.predict_file(
+        str(tmp_path / "own.jsonl"), str(tmp_path / "own_out.jsonl"), columns=own
+    )
+    assert json.loads((tmp_path / "own_out.jsonl").read_text())["input"] == (
+        "Jar 1: 2 red."
+    )
+    with pytest.raises(UserError, match="where"):
+        student.predict_file(str(tmp_path / "own.jsonl"), str(tmp_path / "none.jsonl"))
+    exported = tmp_path / "hf"
+    dsbs_jax.export_student(result.folder, exported)
+    assert dsbs_jax.Student.load(str(exported)).spec == student.spec
 
 
 def test_student_starts_from_the_weights_of_another(compared, tiny_jsonl, tmp_path):

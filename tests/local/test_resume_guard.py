@@ -1,5 +1,6 @@
 import ast
 import dataclasses
+import json
 import pathlib
 import re
 import shutil
@@ -9,6 +10,7 @@ import pytest
 from tolerance import resumed_settings
 
 from dsbs_jax import settings
+from dsbs_jax.data.tables import ColumnMap
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import resume_guard, student_folder
 from dsbs_jax.local.config import TRAIN_SETTINGS, DecodingConfig
@@ -247,3 +249,26 @@ def test_settings_of_version_0_1_are_read(tmp_path):
     values = resume_guard.read_settings(tmp_path / "run/config.gin")
     assert values["LEARNING_RATE"] == 0.003 and values["BATCH_SIZE"] == 16
     assert "OPTIMIZER" not in values
+
+
+def test_a_run_that_resumes_keeps_the_columns_of_its_rows(tmp_path):
+    assert student_folder.with_columns(SPEC, None, tmp_path) == SPEC
+    columns = ColumnMap(template="{a}: {b}")
+    fitted = student_folder.with_columns(SPEC, columns, tmp_path)
+    assert (fitted.input_column, fitted.template) == ("input", "{a}: {b}")
+    student_folder.write_spec(tmp_path, fitted)
+    assert student_folder.with_columns(SPEC, None, tmp_path) == fitted
+    other = student_folder.with_columns(SPEC, ColumnMap(input="text"), tmp_path)
+    assert (other.input_column, other.template) == ("text", None)
+
+
+def test_a_student_without_columns_reads_the_default_ones(tmp_path):
+    student_folder.write_spec(tmp_path, SPEC)
+    path = tmp_path / "student.json"
+    values = json.loads(path.read_text())
+    del values["template"], values["input_column"]
+    path.write_text(json.dumps(values))
+    assert student_folder.read_spec(tmp_path).columns() == ColumnMap()
+    path.write_text(json.dumps(values | {"template": "{a"}))
+    with pytest.raises(UserError, match="template '{a'"):
+        student_folder.read_spec(tmp_path)

@@ -91,6 +91,25 @@ def test_object_is_formatted_with_the_template():
         assert error(response)["message"].startswith(message)
 
 
+def test_object_is_formatted_with_the_template_of_the_student():
+    students = {
+        "tickets": FakeStudent(template="{topic}: {text}"),
+        "mail": FakeStudent(input_column="subject"),
+    }
+    row = {"topic": "line", "text": "dead", "subject": "other: mail", "own": "line"}
+    with running(students) as server:
+        for name in students:
+            assert server.predict([row, "billing: text"], model=name).status_code == 200
+        cards = server.client.get("/v1/models").json()["data"]
+        assert [card["columns"] for card in cards] == [["topic", "text"], ["subject"]]
+    assert students["tickets"].calls == [["line: dead", "billing: text"]]
+    assert students["mail"].calls == [["other: mail", "billing: text"]]
+    student = FakeStudent(template="{topic}: {text}")
+    with running({"tickets": student}, columns=ColumnMap(input="own")) as server:
+        assert server.predict([row]).status_code == 200
+    assert student.calls == [["line"]]
+
+
 @pytest.mark.parametrize("value", ["NaN", "1e999", "null", "[1]", '{"a": 1}', '" "'])
 def test_column_without_a_text_is_refused(value):
     columns = ColumnMap(template="{a}")

@@ -32,10 +32,15 @@ class Spec:
     input_length: int = 12
     method: str | None = "step_by_step"
     decoding: Decoding = Decoding()
+    input_column: str | None = None
+    template: str | None = None
 
     @property
     def closed_labels(self):
         return None if self.single_task else self.labels
+
+    def columns(self, given):
+        return given.with_default_input(self.input_column, self.template)
 
 
 class Engine:

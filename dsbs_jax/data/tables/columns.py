@@ -67,6 +67,21 @@ class ColumnMap:
         names = (column for _, column in self.template_parts if column is not None)
         return tuple(dict.fromkeys(names))
 
+    def with_default_input(
+        self, input: str | None, template: str | None
+    ) -> "ColumnMap":
+        """Returns the columns with another default for the input.
+
+        Args:
+            input: Column of the input if no column and no template is named here.
+            template: Template that builds the input in this case.
+        """
+        if self.template is not None or self.input != DEFAULT.input:
+            return self
+        return dataclasses.replace(
+            self, input=input or DEFAULT.input, template=template
+        )
+
     @property
     def all(self) -> tuple[str, ...]:
         """The names of all columns that are read."""
