@@ -27,8 +27,9 @@ SPLITS = ("train", "validation", "test")
 # Training rows, and the pieces of the vocabulary, which is that of the demo.
 TICKETS, TICKETS_PIECES = 1_600, 220
 ESNLI_PIECES = 2_000
-# Test rows of e-SNLI that select the checkpoint, and that are scored.
-ESNLI_VALIDATION, ESNLI_TEST = 1_000, 2_000
+# Test rows of e-SNLI that are used: a third selects the checkpoint, the others are
+# scored.
+ESNLI_HELD_OUT = 3_000
 _SEED = 0
 _COMPLETE = "complete.json"
 
@@ -142,11 +143,12 @@ def _esnli(release: str | None) -> Rows:
     read = reader.open_release(release).read("esnli", "palm", ["validation", "test"])
     test = read["test"].records
     order = random.Random(_SEED).sample(range(len(test)), len(test))
-    held_out = [test[i] for i in order[: ESNLI_VALIDATION + ESNLI_TEST]]
+    held_out = [test[i] for i in order[:ESNLI_HELD_OUT]]
+    third = len(held_out) // 3
     return {
         "train": list(read["validation"].records),
-        "validation": held_out[:ESNLI_VALIDATION],
-        "test": held_out[ESNLI_VALIDATION:],
+        "validation": held_out[:third],
+        "test": held_out[third:],
     }
 
 
