@@ -4,6 +4,7 @@ import dataclasses
 
 from dsbs_jax.api.opening import OpenedStudent
 from dsbs_jax.api.student import Student
+from dsbs_jax.counts import counted
 from dsbs_jax.data import mixtures, vocabulary
 from dsbs_jax.local import student_folder
 from dsbs_jax.local.config import InferConfig, PredictionSettings
@@ -31,7 +32,7 @@ def infer(config: InferConfig, shared: PredictionSettings) -> None:
         rationales=config.rationale,
         max_rationale_length=config.rationale_length,
     )
-    print(f"{done.rows:,} answers are in {done.path}")
+    print(f"{counted(done.rows, 'answer is', 'answers are')} in {done.path}")
 
 
 def _load(config: InferConfig, shared: PredictionSettings) -> Student:

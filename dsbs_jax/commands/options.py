@@ -144,9 +144,9 @@ def _value(info: SettingInfo, given: Any) -> Any:
         if str in bases:  # one path or several
             return source_of(given)
         given = [value for text in given for value in list_of(text)]
-    if str in bases:
-        return given
     try:
+        if str in bases:
+            return msgspec.convert(given, info.type)
         if dict in bases:
             given = json.loads(given)
         return msgspec.convert(given, info.type, strict=False)

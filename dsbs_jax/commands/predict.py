@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dsbs_jax.commands import options, student_options
+from dsbs_jax.counts import counted
 from dsbs_jax.data.column_config import ColumnConfig
 from dsbs_jax.errors import UserError
 
@@ -67,15 +68,15 @@ def predict(
     )
     rate = done.new_rows / max(done.seconds, 1e-9)
     print(
-        f"{done.rows:,} answers are in {done.path} (engine {done.facts['engine']}, "
-        f"{rate:,.0f} rows/s)"
+        f"{counted(done.rows, 'answer is', 'answers are')} in {done.path} (engine "
+        f"{done.facts['engine']}, {rate:,.0f} rows/s)"
     )
     if rates := done.facts["engine_rates"]:
         measured = ", ".join(f"{name} {rate:,.0f}" for name, rate in rates.items())
         print(f"engines on the first rows: {measured} rows/s")
     if cost := done.facts.get("label_scoring"):
         print(
-            f"scoring {cost['labels']:,} labels takes "
+            f"scoring {counted(cost['labels'], 'label')} takes "
             f"{1000 * cost['seconds_per_row']:,.1f} ms for a row, "
             f"{1000 * cost['seconds_per_row_and_label']:,.2f} ms for a label"
         )

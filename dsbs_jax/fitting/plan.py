@@ -12,6 +12,7 @@ import seqio
 import tabulate
 
 from dsbs_jax import files, settings
+from dsbs_jax.counts import counted
 from dsbs_jax.data import dataset_spec, mixtures, vocabulary
 from dsbs_jax.data.dataset_spec import USER_TEACHER
 from dsbs_jax.data.label_sets import target_labels
@@ -266,7 +267,7 @@ def _data_choices(rows: FitRows, output: pathlib.Path) -> list[Choice]:
             f"{' and '.join(rows.made)} made from the rows: stratified by label, all "
             "rows of an input in one split"
         )
-    labels = "any text" if rows.labels is None else f"{len(rows.labels)} labels"
+    labels = "any text" if rows.labels is None else counted(len(rows.labels), "label")
     return [
         Choice(
             name="method",
@@ -448,8 +449,8 @@ def _warnings(
     warnings = list(chosen.warnings)
     if rows.outside:
         warnings.append(
-            f"train: {rows.outside:,} rows have a teacher label that is not in the "
-            "label set; their teacher label and rationale are not used"
+            f"train: {counted(rows.outside, 'row has', 'rows have')} a teacher label "
+            "that is not in the label set; the teacher label and rationale are not used"
         )
     lacking = len(rows.splits["train"]) - sum(
         record.rationale is not None for record in rows.splits["train"]

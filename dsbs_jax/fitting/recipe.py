@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from dsbs_jax.counts import counted
 from dsbs_jax.data.methods import METHODS, Method
 
 # Training rows from which a student without a checkpoint is T5 small.
@@ -41,8 +42,8 @@ def choose_size(rows: int) -> tuple[str, str]:
     """Returns the size of a student without a checkpoint, and the reason."""
     if rows < _ROWS_FOR_SMALL:
         return "tiny", (
-            f"random weights; {rows:,} rows are too few for more. Larger students "
-            "start from published weights (initial_checkpoint)"
+            f"random weights; {counted(rows, 'row is', 'rows are')} too few for more. "
+            "Larger students start from published weights (initial_checkpoint)"
         )
     return "small", f"random weights and {rows:,} rows"
 

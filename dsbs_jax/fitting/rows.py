@@ -4,6 +4,7 @@ import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from dsbs_jax.counts import counted
 from dsbs_jax.data import data_files, label_sets, split_making, tables
 from dsbs_jax.data.label_sets import LabelSet
 from dsbs_jax.data.methods import METHODS, Method
@@ -127,7 +128,8 @@ def _split(
     empty = [name for name in names if not made[name]]
     if empty:
         raise UserError(
-            f"{len(splits['train']):,} rows are too few for {empty[0]} rows, because "
+            f"{counted(len(splits['train']), 'row is', 'rows are')} too few for "
+            f"{empty[0]} rows, because "
             "one input of each label stays in train; expected 100 rows or more"
         )
     return {**splits, **made}, names
@@ -187,9 +189,9 @@ def _check_human_labels(
     listed += [f"and {more:,} more"] if more > 0 else []
     known = ", ".join(f"{label!r:.60}" for label in labels[:_SHOWN])
     raise UserError(
-        f"{sum(map(len, rows.values())):,} rows have labels that are not in the label "
-        f"set {known}{', …' if len(labels) > _SHOWN else ''}; correct the rows, or add "
-        "to labels:\n  " + "\n  ".join(listed)
+        f"{counted(sum(map(len, rows.values())), 'row has', 'rows have')} labels that "
+        f"are not in the label set {known}{', …' if len(labels) > _SHOWN else ''}; "
+        "correct the rows, or add to labels:\n  " + "\n  ".join(listed)
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from dsbs_jax.counts import counted
 from dsbs_jax.data import label_spelling
 from dsbs_jax.data.mixtures import MethodData
 from dsbs_jax.errors import UserError
@@ -70,7 +71,7 @@ def _counts_as_correct(
 def _describe(size: TaskSize, found: dict[str, str], max_decode_length: int) -> str:
     frequent = sorted(found, key=lambda label: -size.targets[label])
     text = label_spelling.describe(
-        f"{found[label]} ({size.targets[label]:,} rows)" for label in frequent
+        f"{found[label]} ({counted(size.targets[label], 'row')})" for label in frequent
     )
     rows = sum(size.targets[label] for label in found)
     return (

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import tabulate
 
+from dsbs_jax.counts import counted
 from dsbs_jax.data import label_sets
 from dsbs_jax.data.label_sets import LabelSet
 from dsbs_jax.data.records import Record
@@ -115,17 +116,27 @@ class DataReport:
         for name, split in self.splits.items():
             warnings += _warnings_of(name, split, self.splits["train"], human)
         for (one, other), count in self.shared_inputs.items():
-            warnings.append(
-                f"{count:,} inputs are in {one} and in {other}, so scores on {other} "
-                "are too high"
-                if one == "train"
-                else f"{count:,} inputs are in {one} and in {other}"
-            )
+            shared = counted(count, "input is", "inputs are")
+            high = f", so scores on {other} are too high" if one == "train" else ""
+            warnings.append(f"{shared} in {one} and in {other}{high}")
         if self.label_set is not None:
             odd = dict(self.label_set.odd_labels)
             if odd:
                 warnings.append(f"labels on one row only: {_listed(odd)}")
+            for names in _differing_in_case(self.label_set.labels):
+                warnings.append(
+                    f"the labels {' and '.join(map(repr, names))} differ only in case, "
+                    "and count as different answers"
+                )
         return warnings
+
+
+def _differing_in_case(labels: Iterable[str]) -> list[list[str]]:
+    """Returns groups of labels with the same letters: [["Login", "login"]]."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        groups.setdefault(label.casefold(), []).append(label)
+    return [names for names in groups.values() if len(names) > 1]
 
 
 def inspect(records: Mapping[str, Sequence[Record]]) -> DataReport:
@@ -212,13 +223,14 @@ def _warnings_of(
             f"{used}"
         )
     if split.conflicting:
-        warnings.append(f"{name}: {split.conflicting:,} inputs have different labels")
+        inputs = counted(split.conflicting, "input has", "inputs have")
+        warnings.append(f"{name}: {inputs} different labels")
     if name == "train":
         return warnings
     new = [label for label in split.label_counts if label not in train.label_counts]
     if new and len(train.label_counts) < label_sets.MAX_LABELS:
         warnings.append(
-            f"{name}: {len(new)} labels are not in train: "
+            f"{name}: {counted(len(new), 'label is', 'labels are')} not in train: "
             f"{_listed({label: split.label_counts[label] for label in new})}"
         )
     if split.rows < FEW_ROWS:

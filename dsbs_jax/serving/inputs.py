@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dsbs_jax.counts import counted
 from dsbs_jax.data import tables
 from dsbs_jax.data.records import check_text
 from dsbs_jax.serving.api_errors import ApiError
@@ -28,7 +29,8 @@ def texts_of(
     if not 0 < len(items) <= limits.max_inputs:
         raise _error(
             name,
-            f"{len(items):,} inputs, expected 1 to {limits.max_inputs:,} (max_inputs)",
+            f"{counted(len(items), 'input')}, expected 1 to {limits.max_inputs:,} "
+            "(max_inputs)",
         )
     texts = []
     for number, item in enumerate(items):

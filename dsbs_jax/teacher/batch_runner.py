@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from dsbs_jax import progress
+from dsbs_jax.counts import counted
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import batch_api, batch_records
 from dsbs_jax.teacher.batch_api import Batch, BatchApi
@@ -82,13 +83,14 @@ class BatchRunner:
             raise UserError("; ".join(self._failed_batches))
         if summary.failed and not (self._store.replies or summary.stop_signal):
             raise UserError(
-                f"all {len(summary.failed):,} requests of the batch failed; "
+                f"all {counted(len(summary.failed), 'request')} of the batch failed; "
                 f"{summary.last_failure}"
             )
         if summary.failed and not summary.stop_signal:
             print(
-                f"{len(summary.failed):,} requests have no reply; the same command "
-                "sends them in a new batch, and without --batch directly",
+                f"{counted(len(summary.failed), 'request has', 'requests have')} no "
+                "reply; the same command sends them in a new batch, and without "
+                "--batch directly",
                 flush=True,
             )
         return summary
@@ -217,8 +219,8 @@ class BatchRunner:
         record.batch_id = batch.id
         self._files.write(number, record)
         print(
-            f"batch {batch.id}: {len(record.rows):,} requests; if this command stops, "
-            f"the batch {_CONTINUES}",
+            f"batch {batch.id}: {counted(len(record.rows), 'request')}; if this "
+            f"command stops, the batch {_CONTINUES}",
             flush=True,
         )
 

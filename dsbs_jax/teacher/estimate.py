@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
+from dsbs_jax.counts import counted
 from dsbs_jax.rationales import lengths
 from dsbs_jax.teacher.budget import BudgetConfig, Spending
 from dsbs_jax.teacher.prompts import Prompt
@@ -79,7 +80,7 @@ class CostEstimate:
             else f"the tokens of {budget.tokenizer_path}"
         )
         line = (
-            f"estimate with {method}: {most.requests:,} requests, "
+            f"estimate with {method}: {counted(most.requests, 'request')}, "
             f"{most.prompt_tokens:,} prompt tokens, about "
             f"{expected.completion_tokens:,} completion tokens "
             f"(at most {most.completion_tokens:,})"

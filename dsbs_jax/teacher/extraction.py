@@ -13,6 +13,7 @@ from collections.abc import Container, Mapping
 from typing import Any
 
 from dsbs_jax import files
+from dsbs_jax.counts import counted
 from dsbs_jax.data import tables
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import accuracy, filters, output_files
@@ -74,7 +75,7 @@ def extract(
         inputs=len(plan.inputs),
         labels=labels.labels if labels else None,
     )
-    print(f"{plan.input_file}: {len(plan.inputs):,} inputs")
+    print(f"{plan.input_file}: {counted(len(plan.inputs), 'input')}")
     if labels:
         print(labels.describe())
     _report_exemplars(plan)
@@ -186,7 +187,7 @@ def _send_requests(
             return RunSummary()
         summary = Runner(plan, requests, store, config.endpoint, config.runner).run()
     spent = config.budget.describe(store.spent)
-    print(f"spent so far: {store.spent.requests:,} requests, {spent}")
+    print(f"spent so far: {counted(store.spent.requests, 'request')}, {spent}")
     return summary
 
 
@@ -243,7 +244,8 @@ def _stopped_early(summary: RunSummary) -> int:
         reason, command = f"{summary.cap} is reached", "with a higher cap"
         status = CAPPED
     print(
-        f"{reason}; {summary.missing:,} replies are missing. The other replies are "
+        f"{reason}; {counted(summary.missing, 'reply is', 'replies are')} missing. The "
+        f"other replies are "
         f"stored; run the same command {command} to resume"
     )
     return status

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
+from dsbs_jax.counts import counted
 from dsbs_jax.errors import UserError
 from dsbs_jax.progress import Progress
 from dsbs_jax.teacher.budget import CapReached, Ledger, Spending
@@ -96,7 +97,7 @@ class Runner:
             if self._plan.sampling.structured:
                 hint = "; not every server supports STRUCTURED = True"
             raise UserError(
-                f"all {len(self._requests):,} requests failed; "
+                f"all {counted(len(self._requests), 'request')} failed; "
                 f"{summary.last_failure}{hint}"
             )
         done = replies.keys() | summary.failed.keys()

@@ -92,6 +92,7 @@ def test_texts_become_values(arguments, field, value):
     [
         (["--samples", "0"], "--samples is '0', expected int >= 1"),
         (["--top_p", "2"], "--top_p is '2', expected 0 to 1"),
+        (["--style", "x"], "--style is 'x', expected chat or completion"),
         (["--extra_body", "{"], "--extra_body is '{', expected JSON object"),
     ],
 )

@@ -44,10 +44,10 @@ def test_counts_and_warnings():
     assert report.warnings() == [
         "train: 1 of 124 rows have no human label and are trained on only where the "
         "method uses the teacher's labels",
-        "train: 1 inputs have different labels",
-        "test: 1 labels are not in train: 'maybe' 1",
+        "train: 1 input has different labels",
+        "test: 1 label is not in train: 'maybe' 1",
         "test: an accuracy on 3 rows is uncertain by up to 57 percentage points",
-        "1 inputs are in train and in test, so scores on test are too high",
+        "1 input is in train and in test, so scores on test are too high",
         "labels on one row only: 'yess' 1",
     ]
     text = report.text()
@@ -81,3 +81,13 @@ def test_open_answers():
 def test_rows_that_cannot_be_trained_on(splits, message):
     with pytest.raises(UserError, match=message):
         inspect(splits)
+
+
+def test_labels_that_differ_only_in_case_are_named():
+    train = rows("t", *["Login", "login", "billing", "LOGIN"] * 40)
+    warnings = inspect({"train": train}).warnings()
+    assert warnings[-1].startswith("the labels ")
+    assert warnings[-1].endswith("differ only in case, and count as different answers")
+    assert all(repr(name) in warnings[-1] for name in ("Login", "login", "LOGIN"))
+    assert "billing" not in warnings[-1]
+    assert not inspect({"train": rows("t", *["a", "b"] * 99)}).warnings()[1:]

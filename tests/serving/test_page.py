@@ -294,7 +294,7 @@ def test_full_queue_delays_a_file(browser, tmp_path):
         series = 'dsbs_requests_total{path="/v1/predict",status="429"}'
         until(lambda: server.metric(series) >= 1)
         batcher._queue_size = 10
-        page.wait_for("file-status", "1 rows are answered.")
+        page.wait_for("file-status", "1 row is answered.")
 
 
 def test_file_can_be_cancelled(browser, tmp_path):
@@ -319,4 +319,4 @@ def test_dropped_file_is_answered(page):
         const event = new DragEvent("drop", {dataTransfer: data, bubbles: true});
         document.getElementById("drop").dispatchEvent(event);
     """)
-    page.wait_for("file-status", "dropped.csv: 1 rows are answered.")
+    page.wait_for("file-status", "dropped.csv: 1 row is answered.")

@@ -16,6 +16,9 @@ _SEVERAL_LINES = {
     b"[": "a list spans several lines, expected one object on each line; give the file "
     "the suffix .json",
 }
+# A longer text next to "data" is a field: {"version": "v2.0", "data": [...]} has none.
+_LONGEST_VERSION = 8
+_ONE_ROW_A_LINE = "expected one object on each line or a list of objects"
 _SPACES = re.compile(r"[ \t\r\n]*")
 
 
@@ -45,7 +48,10 @@ class JsonLines(FileTable):
                     raise TableError(_SEVERAL_LINES[line.strip()])
                 try:
                     line = line.rstrip(b"\n")
-                    yield number, json_input.parse(line, dict[str, Any], unique=True)
+                    row = json_input.parse(line, dict[str, Any], unique=True)
+                    if number == 1 and (advice := _whole_table(row)):
+                        raise TableError(f"{advice}; {_ONE_ROW_A_LINE}")
+                    yield number, row
                 except json_input.JsonError as error:
                     if number == 1 and suffix == ".json":
                         raise TableError(
@@ -53,6 +59,37 @@ class JsonLines(FileTable):
                             f"line 1: {error}"
                         ) from error
                     yield number, BadRow(str(error))
+
+
+def _whole_table(row: dict[str, Any]) -> str | None:
+    """Describes an object that holds all rows of a file; None for a row."""
+    values = [*row.values()]
+    if values and all(isinstance(value, dict) and value for value in values):
+        indices = {tuple(value) for value in values}
+        if len(indices) == 1 and all(index.isdigit() for index in indices.pop()):
+            return (
+                "the file is one object of columns, as pandas writes by default; write "
+                "it with to_json(FILE, orient='records', lines=True)"
+            )
+    data = row.get("data")
+    if not (isinstance(data, list) and data) or any(map(_is_field, values)):
+        return None
+    if all(isinstance(item, dict) for item in data):
+        return (
+            "the rows are in the list 'data' of one object; 'jq -c .data[] FILE' "
+            "prints them"
+        )
+    if all(isinstance(item, list) for item in data) and "columns" in row:
+        return (
+            "the file has the columns and the values apart, as pandas writes with "
+            "orient='split'; write it with to_json(FILE, orient='records', lines=True)"
+        )
+    return None
+
+
+def _is_field(value: object) -> bool:
+    """Whether a value next to the rows of a file may be a field of a row."""
+    return isinstance(value, str) and len(value) > _LONGEST_VERSION
 
 
 class JsonArray(FileTable):

@@ -212,7 +212,8 @@ async function answerFile(file) {
     const answers = await answerRows(header, rows, work.signal);
     if (work.signal.aborted) return;
     showFile(header, rows, answers);
-    show("file-status", `${file.name}: ${answers.length} rows are answered.`);
+    const words = answers.length === 1 ? "row is" : "rows are";
+    show("file-status", `${file.name}: ${answers.length} ${words} answered.`);
   } catch (error) {
     if (!work.signal.aborted) show("file-status", error.message, true);
   } finally {

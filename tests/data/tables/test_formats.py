@@ -239,7 +239,7 @@ def test_values_of_two_types_in_a_column(tmp_path):
     with pytest.raises(UserError) as caught:
         tables.read_examples(path)
     assert str(caught.value) == (
-        f"{path}: 1 bad line(s): line 3: column 'label' has values of two types: a "
+        f"{path}: 1 bad line: line 3: column 'label' has values of two types: a "
         "number ('3') here and text ('yes') in line 1"
     )
 
@@ -258,13 +258,13 @@ def test_values_of_two_types_in_a_column(tmp_path):
         (
             "a.csv",
             b"input,label\na,\xe9\n",
-            ": 1 bad row(s): row 1: column 'label' is n",
+            ": 1 bad row: row 1: column 'label' is n",
         ),
         ("a.csv", b"in\xe9,label\na,b\n", ": the header is not UTF-8; save the file"),
         (
             "a.csv",
             b'input,label\n"a,b\n',
-            ": 1 bad row(s): row 1: found 1 cells, expected 2; a quote",
+            ": 1 bad row: row 1: found 1 cells, expected 2; a quote",
         ),
         ("a.csv.gz", b"input,label\na,b\n", ": cannot be decompressed as gzip"),
         ("a.jsonl.zst", b"{}\n", ": cannot be decompressed as zstd"),

@@ -55,20 +55,58 @@ def test_wrong_line_is_numbered(write, line, problem):
     with pytest.raises(UserError) as caught:
         tables.read_examples(path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: 1 bad line(s): line 2: ")
+    assert message.startswith(f"{path}: 1 bad line: line 2: ")
     assert problem in message
     assert "\n" not in message
 
 
 def test_all_wrong_lines_are_counted_and_the_first_are_shown(write):
     good = {"input": "ok", "label": "x"}
-    path = write(*(line for _ in range(23) for line in ({}, good)))
+    faults = (" " * n + "?" for n in range(23))
+    path = write(*(line for fault in faults for line in (fault, good)))
     with pytest.raises(UserError) as caught:
         tables.read_examples(path)
     message = str(caught.value)
-    assert "23 bad line(s)" in message and "\n  3 more" in message
+    assert "23 bad lines" in message and "\n  3 more" in message
     shown = [f"line {n}:" in message for n in (1, 3, 39, 41)]
     assert shown == [True, True, True, False]
+
+
+def test_equal_faults_are_one_line(write):
+    good, blank = {"input": "ok", "label": "x"}, {"input": " ", "label": "x"}
+    path = write(*(line for _ in range(13) for line in (blank, good)), {"input": 3})
+    with pytest.raises(UserError) as caught:
+        tables.read_examples(path)
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"{path}: 14 bad lines:"
+    numbers = ", ".join(str(n) for n in range(1, 21, 2))
+    assert lines[0].startswith(f"  lines {numbers} and 3 more: ")
+    assert lines[1].startswith("  line 27: ") and len(lines) == 2
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ({"input": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}}, "pandas wri"),
+        ({"data": [{"input": "a", "label": "x"}]}, r"'jq -c .data\[\] FILE' prints"),
+        ({"version": "v2.0", "data": [{"input": "a"}]}, "in the list 'data'"),
+        (
+            {"columns": ["input", "label"], "index": [0], "data": [["a", "x"]]},
+            "orient='split'; write it with to_json",
+        ),
+    ],
+)
+def test_an_object_that_holds_all_rows_is_named(tmp_path, suffix, value, advice):
+    path = tmp_path / f"rows{suffix}"
+    path.write_text(json.dumps(value))
+    with pytest.raises(UserError, match=f"{advice}.*expected one object on each line"):
+        tables.read_examples(path)
+
+
+def test_a_row_may_have_a_field_with_objects(write):
+    row = {"input": "the text of a row", "label": "x", "data": [{"a": 1}]}
+    assert len(tables.read_examples(write(row))) == 1
 
 
 def test_ids_must_differ(write):
@@ -119,8 +157,8 @@ def test_list_of_objects(tmp_path):
         ('[{"input": "a", "label": "x"}] 1', ": broken JSON at line 1, column 32"),
         ("[{}, ", ": broken JSON at line 1, column 6"),
         ("[" + "[" * 200_000, ": JSON nested too deeply"),
-        ("[{}, 3]", ": 2 bad row(s):\n  row 1: field 'input' is missing"),
-        ("[3]", ": 1 bad row(s): row 1: expected object, found integer"),
+        ("[{}, 3]", ": 2 bad rows:\n  row 1: field 'input' is missing"),
+        ("[3]", ": 1 bad row: row 1: expected object, found integer"),
         ('{\n  "rows": []\n}', ": expected a list of objects, or one object on each"),
     ],
 )
@@ -143,7 +181,7 @@ def test_column_that_no_row_has(write):
     with pytest.raises(UserError) as caught:
         tables.read_examples(write(*rows), tables.ColumnMap(input="texts"))
     assert str(caught.value).endswith(
-        "1 bad line(s): line 1: field 'texts' is missing; did you mean 'text'? found "
+        "1 bad line: line 1: field 'texts' is missing; did you mean 'text'? found "
         "'text', 'label'"
     )
     with pytest.raises(UserError, match="'labels' is missing; did you mean 'label'"):
