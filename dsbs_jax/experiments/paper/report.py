@@ -205,6 +205,7 @@ def _comparison_row(comparison: CellComparison) -> Row:
     low, high = result.interval
     first, second = comparison.first, comparison.second
     names = [titles.short(first), titles.short(second)]
+    mark = " *" if comparison.is_significant else ""
     dataset = first.dataset
     if first.dataset != second.dataset:
         names = [f"{titles.short(one)} ({one.dataset})" for one in (first, second)]
@@ -215,8 +216,8 @@ def _comparison_row(comparison: CellComparison) -> Row:
         len(result.seeds),
         titles.number(100 * result.difference, sign=True),
         f"{100 * low:+.2f} to {100 * high:+.2f}",
-        f"{result.p_value:.4f}",
-        f"{comparison.adjusted:.4f}{' *' if comparison.is_significant else ''}",
+        titles.p_value(result.p_value),
+        titles.p_value(comparison.adjusted) + mark,
     ]
 
 

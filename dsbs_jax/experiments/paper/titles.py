@@ -21,8 +21,8 @@ def method(cell: Cell) -> str:
 
 
 def percent(fraction: float) -> str:
-    """Formats a proportion of the training rows: "12.5 %"."""
-    return f"{100 * fraction:g} %"
+    """Formats a proportion of the training rows: "12.5 %", without a line break."""
+    return f"{100 * fraction:g}\N{NO-BREAK SPACE}%"
 
 
 def line(cell: Cell, axis: str) -> str:
@@ -47,3 +47,8 @@ def number(value: float | None, sign: bool = False) -> str:
     if value is None:
         return NO_VALUE
     return f"{value:+.2f}" if sign else f"{value:.2f}"
+
+
+def p_value(value: float) -> str:
+    """Formats a p-value with four digits: "0.0213", "< 0.0001"."""
+    return f"{value:.4f}" if value >= 1e-4 else "< 0.0001"

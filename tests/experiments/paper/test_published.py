@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from dsbs_jax.experiments.paper import published
+from dsbs_jax.experiments.paper import published, study
 from dsbs_jax.experiments.paper.planning import Cell
 
 DATASETS = ("esnli", "anli1", "cqa", "svamp")
@@ -86,3 +86,20 @@ def test_only_the_data_file_has_the_published_numbers():
 def test_file_names_its_source():
     path = pathlib.Path(published.__file__).with_name("published.json")
     assert "2305.02301" in json.loads(path.read_text())["paper"]
+
+
+@pytest.mark.parametrize(
+    ("row", "names"),
+    [
+        ("T5 v1.1 base 220M and large 770M", ("base", "large")),
+        ("T5 v1.1 XXL 11B", ("xxl",)),
+    ],
+)
+def test_grids_have_the_papers_steps_and_batches(facts, row, names):
+    (line,) = [n for n in facts.splitlines() if n.startswith(f"| {row} |")]
+    batch = int(re.search(r"batch (\d+)", line)[1])
+    steps = int(re.search(r"([\d,]+) steps", line)[1].replace(",", ""))
+    for study_name in study.names():
+        config = study.read(f"experiments/{study_name}.gin", {})
+        for size in set(config.sizes) & set(names):
+            assert (config.pairs[size], config.steps[size]) == (batch, steps)
