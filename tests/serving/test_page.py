@@ -223,7 +223,7 @@ def test_texts_have_contrast(page, tmp_path, scheme):
     page.ask("line", explain=True)
     page.wait_for("label", "line")
     page.choose(tmp_path / "rows.csv", "input\nline\n")
-    page.wait_for("file-status", "1 rows")
+    page.wait_for("file-status", "1 row")
     found = page.browser.execute_script(CONTRAST)
     page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert len(found) > 15
