@@ -142,12 +142,12 @@ def compare(first: Answers, second: Answers) -> SeedComparison:
         for answers in (first, second)
     )
     difference = after.astype(float) - before
-    if len(seeds) > 1 and len(ids) > 1 and difference.any():
+    if len(seeds) > 1 and len(ids) > 1 and np.ptp(difference):
         estimate = estimate_mean(difference)
         interval, p_value = estimate.interval, estimate.p_value
         test = "t test over seeds and rows"
     else:
-        # Without any different answer, the variance of a t interval would be 0.
+        # If no difference varies, the variance of a t interval would be 0.
         single = paired.compare(before[0].tolist(), after[0].tolist())
         interval, p_value = single.interval, single.p_value
         test = "McNemar's exact test"
@@ -176,8 +176,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     [0.01, 0.04, 0.03] -> [0.03, 0.06, 0.06]
     """
-    from statsmodels.stats import multitest  # slow to import
-
     if not p_values:
         return []
+    from statsmodels.stats import multitest  # slow to import
+
     return [float(p) for p in multitest.multipletests(p_values, method="holm")[1]]

@@ -117,6 +117,14 @@ def test_equal_answers_have_an_interval():
     assert low < 0 < high and result.p_value == 1
 
 
+def test_opposite_answers_have_an_interval():
+    right = {seed: answers_of([True] * 30) for seed in (0, 1)}
+    wrong = {seed: answers_of([False] * 30) for seed in (0, 1)}
+    result = compare(wrong, right)
+    low, high = result.interval
+    assert 0.7 < low < high == 1 and 0 < result.p_value < 1e-6
+
+
 def test_other_rows_and_other_seeds_are_errors():
     one = {0: answers_of([True, False])}
     with pytest.raises(UserError, match=r"seeds \[0\] and \[1\]"):

@@ -14,7 +14,7 @@ import csv
 import dataclasses
 import io
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dsbs_jax import files
@@ -28,9 +28,9 @@ from dsbs_jax.experiments.paper import (
     signature,
     titles,
 )
-from dsbs_jax.experiments.paper.config import GridConfig
+from dsbs_jax.experiments.paper.config import GridConfig, parse_method
 from dsbs_jax.experiments.paper.finished import BEST, LAST, SELECTIONS, FinishedRun
-from dsbs_jax.experiments.paper.planning import PlannedRun
+from dsbs_jax.experiments.paper.planning import Cell, PlannedRun
 from dsbs_jax.experiments.paper.results import CellComparison, CellResult
 from dsbs_jax.reports import page
 from dsbs_jax.reports.page import (
@@ -333,9 +333,8 @@ def make(
     """
     cells = results.group(runs)
     order = [result.cell for result in cells]
-    if config is not None and config.compare == "alpha":
-        # The first value of ALPHAS is compared with the others.
-        order.sort(key=lambda cell: config.alphas.index(cell.alpha))
+    if config is not None:
+        order.sort(key=config_order(config))
     pairs = results.baselines(order, config.compare if config else "method")
     compared = [c for s in SELECTIONS for c in results.compare(cells, pairs, s)]
     signatures = {}
@@ -354,6 +353,27 @@ def make(
         hours=seconds / 3600,
         config=config,
     )
+
+
+def config_order(config: GridConfig) -> Callable[[Cell], int]:
+    """Returns the sorting key that puts the baseline of the comparisons first.
+
+    That is the first value of METHODS, ALPHAS or DATASETS, whichever is compared.
+    """
+    by_axis: dict[str, list[Any]] = {
+        "method": [parse_method(name) for name in config.methods],
+        "alpha": list(config.alphas),
+        "dataset": list(config.datasets),
+    }
+    values = by_axis[config.compare]
+
+    def place(cell: Cell) -> int:
+        value: Any = getattr(cell, config.compare)
+        if config.compare == "method":
+            value = cell.method, cell.teacher or None
+        return values.index(value) if value in values else len(values)
+
+    return place
 
 
 def of_grid(

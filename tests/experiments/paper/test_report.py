@@ -162,6 +162,31 @@ def test_least_resources_above_the_teacher(tmp_path, write_finished):
     assert "Smallest student above the teacher" in page
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "baseline"),
+    [
+        ("table1", {}, ("svamp", "finetune", 1.0)),
+        ("table2", {}, ("svamp", "single_task", 1.0)),
+        ("alpha", {}, ("svamp", "step_by_step", 0.5)),
+        ("asdiv", {"datasets": ("svamp", "svamp_asdiv")}, ("svamp", "distill", 1.0)),
+    ],
+)
+def test_first_value_is_the_baseline(tmp_path, write_finished, name, changes, baseline):
+    given = {"datasets": ("svamp",), "seeds": (0,), "sizes": ("base",), **changes}
+    config = study.read(f"experiments/{name}.gin", given)
+    planned = planning.plan(config, tmp_path)
+    for run in planned:
+        write_finished(tmp_path / run.name, run, [True, False, True])
+    result = report.of_grid(config, planned, tmp_path, {})
+    first = {
+        (c.first.dataset, c.first.method, c.first.alpha) for c in result.comparisons
+    }
+    assert baseline in first
+    if name != "asdiv":
+        assert first == {baseline}
+        assert len(result.comparisons) == 2 * (len(planned) - 1)
+
+
 def test_comparisons_vary_what_the_grid_says():
     cells = [Cell("a", "base", "step_by_step", "palm", 1, x) for x in (0.5, 0.1, 0.9)]
     pairs = results.baselines(cells, "alpha")
