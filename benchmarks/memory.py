@@ -26,7 +26,7 @@ def parse_options() -> argparse.Namespace:
     add("--microbatches", type=int, default=1, help="parts of a batch")
     add("--remat", action="store_true", help="recompute layers in the backward pass")
     add("--scan", action="store_true", help="compile one layer for each stack")
-    add("--dtype", default="bfloat16", help="type of activations")
+    add("--precision", default="bfloat16", help="PRECISION")
     add("--devices", type=int, default=1, help="virtual devices")
     add("--partitions", type=int, default=1, help="devices per copy of the student")
     return parser.parse_args()
@@ -57,8 +57,8 @@ def main(options: argparse.Namespace) -> None:
     print(
         f"| {options.size} | {weights / 1e6:,.0f} M | {options.devices} x "
         f"{options.partitions} | {options.rows} x ({options.source} + "
-        f"{options.target}) | {options.microbatches} | {options.dtype} | {held:.1f} | "
-        f"{temporary:.1f} | {held + temporary:.1f} |"
+        f"{options.target}) | {options.microbatches} | {options.precision} | "
+        f"{held:.1f} | {temporary:.1f} | {held + temporary:.1f} |"
     )
 
 
@@ -73,7 +73,7 @@ def make_model(options: argparse.Namespace) -> object:
         # The rows of the published vocabulary.
         "VOCAB_SIZE": 32_128,
         **cli.given(T5Config),
-        "ACTIVATION_DTYPE": options.dtype,
+        "PRECISION": options.precision,
         "REMAT": options.remat,
         "SCAN_LAYERS": options.scan,
     }

@@ -88,7 +88,7 @@ def make_model(options: argparse.Namespace) -> object:
     # The rows of the published vocabulary. A training step does not use the vocabulary
     # itself, so it is not downloaded.
     bindings = ["VOCAB_SIZE = 32_128", "VOCABULARY = None"]
-    bindings.append("ACTIVATION_DTYPE = 'bfloat16'")
+    bindings.append("PRECISION = 'bfloat16'")
     gin.parse_config_files_and_bindings(files, bindings)
     return gin.get_configurable(models.DistillationModel)()
 

@@ -42,13 +42,17 @@ HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 SYSTEMS: dict[str, dict[str, dict[str, str]]] = {
     "train": {
         "dsbs_jax": HUGE_PAGES,
+        "dsbs_jax mixed": HUGE_PAGES,
         "dsbs_jax, rows not merged": HUGE_PAGES,
         "pytorch": {},
         "pytorch, huge pages": HUGE_PAGES,
+        "pytorch bfloat16 autocast": {},
+        "pytorch bfloat16 autocast, huge pages": HUGE_PAGES,
         "t5x": HUGE_PAGES,
     },
     "label": {
         "dsbs_jax": HUGE_PAGES,
+        "dsbs_jax mixed": HUGE_PAGES,
         "pytorch": {},
         "pytorch, sorted": {},
         "pytorch, sorted, huge pages": HUGE_PAGES,

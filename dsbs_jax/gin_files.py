@@ -33,7 +33,11 @@ import gin.config_parser as config_parser
 from dsbs_jax.errors import UserError
 
 # Old name of a setting: its name now.
-RENAMED = {"FILES": "DATA_FILES", "MODEL": "TEACHER_MODEL"}
+RENAMED = {
+    "ACTIVATION_DTYPE": "PRECISION",
+    "FILES": "DATA_FILES",
+    "MODEL": "TEACHER_MODEL",
+}
 
 # The settings of a run, which commands read from run folders.
 _RUN_CONFIG = "config.gin"

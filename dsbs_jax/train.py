@@ -2,7 +2,7 @@ r"""Trains a student on this machine, over all its devices.
 
 Needs: MODEL_DIR, and one file each of sizes/, methods/ and datasets/.
 Commonly overridden: TRAIN_STEPS, LEARNING_RATE, BATCH_SIZE, NUM_MICROBATCHES,
-DROPOUT_RATE, ACTIVATION_DTYPE, RANDOM_SEED, EVAL_PERIOD, PATIENCE,
+DROPOUT_RATE, PRECISION, RANDOM_SEED, EVAL_PERIOD, PATIENCE,
 INITIAL_CHECKPOINT_PATH; OPTIMIZER = 'adafactor' with SCHEDULE = 'constant' for T5's own
 recipe.
 

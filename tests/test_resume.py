@@ -5,6 +5,7 @@ More kills than the suite's five, with a log:
     DSBS_KILLS=50 python -m pytest tests/test_resume.py -k killed -s
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -90,6 +91,20 @@ def test_sigterm_between_steps(train, uninterrupted, tmp_path, monkeypatch):
     monkeypatch.undo()
     train(tmp_path / "run")
     assert_same_run(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed", "bfloat16"])
+def test_run_in_another_precision_resumes_bit_for_bit(
+    train, tmp_path, monkeypatch, precision
+):
+    expected = train(tmp_path / "expected", PRECISION=precision)
+    test_sigterm_between_steps(
+        functools.partial(train, PRECISION=precision),
+        (tmp_path / "expected", {**expected, "seconds": 0}),
+        tmp_path,
+        monkeypatch,
+    )
 
 
 @pytest.mark.slow

@@ -29,9 +29,10 @@ from systems.workload import Batch
 _SPARE_COLUMNS = 32
 
 
-def make_student(size: str) -> Transformer:
-    """Creates the network of a size."""
-    shape = workload.SHAPES[size]
+def make_student(options: argparse.Namespace) -> Transformer:
+    """Creates the network of a size; of `--run "dsbs_jax mixed"` in mixed precision."""
+    precision = "mixed" if "mixed" in options.run else "float32"
+    shape = workload.SHAPES[options.size]
     return Transformer(
         T5Config(
             vocab_size=workload.VOCAB_SIZE,
@@ -44,13 +45,14 @@ def make_student(size: str) -> Transformer:
             mlp_activations=("gelu", "linear"),
             logits_via_embedding=False,
             dropout_rate=workload.DROPOUT,
+            precision=precision,
         )
     )
 
 
 def load_weights(options: argparse.Namespace) -> Any:
     """Loads the parameters of `--weights`; T5X's network has the same names."""
-    model, partitioner = make_student(options.size), partitioning.Partitioner()
+    model, partitioner = make_student(options), partitioning.Partitioner()
     abstract = state.abstract_params(model, partitioner)
     return weights.load_params(weights.open_checkpoint(options.weights), abstract)
 
@@ -75,7 +77,7 @@ def training_rows(batch: Batch, width: int, merge: bool) -> dict[str, np.ndarray
 def train(options: argparse.Namespace, batches: list[Batch]) -> dict:
     """Measures training steps; "rows not merged" keeps one example in each row."""
     start = time.perf_counter()
-    model, partitioner = make_student(options.size), partitioning.Partitioner()
+    model, partitioner = make_student(options), partitioning.Partitioner()
     key = jax.random.key(0)
     settings = OptimizerConfig(
         learning_rate=workload.LEARNING_RATE, clip_norm=workload.CLIP
@@ -116,7 +118,7 @@ class ForcedPredictor(evaluation.Predictor):
 
 def label(options: argparse.Namespace, batches: list[Batch]) -> dict:
     """Measures greedy decoding of the label task."""
-    model, partitioner = make_student(options.size), partitioning.Partitioner()
+    model, partitioner = make_student(options), partitioning.Partitioner()
     if options.weights:
         params = load_weights(options)
     else:

@@ -70,11 +70,14 @@ def train(options: argparse.Namespace, batches: list[Batch]) -> dict:
         model.parameters(), lr=workload.LEARNING_RATE, weight_decay=0.0
     )
 
+    autocast = torch.autocast("cpu", torch.bfloat16, "autocast" in options.run)
+
     def loss(inputs: list, targets: list) -> Any:
         labels = torch.from_numpy(workload.pad(targets, "int64"))
         # Transformers ignores positions with label -100.
         labels = labels.masked_fill(labels == 0, -100)
-        return model(**model_inputs(inputs), labels=labels).loss
+        with autocast:
+            return model(**model_inputs(inputs), labels=labels).loss
 
     def step(batch: Batch) -> None:
         label_loss = loss(batch["predict"], batch["label"])

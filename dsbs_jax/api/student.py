@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import msgspec
 import numpy as np
@@ -27,6 +27,7 @@ from dsbs_jax.local.student_folder import StudentSpec
 from dsbs_jax.reports import classification, open_answers
 from dsbs_jax.reports.classification import ClassificationReport
 from dsbs_jax.reports.open_answers import OpenReport
+from dsbs_jax.student.precision import Precision
 
 _METRICS = {m.name: m for m in (metrics.EXACT_MATCH, metrics.EQUATION_ACCURACY)}
 # The file of an evaluation with the answer to each row.
@@ -82,6 +83,7 @@ class Student:
         batch_size: int | None = None,
         num_partitions: int = 1,
         engine: str | None = None,
+        precision: str | None = None,
     ) -> Self:
         """Loads a student.
 
@@ -105,6 +107,8 @@ class Student:
                 that is usually faster, or that `predict_file` measures to be faster.
                 None is "ctranslate2" for an export in this format,
                 otherwise "jax".
+            precision: Types of the computation of the engine jax: "float32", "mixed" or
+                "bfloat16". None is the precision that the student was trained in.
 
         Raises:
             UserError: The path holds no student, its files are damaged or do not fit
@@ -121,6 +125,12 @@ class Student:
         if batch_size is not None:
             decoding = dataclasses.replace(spec.decoding, batch_size=batch_size)
             spec = dataclasses.replace(spec, decoding=decoding)
+        if precision is not None:
+            # The config checks the value.
+            network = dataclasses.replace(
+                spec.network, precision=cast(Precision, precision)
+            )
+            spec = dataclasses.replace(spec, network=network)
         opened = dataclasses.replace(opened, spec=spec)
         computes = opened.engine(engine, num_partitions)
         engines = {}

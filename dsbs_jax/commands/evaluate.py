@@ -35,10 +35,11 @@ def evaluate(
     labels: student_options.Labels = None,
     abstain_below: student_options.AbstainBelow = None,
     batch_size: student_options.BatchSize = None,
+    precision: student_options.Precision = None,
     **columns: Any,
 ) -> None:
     """Prints the report and the path of its page."""
-    loaded = student_options.load(student, labels, batch_size)
+    loaded = student_options.load(student, labels, batch_size, precision=precision)
     report = loaded.evaluate(
         options.source_of(data),
         columns=ColumnConfig(**columns).columns,

@@ -45,6 +45,7 @@ def predict(
     abstain_below: student_options.AbstainBelow = None,
     batch_size: student_options.BatchSize = None,
     engine: student_options.Engine = "auto",
+    precision: student_options.Precision = None,
     shard: Annotated[
         str,
         typer.Option(
@@ -57,7 +58,7 @@ def predict(
 ) -> None:
     """Writes the answers and prints the path of their file."""
     numbers = _shard(shard)
-    loaded = student_options.load(student, labels, batch_size, engine)
+    loaded = student_options.load(student, labels, batch_size, engine, precision)
     done = loaded.predict_file(
         options.source_of(data),
         output,

@@ -49,9 +49,21 @@ Engine = Annotated[
     ),
 ]
 
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="<float32 or mixed or bfloat16>",
+        help="Types of the computation of engine jax; by default the run's precision.",
+    ),
+]
+
 
 def load(
-    path: str, labels: str | None, batch_size: int | None, engine: str | None = None
+    path: str,
+    labels: str | None,
+    batch_size: int | None,
+    engine: str | None = None,
+    precision: str | None = None,
 ) -> Student:
     """Loads a student, without TensorFlow's messages."""
     from dsbs_jax import tensorflow_import
@@ -64,4 +76,5 @@ def load(
         labels=options.list_of(labels) if labels is not None else None,
         batch_size=batch_size,
         engine=engine,
+        precision=precision,
     )

@@ -13,6 +13,7 @@ from dsbs_jax.local.label_scorer import LabelScorer
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.student_folder import StudentSpec
 from dsbs_jax.student.network import Transformer
+from dsbs_jax.student.precision import round_factors
 
 
 class JaxEngine:
@@ -39,7 +40,7 @@ class JaxEngine:
             UserError: The student cannot generate a label of the label set.
         """
         model = Transformer(spec.network)
-        self._params = params
+        self._params = round_factors(params, spec.network.types)
         self._predictor = Predictor(model, spec.decoding, partitioner)
         self._scorer = None
         if spec.closed_labels is not None:

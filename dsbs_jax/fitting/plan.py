@@ -18,7 +18,7 @@ from dsbs_jax.data.dataset_spec import USER_TEACHER
 from dsbs_jax.data.label_sets import target_labels
 from dsbs_jax.data.records import as_row
 from dsbs_jax.errors import UserError
-from dsbs_jax.fitting import lengths, recipe
+from dsbs_jax.fitting import lengths, precision_trial, recipe
 from dsbs_jax.fitting.config import FitConfig
 from dsbs_jax.fitting.lengths import ChosenLength
 from dsbs_jax.fitting.rows import FitRows
@@ -239,19 +239,23 @@ def make(
             name="seed", value=str(config.seed), macros={"RANDOM_SEED": config.seed}
         ),
     ]
+    others_choice = []
     if given:
         choices = [_without(choice, given) for choice in choices]
         values = ", ".join(f"{name} = {value!r}" for name, value in given.items())
-        choices.append(Choice(name="other", value=values, reason="given", macros=given))
+        others_choice = [Choice(name="other", value=values, macros=given)]
     plan = Plan(
         output=output,
         rows=rows,
-        choices=choices,
+        choices=[*choices, *others_choice],
         words=chosen.words,
         warnings=_warnings(rows, chosen, inputs, targets),
     )
     _ = plan.settings  # checks every value
-    return plan
+    if "PRECISION" in given:
+        return plan
+    choices.append(_precision_choice(plan, inputs.tokens))
+    return dataclasses.replace(plan, choices=[*choices, *others_choice])
 
 
 def split_paths(output: pathlib.Path, splits: Iterable[str]) -> dict[str, str]:
@@ -398,6 +402,19 @@ def _training_choices(rows: FitRows, config: FitConfig) -> list[Choice]:
             },
         ),
     ]
+
+
+def _precision_choice(plan: Plan, input_length: int) -> Choice:
+    """Keeps the precision of a run that has begun, or measures the faster one."""
+    name, reason = "float32", "the run began with it"
+    if (plan.output / student_folder.STUDENT_FILE).is_file():
+        name = student_folder.read_spec(plan.output).network.precision
+    else:
+        tokens = plan.settings.loop.batch_size * input_length
+        name, reason = precision_trial.choose(plan.network, tokens)
+    return Choice(
+        name="precision", value=name, reason=reason, macros={"PRECISION": name}
+    )
 
 
 def _size_choice(config: FitConfig, labeled: int) -> Choice:

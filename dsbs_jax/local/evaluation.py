@@ -23,6 +23,7 @@ from dsbs_jax.local.input_batches import in_batches
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.student import decoding
 from dsbs_jax.student.network import Transformer
+from dsbs_jax.student.precision import round_factors
 
 ACCURACY = "accuracy"
 # Task: metric: value in percent.
@@ -70,6 +71,7 @@ class Predictor:
         Returns:
             For each input the generated ids, and their log-probability in nats.
         """
+        params = round_factors(params, self.model.config.types)
 
         def decode(batch: jax.Array) -> tuple[jax.Array, jax.Array]:
             decoded = self.decode_batch(params, batch)

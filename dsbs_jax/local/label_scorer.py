@@ -12,6 +12,7 @@ from dsbs_jax.local.input_batches import in_batches, padded_batch_size
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.student import label_scoring
 from dsbs_jax.student.network import Transformer
+from dsbs_jax.student.precision import round_factors
 
 
 class LabelScorer:
@@ -62,6 +63,7 @@ class LabelScorer:
             probabilities need not sum to 1, because the student can also generate other
             text.
         """
+        params = round_factors(params, self._model.config.types)
 
         def score(tokens: jax.Array) -> jax.Array:
             return label_scoring.score_labels(self._model, params, tokens, self._trees)

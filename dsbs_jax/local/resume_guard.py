@@ -64,13 +64,13 @@ _ROUNDING = "the result is not bitwise that of a run with one value"
 _SCORES = "earlier scores on validation were computed with the old value"
 # Settings that may change, and what the change means.
 NOTED = {
-    "ACTIVATION_DTYPE": _ROUNDING,
     "INITIAL_CHECKPOINT_PATH": "it is not read, because the run has a checkpoint",
     "LENGTH_PENALTY": _SCORES,
     "MAX_DECODE_LENGTH": _SCORES,
     "NUM_BEAMS": _SCORES,
     "NUM_MICROBATCHES": _ROUNDING,
     "NUM_PARTITIONS": _ROUNDING,
+    "PRECISION": _ROUNDING,
     "SCAN_LAYERS": _ROUNDING,
     "TRAIN_STEPS": "the learning rate follows the schedule of the new length from here",
 }

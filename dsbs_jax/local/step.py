@@ -11,43 +11,22 @@ import optax
 from dsbs_jax.local.partitioning import LOGICAL_AXIS_RULES, Partitioner
 from dsbs_jax.local.state import TrainState
 from dsbs_jax.student import objective
+from dsbs_jax.student.cross_entropy import num_parts
+from dsbs_jax.student.network import Transformer
 
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]
 StepFn = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]
 
 
-def forward(
-    model: nn.Module, params: Any, batch: Batch, dropout_key: jax.Array | None = None
-) -> jax.Array:
-    """Returns the student's logits for a batch, float32 [B, T, V].
-
-    Args:
-        model: The student.
-        params: Its parameters.
-        batch: int32, [B, S] for encoder features and [B, T] for decoder features.
-        dropout_key: Key for dropout; None runs without dropout.
-    """
-    logits = model.apply(
-        {"params": params},
-        batch["encoder_input_tokens"],
-        batch["decoder_input_tokens"],
-        encoder_segment_ids=batch.get("encoder_segment_ids"),
-        decoder_segment_ids=batch.get("decoder_segment_ids"),
-        deterministic=dropout_key is None,
-        rngs=None if dropout_key is None else {"dropout": dropout_key},
-    )
-    assert isinstance(logits, jax.Array)  # not mutable, so without other collections
-    return logits
-
-
 def gradients(
-    model: nn.Module,
+    model: Transformer,
     params: Any,
     batch: Batch,
     alpha: float,
     num_microbatches: int = 1,
     dropout_key: jax.Array | None = None,
+    data_size: int = 1,
 ) -> tuple[Any, Metrics]:
     """Returns the gradients of the objective over a batch, and its metrics.
 
@@ -60,24 +39,36 @@ def gradients(
     Args:
         model: The student.
         params: Its parameters.
-        batch: As in `forward`; B is a multiple of `num_microbatches`.
+        batch: int32, [B, S] for encoder features and [B, T] for decoder features; B is
+            a multiple of `num_microbatches`.
         alpha: Weight of the label task, 0 to 1.
         num_microbatches: Parts of the batch that are computed one after another.
         dropout_key: Key for dropout; None runs without dropout.
+        data_size: Devices over which the rows are spread.
     """
     counts = objective.task_token_counts(batch["decoder_task_ids"])
 
     def loss(
         params: Any, part: Batch, key: jax.Array | None
     ) -> tuple[jax.Array, Metrics]:
-        logits = forward(model, params, part, key)
-        return objective.distillation_loss(
-            logits,
+        tasks = part["decoder_task_ids"]
+        rows = max(1, len(tasks) // data_size)
+        # `apply` returns what the method returns, but Flax types it as variables.
+        losses: Any = model.apply(
+            {"params": params},
+            part["encoder_input_tokens"],
+            part["decoder_input_tokens"],
             part["decoder_target_tokens"],
-            part["decoder_task_ids"],
-            alpha,
-            token_counts=counts,
+            objective.token_weights(tasks, alpha, counts),
+            encoder_segment_ids=part.get("encoder_segment_ids"),
+            decoder_segment_ids=part.get("decoder_segment_ids"),
+            deterministic=key is None,
+            parts=num_parts(rows, tasks.shape[1], model.config.vocab_size),
+            rngs=None if key is None else {"dropout": key},
+            method=Transformer.weighted_loss,
         )
+        total, nats = losses
+        return total, {"loss": total, **objective.task_losses(nats, tasks, counts)}
 
     gradient = jax.grad(loss, has_aux=True)
     if num_microbatches == 1:
@@ -104,7 +95,7 @@ def gradients(
 
 
 def make_train_step(
-    model: nn.Module,
+    model: Transformer,
     optimizer: optax.GradientTransformation,
     partitioner: Partitioner,
     alpha: float,
@@ -130,7 +121,13 @@ def make_train_step(
         key = jax.random.fold_in(key, state.step)
         with partitioner.mesh, nn.logical_axis_rules(LOGICAL_AXIS_RULES):
             grads, metrics = gradients(
-                model, state.params, batch, alpha, num_microbatches, key
+                model,
+                state.params,
+                batch,
+                alpha,
+                num_microbatches,
+                key,
+                partitioner.data_size,
             )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

@@ -250,6 +250,7 @@ def read_spec(folder: pathlib.Path) -> StudentSpec:
                 "use the version of dsbs_jax that wrote the file, which is "
                 f"{values.get('written_by')!r}"
             )
+        _rename_dtype(values)
         spec = json_input.convert(values, StudentSpec)
         spec.columns()  # raises for a template that is not valid
         return spec
@@ -257,6 +258,13 @@ def read_spec(folder: pathlib.Path) -> StudentSpec:
         raise UserError(f"{path}: {error}") from error
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
+
+
+def _rename_dtype(values: dict[str, Any]) -> None:
+    """Renames the type of the activations, which has the name of its precision."""
+    network = values.get("network")
+    if isinstance(network, dict) and "dtype" in network:
+        network.setdefault("precision", network.pop("dtype"))
 
 
 def read_vocabulary(

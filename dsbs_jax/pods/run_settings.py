@@ -1,11 +1,13 @@
 """Values that the gin files of T5X compute from other settings."""
 
 import os
+import typing
 
 import seqio
 
 from dsbs_jax.data import tasks, vocabulary
 from dsbs_jax.errors import UserError
+from dsbs_jax.student.precision import Precision
 
 
 def total_steps(steps: int, relative_steps: int | None = None) -> int:
@@ -38,6 +40,24 @@ def vocab_size(rows: int | None, student_vocabulary: seqio.Vocabulary) -> int:
         student_vocabulary: The vocabulary, with its sentinels.
     """
     return vocabulary.padded_size(student_vocabulary) if rows is None else rows
+
+
+def activation_dtype(precision: Precision) -> str:
+    """Returns the type of the activations of T5X's network.
+
+    Its parameters, norms, softmax and loss are float32 with any type.
+
+    Args:
+        precision: PRECISION. T5X's network has one type for activations and factors
+            of products, so 'mixed' and 'bfloat16' mean the same.
+
+    Raises:
+        UserError: There is no such precision.
+    """
+    if precision not in typing.get_args(Precision):
+        names = ", ".join(typing.get_args(Precision))
+        raise UserError(f"PRECISION is {precision!r}, expected one of {names}")
+    return "float32" if precision == "float32" else "bfloat16"
 
 
 def absolute_path(path: str | None) -> str | None:

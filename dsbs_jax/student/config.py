@@ -1,12 +1,13 @@
 """Settings of the student: its size and how it is computed."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.settings import PositiveInt, Settings, setting
+from dsbs_jax.student.precision import ComputeTypes, Precision, compute_types
 
 # T5 v1.1's gated MLP, and T5 v1.0's.
 _ACTIVATIONS = {("gelu", "linear"), ("relu",)}
@@ -67,10 +68,10 @@ class T5Config(Settings):
     dropout_rate: Annotated[float, Meta(ge=0, lt=1)] = setting(
         0.1, help="Proportion of activations that training drops."
     )
-    dtype: Literal["float32", "bfloat16"] = setting(
+    precision: Precision = setting(
         "float32",
-        macro="ACTIVATION_DTYPE",
-        help="Type of the activations; parameters are always float32.",
+        help="Types of the computation: 'mixed' rounds the factors of products to "
+        "bfloat16, 'bfloat16' all activations; parameters are always float32.",
     )
     remat: bool = setting(
         False,
@@ -85,6 +86,16 @@ class T5Config(Settings):
     )
     relative_buckets: int = 32
     relative_max_distance: int = 128
+
+    @property
+    def types(self) -> ComputeTypes:
+        """Types of the computation on JAX's default device."""
+        return compute_types(self.precision)
+
+    @property
+    def dtype(self) -> str:
+        """Type of the activations."""
+        return self.types.activations
 
     def __post_init__(self) -> None:
         """Checks every field."""

@@ -18,6 +18,8 @@ import numpy as np
 from flax.linen.spmd import with_logical_constraint
 
 from dsbs_jax.student.config import T5Config
+from dsbs_jax.student.precision import ComputeTypes
+from dsbs_jax.student.products import product
 
 Initializer = Callable[..., jax.Array]
 # Added to masked attention logits. Softmax gives them weight 0, and a row that is
@@ -49,61 +51,19 @@ def parameter(
     return cast(jax.Array, boxed)
 
 
-@jax.custom_vjp
-def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Multiplies x [..., I] by kernel [I, O] -> [..., O].
-
-    The gradients equal those of `jnp.dot`, and a CPU transposes less to compute them.
-    The kernel's gradient sums over all rows of x and of g [..., O], the gradient of the
-    result, and XLA transposes the left factor of this product:
-
-        I <= O:   x^T g         transposes x
-        I > O:    (g^T x)^T     transposes g
-
-    So the smaller factor is transposed. Transposing the larger one takes more than a
-    tenth of a training step of T5 small (benchmarks/README.md).
-    """
-    return jnp.dot(x, kernel)
-
-
-def _product_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
-    return product(x, kernel), (x, kernel)
-
-
-def _product_backward(
-    residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    x, kernel = residuals
-    row_axes = tuple(range(x.ndim - 1))
-
-    def sum_over_rows(left: jax.Array, right: jax.Array) -> jax.Array:
-        """[..., A], [..., B] -> [A, B]."""
-        return jax.lax.dot_general(left, right, ((row_axes, row_axes), ((), ())))
-
-    inputs, outputs = kernel.shape
-    if inputs <= outputs:
-        kernel_gradient = sum_over_rows(x, gradient)
-    else:
-        kernel_gradient = sum_over_rows(gradient, x).T
-    return jnp.dot(gradient, kernel.T), kernel_gradient
-
-
-product.defvjp(_product_forward, _product_backward)
-
-
 class Dense(nn.Module):
     """A linear layer without bias: [..., I] -> [..., features].
 
     Attributes:
         features: Outputs O.
         axes: Logical names of the kernel's axes [I, O].
-        dtype: Type of the computation and of the result.
+        types: Types of the product.
         kernel_init: Initializer of the kernel.
     """
 
     features: int
     axes: Sequence[str]
-    dtype: str
+    types: ComputeTypes
     kernel_init: Initializer = fan_in(1.0, "truncated_normal")
 
     @nn.compact
@@ -111,7 +71,7 @@ class Dense(nn.Module):
         """Multiplies by the kernel, [..., I] -> [..., O]."""
         shape = (x.shape[-1], self.features)
         kernel = parameter(self, "kernel", self.kernel_init, shape, self.axes)
-        return product(x.astype(self.dtype), kernel.astype(self.dtype))
+        return product(x, kernel, self.types)
 
 
 class RMSNorm(nn.Module):
@@ -228,10 +188,10 @@ class Attention(nn.Module):
         # T5 does not divide the attention logits by sqrt(K). The division is part of
         # the query kernel's initial values instead.
         query_init = fan_in(1.0 / config.head_dim)
-        self.query = Dense(width, axes, config.dtype, query_init)
-        self.key = Dense(width, axes, config.dtype, fan_in())
-        self.value = Dense(width, axes, config.dtype, fan_in())
-        self.out = Dense(config.emb_dim, axes[::-1], config.dtype, fan_in())
+        self.query = Dense(width, axes, config.types, query_init)
+        self.key = Dense(width, axes, config.types, fan_in())
+        self.value = Dense(width, axes, config.types, fan_in())
+        self.out = Dense(config.emb_dim, axes[::-1], config.types, fan_in())
         # As in T5X, all queries of a head drop the same keys: fewer random numbers.
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
 
@@ -309,11 +269,11 @@ class MLP(nn.Module):
         names = [f"wi_{i}" for i in range(len(activations))] if gated else ["wi"]
         hidden = None
         for name, activation in zip(names, activations, strict=True):
-            part = Dense(config.mlp_dim, ("embed", "mlp"), config.dtype, name=name)(x)
+            part = Dense(config.mlp_dim, ("embed", "mlp"), config.types, name=name)(x)
             part = part if activation == "linear" else getattr(nn, activation)(part)
             hidden = part if hidden is None else hidden * part
         hidden = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))(
             hidden, deterministic=deterministic
         )
         hidden = with_logical_constraint(hidden, ("batch", "length", "mlp"))
-        return Dense(config.emb_dim, ("mlp", "embed"), config.dtype, name="wo")(hidden)
+        return Dense(config.emb_dim, ("mlp", "embed"), config.types, name="wo")(hidden)

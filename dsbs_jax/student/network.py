@@ -13,16 +13,18 @@ from flax import traverse_util
 from flax.linen.spmd import with_logical_constraint
 
 from dsbs_jax.student.config import T5Config
+from dsbs_jax.student.cross_entropy import weighted_cross_entropy
 from dsbs_jax.student.layers import (
     ACTIVATION_AXES,
     MASKED,
     MLP,
     Attention,
-    Dense,
     RelativePositionBias,
     RMSNorm,
+    fan_in,
     parameter,
 )
+from dsbs_jax.student.products import product
 
 # Keys and values of one attention, each [B, H, M, K].
 KeysValues = tuple[jax.Array, jax.Array]
@@ -248,19 +250,27 @@ class Embedding(nn.Module):
             ("vocab", "embed"),
         )
 
-    def _table(self) -> jax.Array:
-        return self.embedding.astype(self.config.dtype)
-
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """Looks up tokens, int32 [B, T] -> [B, T, D]."""
-        return jnp.take(self._table(), tokens, axis=0)
+        return jnp.take(self.embedding, tokens, axis=0).astype(
+            self.config.types.residual
+        )
 
-    def attend(self, x: jax.Array) -> jax.Array:
-        """Computes the logits of a tied student, [B, T, D] -> [B, T, V].
 
-        T5 scales by D ** -0.5, because the table has entries of variance 1.
-        """
-        return jnp.dot(x * self.config.emb_dim**-0.5, self._table().T)
+class Output(nn.Module):
+    """The weights of the output layer of an untied student."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        """Declares the weights, [D, V]."""
+        self.kernel = parameter(
+            self,
+            "kernel",
+            fan_in(1.0, "truncated_normal"),
+            (self.config.emb_dim, self.config.vocab_size),
+            ("embed", "vocab"),
+        )
 
 
 class Encoder(nn.Module):
@@ -334,13 +344,7 @@ class Decoder(nn.Module):
         self.decoder_norm = RMSNorm(config.dtype)
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
         if not config.logits_via_embedding:
-            self.logits_dense = Dense(
-                config.vocab_size, ("embed", "vocab"), config.dtype
-            )
-
-    def _output(self, x: jax.Array) -> jax.Array:
-        """[B, T, D] -> [B, T, V]; unchanged for a tied student."""
-        return x if self.config.logits_via_embedding else self.logits_dense(x)
+            self.logits_dense = Output(config)
 
     def __call__(
         self,
@@ -363,7 +367,7 @@ class Decoder(nn.Module):
                 positions in order.
 
         Returns:
-            Logits [B, T, V]; for a tied student the last activations, [B, T, D].
+            The inputs of the output layer, [B, T, D].
         """
         x = self.dropout(x, deterministic=deterministic)
         if position_buckets is None:
@@ -374,8 +378,7 @@ class Decoder(nn.Module):
         cross_bias = mask_bias(cross_allowed, self.config.dtype)
         context = (encoded, self_bias, cross_bias)
         x = _apply_layers(self, x, *context, deterministic=deterministic)
-        x = self.dropout(self.decoder_norm(x), deterministic=deterministic)
-        return self._output(x)
+        return self.dropout(self.decoder_norm(x), deterministic=deterministic)
 
     def start(self, encoded: jax.Array, cross_allowed: jax.Array, length: int) -> Cache:
         """Creates the cache for decoding.
@@ -405,8 +408,7 @@ class Decoder(nn.Module):
             index: The position, int32 scalar.
 
         Returns:
-            Logits [B, 1, V] (for a tied student [B, 1, D]), and the cache with this
-            position.
+            The inputs of the output layer, [B, 1, D], and the cache with this position.
         """
         length = cache.own[0][0].shape[2]
         # Computed for all T queries, so that the buckets are a constant of the compiled
@@ -420,8 +422,7 @@ class Decoder(nn.Module):
         ):
             x, keys_values = layer.step(x, cached, cross, index, bias, cache.cross_bias)
             own.append(keys_values)
-        x = self._output(self.decoder_norm(x))
-        return x, cache._replace(own=tuple(own))
+        return self.decoder_norm(x), cache._replace(own=tuple(own))
 
 
 class Transformer(nn.Module):
@@ -435,12 +436,22 @@ class Transformer(nn.Module):
         self.encoder = Encoder(self.config)
         self.decoder = Decoder(self.config)
 
-    def _logits(self, x: jax.Array) -> jax.Array:
-        """[B, T, D or V] -> float32 [B, T, V]."""
+    def _output_layer(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns the factors of the logits: [B, T, D], scaled, and [D, V].
+
+        A tied student multiplies by its embedding. T5 scales by D ** -0.5 then, because
+        the table has entries of variance 1.
+        """
         if self.config.logits_via_embedding:
-            x = self.token_embedder.attend(x)
-        x = with_logical_constraint(x, ("batch", "length", "vocab"))
-        return x.astype(jnp.float32)
+            table = self.token_embedder.embedding
+            return x * self.config.emb_dim**-0.5, table.T
+        return x, self.decoder.logits_dense.kernel
+
+    def _logits(self, x: jax.Array) -> jax.Array:
+        """[B, T, D] -> float32 [B, T, V]."""
+        logits = product(*self._output_layer(x), self.config.types)
+        logits = with_logical_constraint(logits, ("batch", "length", "vocab"))
+        return logits.astype(jnp.float32)
 
     def encode(
         self,
@@ -464,6 +475,35 @@ class Transformer(nn.Module):
         else:
             allowed = segment_mask(segment_ids, segment_ids)
         return self.encoder(self.token_embedder(tokens), allowed, deterministic)
+
+    def _decoded(
+        self,
+        encoder_input_tokens: jax.Array,
+        decoder_input_tokens: jax.Array,
+        encoder_segment_ids: jax.Array | None,
+        decoder_segment_ids: jax.Array | None,
+        deterministic: bool,
+    ) -> jax.Array:
+        """Computes the inputs of the output layer, [B, T, D]; as in `__call__`."""
+        encoded = self.encode(encoder_input_tokens, encoder_segment_ids, deterministic)
+        length = decoder_input_tokens.shape[1]
+        own_allowed = jnp.tril(jnp.ones((length, length), bool))[None, None]
+        if decoder_segment_ids is None or encoder_segment_ids is None:
+            if decoder_segment_ids is not encoder_segment_ids:
+                raise ValueError("segment ids are given for one side only")
+            cross_allowed = padding_mask(encoder_input_tokens)
+        else:
+            own_allowed = own_allowed & segment_mask(
+                decoder_segment_ids, decoder_segment_ids
+            )
+            cross_allowed = segment_mask(decoder_segment_ids, encoder_segment_ids)
+        return self.decoder(
+            self.token_embedder(decoder_input_tokens),
+            encoded,
+            own_allowed,
+            cross_allowed,
+            deterministic,
+        )
 
     def __call__(
         self,
@@ -492,26 +532,53 @@ class Transformer(nn.Module):
         Returns:
             float32 [B, T, V].
         """
-        encoded = self.encode(encoder_input_tokens, encoder_segment_ids, deterministic)
-        length = decoder_input_tokens.shape[1]
-        own_allowed = jnp.tril(jnp.ones((length, length), bool))[None, None]
-        if decoder_segment_ids is None or encoder_segment_ids is None:
-            if decoder_segment_ids is not encoder_segment_ids:
-                raise ValueError("segment ids are given for one side only")
-            cross_allowed = padding_mask(encoder_input_tokens)
-        else:
-            own_allowed = own_allowed & segment_mask(
-                decoder_segment_ids, decoder_segment_ids
-            )
-            cross_allowed = segment_mask(decoder_segment_ids, encoder_segment_ids)
-        return self._logits(
-            self.decoder(
-                self.token_embedder(decoder_input_tokens),
-                encoded,
-                own_allowed,
-                cross_allowed,
-                deterministic,
-            )
+        x = self._decoded(
+            encoder_input_tokens,
+            decoder_input_tokens,
+            encoder_segment_ids,
+            decoder_segment_ids,
+            deterministic,
+        )
+        return self._logits(x)
+
+    def weighted_loss(
+        self,
+        encoder_input_tokens: jax.Array,
+        decoder_input_tokens: jax.Array,
+        targets: jax.Array,
+        weights: jax.Array,
+        *,
+        encoder_segment_ids: jax.Array | None = None,
+        decoder_segment_ids: jax.Array | None = None,
+        deterministic: bool = True,
+        parts: int = 1,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Computes the weighted cross-entropy of the targets without all logits.
+
+        Args:
+            encoder_input_tokens: As in `__call__`, like the next one, the segment ids
+                and `deterministic`.
+            decoder_input_tokens: Int32 [B, T].
+            targets: Int32 [B, T].
+            weights: The weight of each target token, float32 [B, T]; 0 for padding.
+            encoder_segment_ids: Int32 [B, S].
+            decoder_segment_ids: Int32 [B, T].
+            deterministic: Whether dropout is off.
+            parts: Parts of the positions whose logits exist at the same time.
+
+        Returns:
+            The sum of weight * nats, float32 scalar, and the nats of each token,
+            float32 [B, T], which have no gradient.
+        """
+        x = self._decoded(
+            encoder_input_tokens,
+            decoder_input_tokens,
+            encoder_segment_ids,
+            decoder_segment_ids,
+            deterministic,
+        )
+        return weighted_cross_entropy(
+            *self._output_layer(x), targets, weights, self.config.types, parts
         )
 
     def tree_logits(

@@ -53,6 +53,59 @@ def task_token_counts(task_ids: jax.Array) -> jax.Array:
     )
 
 
+def token_weights(
+    task_ids: jax.Array, alpha: float, token_counts: jax.Array
+) -> jax.Array:
+    """Computes the weight of each target token in the objective.
+
+    Args:
+        task_ids: Int32 [B, T], 0 is padding.
+        alpha: Weight of the label task, 0 to 1.
+        token_counts: Float32 [2], the tokens of each task in the complete batch.
+
+    Returns:
+        float32 [B, T]: alpha / label tokens, (1 - alpha) / rationale tokens, or 0.
+    """
+    label, rationale = jnp.array([alpha, 1.0 - alpha]) / _divisors(token_counts)
+    return jnp.where(
+        task_ids == LABEL, label, jnp.where(task_ids == RATIONALE, rationale, 0.0)
+    )
+
+
+def task_losses(
+    nats: jax.Array, task_ids: jax.Array, token_counts: jax.Array
+) -> dict[str, jax.Array]:
+    """Computes the loss of each task for a batch, or the contribution of a part of it.
+
+    Args:
+        nats: The negative log-likelihood of each target token, float32 [B, T].
+        task_ids: Int32 [B, T], 0 is padding.
+        token_counts: Float32 [2], the tokens of each task in the complete batch.
+
+    Returns:
+        Metrics that add up over the parts of a batch: "label_loss" and "rationale_loss"
+        in nats per token, "label_tokens" and "rationale_tokens".
+    """
+    label, rationale = (
+        jnp.sum(jnp.where(task_ids == task, nats, 0.0)) / divisor
+        for task, divisor in zip(
+            (LABEL, RATIONALE), _divisors(token_counts), strict=True
+        )
+    )
+    label_tokens, rationale_tokens = task_token_counts(task_ids)
+    return {
+        "label_loss": label,
+        "rationale_loss": rationale,
+        "label_tokens": label_tokens,
+        "rationale_tokens": rationale_tokens,
+    }
+
+
+def _divisors(token_counts: jax.Array) -> jax.Array:
+    # At least 1: a task without a token then contributes 0 / 1 instead of NaN.
+    return jnp.maximum(token_counts, 1.0)
+
+
 def distillation_loss(
     logits: jax.Array,
     targets: jax.Array,
@@ -79,20 +132,9 @@ def distillation_loss(
         "label_loss" and "rationale_loss" in nats per token, "label_tokens" and
         "rationale_tokens".
     """
-    tokens_here = task_token_counts(task_ids)
-    counts = tokens_here if token_counts is None else token_counts
-    # At least 1: a task without a token then contributes 0 / 1 instead of NaN.
-    counts = jnp.maximum(counts, 1.0)
+    if token_counts is None:
+        token_counts = task_token_counts(task_ids)
     nats = token_cross_entropy(logits, targets)
-    label, rationale = (
-        jnp.sum(jnp.where(task_ids == task, nats, 0.0)) / count
-        for task, count in zip((LABEL, RATIONALE), counts, strict=True)
-    )
-    loss = alpha * label + (1.0 - alpha) * rationale
-    return loss, {
-        "loss": loss,
-        "label_loss": label,
-        "rationale_loss": rationale,
-        "label_tokens": tokens_here[0],
-        "rationale_tokens": tokens_here[1],
-    }
+    metrics = task_losses(nats, task_ids, token_counts)
+    loss = alpha * metrics["label_loss"] + (1.0 - alpha) * metrics["rationale_loss"]
+    return loss, {"loss": loss, **metrics}

@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 
 import dsbs_jax
+from dsbs_jax.api import engine_choice
+from dsbs_jax.api import student as student_module
 from dsbs_jax.engines import ctranslate2_engine
 from dsbs_jax.errors import UserError
 
@@ -61,6 +63,30 @@ def test_order_and_number_of_inputs_do_not_change_an_answer(student):
     assert both[1].predicted_label == second[0].predicted_label
     assert both[1].log_probability == pytest.approx(second[0].log_probability, abs=1e-5)
     assert student.predict([]) == []
+
+
+@pytest.mark.parametrize("precision", ["mixed", "bfloat16"])
+def test_student_answers_alike_in_another_precision(run, student, precision):
+    other = dsbs_jax.Student.load(str(run), precision=precision)
+    assert (student.spec.network.precision, other.spec.network.precision) == (
+        "float32",
+        precision,
+    )
+    for one, two in zip(student.predict(INPUTS), other.predict(INPUTS), strict=True):
+        assert one.probabilities == pytest.approx(two.probabilities, abs=0.02)
+
+
+def test_unknown_precision(run):
+    with pytest.raises(UserError, match=r"(?i)precision is 'float16', expected"):
+        dsbs_jax.Student.load(str(run), precision="float16")
+
+
+def test_description_of_an_earlier_version_names_the_type_of_activations(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    values = json.loads((folder / "student.json").read_text())
+    values["network"]["dtype"] = values["network"].pop("precision")
+    (folder / "student.json").write_text(json.dumps(values))
+    assert dsbs_jax.Student.load(str(folder)).spec.network.precision == "float32"
 
 
 def test_rationales_are_those_of_explain(student):
@@ -119,8 +145,8 @@ def test_a_long_job_uses_the_engine_that_is_measured_to_be_faster(
             measured.append((name, len(inputs)))
         return {name: 2.0 if name == fastest else 1.0 for name in names}
 
-    monkeypatch.setattr(dsbs_jax.api.engine_choice, "measure", measure)
-    monkeypatch.setattr(dsbs_jax.api.student, "FEWEST_ROWS", 9)
+    monkeypatch.setattr(engine_choice, "measure", measure)
+    monkeypatch.setattr(student_module, "FEWEST_ROWS", 9)
     student = dsbs_jax.Student.load(str(run), engine="auto")
     source, output = write_inputs(tmp_path / "rows.jsonl", 9), tmp_path / "out.jsonl"
     done = student.predict_file(source, str(output), window=4)
@@ -141,12 +167,12 @@ def test_a_killed_job_continues_with_the_engine_of_its_record(
     run, tmp_path, monkeypatch
 ):
     pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
-    monkeypatch.setattr(dsbs_jax.api.student, "FEWEST_ROWS", 9)
+    monkeypatch.setattr(student_module, "FEWEST_ROWS", 9)
     student = dsbs_jax.Student.load(str(run), engine="auto")
     source, output = write_inputs(tmp_path / "rows.jsonl", 9), tmp_path / "out.jsonl"
 
     def rates(**found):
-        monkeypatch.setattr(dsbs_jax.api.engine_choice, "measure", lambda *_: found)
+        monkeypatch.setattr(engine_choice, "measure", lambda *_: found)
 
     def kill(*_):
         raise KeyboardInterrupt

@@ -99,7 +99,7 @@ def test_bfloat16_scores_are_close():
     inputs = [[5, 6, 7, 1], [8, 1]]
     model, params = make_student()
     expected = score(model, params, inputs, labels)[1]
-    model, _ = make_student(dtype="bfloat16")
+    model, _ = make_student(precision="bfloat16")
     scores = score(model, params, inputs, labels)[1]
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected, rtol=0.05)

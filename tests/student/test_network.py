@@ -126,7 +126,7 @@ def test_segment_ids_for_one_side_only_are_an_error():
 
 @pytest.mark.slow
 def test_bfloat16_activations_keep_float32_parameters_and_logits():
-    model, params = make_student(dtype="bfloat16")
+    model, params = make_student(precision="bfloat16")
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     batch = make_batch(make_examples(2))
     bfloat16 = forward(model, params, batch)

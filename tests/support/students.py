@@ -1,6 +1,7 @@
 """Tiny students of both T5 versions, and batches for them."""
 
 import dataclasses
+import functools
 import pathlib
 import shutil
 
@@ -14,10 +15,25 @@ from dsbs_jax import weights
 from dsbs_jax.local import step
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import Transformer, parameter_shapes
+from dsbs_jax.student.precision import ComputeTypes
 
-forward = jax.jit(step.forward, static_argnums=0)
+
+@functools.partial(jax.jit, static_argnums=0)
+def forward(model, params, batch):
+    """Returns the logits of a batch, float32 [B, T, V]; also of T5X's network."""
+    return model.apply(
+        {"params": params},
+        batch["encoder_input_tokens"],
+        batch["decoder_input_tokens"],
+        encoder_segment_ids=batch.get("encoder_segment_ids"),
+        decoder_segment_ids=batch.get("decoder_segment_ids"),
+    )
+
+
 gradients = jax.jit(step.gradients, static_argnames=("model", "num_microbatches"))
 
+# The types of mixed precision on a CPU that multiplies bfloat16 numbers.
+BFLOAT16_PRODUCTS = ComputeTypes("bfloat16", "float32", "float32")
 VERSIONS = {
     "t5_1_0": {"mlp_activations": ("relu",), "logits_via_embedding": True},
     "t5_1_1": {"mlp_activations": ("gelu", "linear"), "logits_via_embedding": False},
