@@ -36,7 +36,7 @@ setuptools.setup(
     package_data={
         "dsbs_jax": ["py.typed"],
         "dsbs_jax.configs": ["*/*.gin"],
-        "dsbs_jax.experiments": ["paper/*.json"],
+        "dsbs_jax.experiments.paper": ["*.json"],
         "dsbs_jax.reports": ["templates/*.jinja"],
         "dsbs_jax.serving": ["page/*"],
         "dsbs_jax.teacher": ["prompts/*.txt"],
