@@ -41,7 +41,7 @@ def of_runs(runs: Sequence[FinishedRun], selection: str) -> str:
         "init": _values(_initial(run) for run in runs),
         "steps": _values(run.settings["TRAIN_STEPS"] for run in runs),
         "pairs": _values(_pairs(run) for run in runs),
-        "precision": _values(run.settings["ACTIVATION_DTYPE"] for run in runs),
+        "precision": _values(run.settings["PRECISION"] for run in runs),
         "version": _values(run.student["written_by"] for run in runs),
     }
     return "|".join(["accuracy", *(f"{name}:{text}" for name, text in fields.items())])

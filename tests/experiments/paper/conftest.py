@@ -69,7 +69,7 @@ def write_finished(tmp_path):
             "DATASET": cell.dataset,
             "SUBSAMPLE_FRACTION": cell.fraction,
             "ALPHA": cell.alpha,
-            "ACTIVATION_DTYPE": "float32",
+            "PRECISION": "float32",
             "INITIAL_CHECKPOINT_PATH": None,
             "RANDOM_SEED": run.seed,
             **_size_of(cell.size),
