@@ -35,7 +35,7 @@ from label_scoring import SMALL  # noqa: E402
 from load_test import Server  # noqa: E402
 
 DATA = pathlib.Path(__file__).parents[1] / "examples/tickets.jsonl"
-LABEL_TOKENS, RATIONALE_TOKENS, BEAMS = 4, 48, 4
+RATIONALE_TOKENS, BEAMS = 48, 4
 BATCH = 32
 QUANTIZATIONS: tuple[Literal["float32", "int8"], ...] = ("float32", "int8")
 # Takes texts and the number of tokens of each answer.
@@ -47,6 +47,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("--rows", type=int, default=600, help="rows of a run with labels")
+    add("--label_tokens", type=int, default=4, help="tokens of a label")
     add("--rationale_rows", type=int, default=60, help="rows of a run with rationales")
     add("--runs", type=int, default=5, help="runs of each system")
     add("--single", type=int, default=40, help="requests of one input")
@@ -56,7 +57,7 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_student(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+def make_student(folder: pathlib.Path, label_tokens: int) -> dict[str, pathlib.Path]:
     """Writes the student for transformers and for CTranslate2."""
     import numpy as np
 
@@ -85,7 +86,7 @@ def make_student(folder: pathlib.Path) -> dict[str, pathlib.Path]:
         (hf / name).write_bytes(content)
     spec = student_folder.StudentSpec(
         network=config,
-        decoding=DecodingConfig(batch_size=BATCH, max_decode_length=LABEL_TOKENS),
+        decoding=DecodingConfig(batch_size=BATCH, max_decode_length=label_tokens),
         input_length=128,
         target_length=RATIONALE_TOKENS,
         label_prefix="predict: ",
@@ -168,19 +169,22 @@ def direct_system(folder: pathlib.Path) -> System:
     return answer
 
 
-def student_system(folder: pathlib.Path, engine: str, beams: int = 1) -> System:
+def student_system(
+    folder: pathlib.Path, engine: str, beams: int = 1, precision: str = "float32"
+) -> System:
     """`Student.predict`, and `Student.explain` for answers longer than a label."""
     from dsbs_jax.api import opening
     from dsbs_jax.api.student import Student
 
     opened = opening.open_student(str(folder))
     decoding = dataclasses.replace(opened.spec.decoding, num_beams=beams)
-    spec = dataclasses.replace(opened.spec, decoding=decoding)
+    network = dataclasses.replace(opened.spec.network, precision=precision)
+    spec = dataclasses.replace(opened.spec, decoding=decoding, network=network)
     opened = dataclasses.replace(opened, spec=spec)
     student = Student(spec, opened.words, opened.engine(engine))
 
     def answer(rows: Sequence[str], tokens: int) -> Any:
-        if tokens == LABEL_TOKENS:
+        if tokens == spec.decoding.max_decode_length:
             return student.predict(rows)
         return student.explain(rows, max_length=tokens)
 
@@ -291,11 +295,11 @@ def main(options: argparse.Namespace) -> None:
     from dsbs_jax import tensorflow_import
 
     tensorflow_import.import_quietly()
-    inputs = texts()
+    inputs, tokens = texts(), options.label_tokens
     random.Random(0).shuffle(inputs)
     rows = list(itertools.islice(itertools.cycle(inputs), options.rows))
     with tempfile.TemporaryDirectory() as scratch:
-        paths = make_student(pathlib.Path(scratch))
+        paths = make_student(pathlib.Path(scratch), tokens)
         systems = {
             "transformers float32, unsorted": transformers_system(
                 paths["hf"], "float32"
@@ -305,15 +309,18 @@ def main(options: argparse.Namespace) -> None:
             ),
             "CTranslate2 int8, called directly": direct_system(paths["int8"]),
             "dsbs_jax, jax": student_system(paths["hf"], "jax"),
+            "dsbs_jax, jax mixed": student_system(
+                paths["hf"], "jax", precision="mixed"
+            ),
             "dsbs_jax, ctranslate2 float32": student_system(
                 paths["float32"], "ctranslate2"
             ),
             "dsbs_jax, ctranslate2 int8": student_system(paths["int8"], "ctranslate2"),
         }
-        found = rates(systems, rows, LABEL_TOKENS, options.runs)
+        found = rates(systems, rows, tokens, options.runs)
         one = rows[: options.single]
         single = {
-            name: latencies(lambda row, s=system: s([row], LABEL_TOKENS), one)
+            name: latencies(lambda row, s=system: s([row], tokens), one)
             for name, system in systems.items()
         }
         if options.clients:
@@ -321,7 +328,7 @@ def main(options: argparse.Namespace) -> None:
             found[name], single["dsbs-jax serve, int8"] = measure_server(
                 paths["int8"], rows, options
             )
-        show(f"labels of {LABEL_TOKENS} tokens", found)
+        show(f"labels of {tokens} tokens", found)
         show_latencies(single)
         few = rows[: options.rationale_rows]
         if few:
@@ -337,7 +344,7 @@ def main(options: argparse.Namespace) -> None:
             }
             show(
                 f"labels with {BEAMS} beams",
-                rates(beams, few, LABEL_TOKENS, options.runs),
+                rates(beams, few, tokens, options.runs),
             )
 
 

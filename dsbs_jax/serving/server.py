@@ -75,7 +75,12 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, _, _, _, address = found[0]
-        return socket.create_server(address, family=family)
+        listener = socket.create_server(address, family=family)
+        # Connections inherit it. asyncio sets it for other kinds of sockets only.
+        # Without it, the body of a response waits for the client's acknowledgment of
+        # the headers, which the client may delay by 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]
         raise UserError(

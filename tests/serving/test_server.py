@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ import openai
 import pytest
 
 import dsbs_jax
+from dsbs_jax.serving import server
 from support.serving import until
 
 # Every test needs a trained student.
@@ -193,6 +195,14 @@ def test_signal_while_a_student_loads_ends_the_server(runs, serve):
     assert process.client.get("/readyz").status_code == 503
     process.send(signal.SIGTERM)
     assert process.status() == 143
+
+
+def test_response_is_not_delayed_until_its_headers_are_acknowledged():
+    listener = server._listen("127.0.0.1", 0)
+    with listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_student_that_cannot_be_loaded_ends_with_one_line(serve, tmp_path):
