@@ -169,6 +169,25 @@ def print_operations(result: dict, work: str) -> None:
         print(f"tokens of a prediction, mean: {result['tokens']:.1f}")
 
 
+def print_differences(results: dict[str, list[dict]]) -> None:
+    """Compares the answers in mixed precision with those in float32."""
+    float32, mixed = (
+        results[system][-1]["answers"] for system in ("dsbs_jax", "dsbs_jax mixed")
+    )
+    different = [
+        i
+        for i, pair in enumerate(zip(float32, mixed, strict=True))
+        if pair[0] != pair[1]
+    ]
+    equal = len(float32) - len(different)
+    print(
+        f"answers of mixed precision that equal those of float32: {equal} of "
+        f"{len(float32)}, {100 * equal / len(float32):.2f} %"
+    )
+    for i in different:
+        print(f"row {i}: token ids {float32[i]} in float32, {mixed[i]} in mixed")
+
+
 def main(options: argparse.Namespace) -> None:
     """Compares the systems and prints the tables."""
     results = run_in_turns(options)
@@ -176,6 +195,8 @@ def main(options: argparse.Namespace) -> None:
     print()
     print_ratios(results)
     print_operations(results["dsbs_jax"][-1], options.work)
+    if options.work == "label":
+        print_differences(results)
 
 
 if __name__ == "__main__":

@@ -91,10 +91,16 @@ def test_there_are_many_settings():
 PATHS = [param for param in SETTINGS if settings.is_path(param.values[0])]
 
 
+def with_path(info, path):
+    """Returns the path, or a dictionary for a setting of several named paths."""
+    return path if str in settings.base_types(info.type) else {"name": path}
+
+
 @pytest.mark.parametrize("info", PATHS)
 def test_home_folder_in_every_path(info, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert settings.check(info, "~/a b/ü") == f"{tmp_path}/a b/ü"
+    expected = with_path(info, f"{tmp_path}/a b/ü")
+    assert settings.check(info, with_path(info, "~/a b/ü")) == expected
 
 
 def test_buckets_are_refused_where_only_this_machine_is_possible():
@@ -102,7 +108,7 @@ def test_buckets_are_refused_where_only_this_machine_is_possible():
     for param in PATHS:
         (info,) = param.values
         try:
-            settings.check(info, "gs://bucket/a")
+            settings.check(info, with_path(info, "gs://bucket/a"))
         except UserError as error:
             assert str(error).startswith(f"{info.macro}: gs://bucket/a is an address")
             refused.add(info.macro)

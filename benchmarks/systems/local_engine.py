@@ -132,18 +132,20 @@ def label(options: argparse.Namespace, batches: list[Batch]) -> dict:
     )
     predictor_class = ForcedPredictor if options.forced else evaluation.Predictor
     predictor = predictor_class(model, config, partitioner)
-    lengths: list[int] = []
+    answers: list[list[int]] = []
 
     def decode_all(rows: list) -> None:
         predictions, _ = predictor(params, rows)
-        lengths[:] = [len(np.trim_zeros(tokens)) for tokens in predictions]
+        answers[:] = [np.trim_zeros(tokens).tolist() for tokens in predictions]
 
     first, seconds = workload.time_twice(decode_all, [inputs])
-    shape, mean_length = workload.SHAPES[options.size], float(np.mean(lengths))
+    shape = workload.SHAPES[options.size]
+    mean_length = float(np.mean([len(answer) for answer in answers]))
     return {
         "rate": len(inputs) / seconds,
         "first": first,
         "tokens": mean_length,
+        "answers": answers,
         "flops": workload.labelling_flops(shape, batches, mean_length) / seconds,
         "matrix_product": workload.matrix_product_rate(),
     }

@@ -67,3 +67,17 @@ def test_a_task_without_labels_cannot_select_the_best_checkpoint(register_tiny):
     register_tiny("step_by_step")
     with pytest.raises(UserError, match="expected a mixture with a label task"):
         run_settings.best_metric("tiny_teacher_rationale")
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [("float32", "float32"), ("mixed", "bfloat16"), ("bfloat16", "bfloat16")],
+)
+def test_type_of_activations_follows_from_the_precision(precision, expected):
+    assert run_settings.activation_dtype(precision) == expected
+
+
+def test_unknown_precision():
+    message = "PRECISION is 'float16', expected one of float32, mixed, bfloat16"
+    with pytest.raises(UserError, match=message):
+        run_settings.activation_dtype("float16")
