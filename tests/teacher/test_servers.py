@@ -268,7 +268,7 @@ def test_server_that_refuses_everything_ends_the_run_soon(
     # attempts; an attempt that fails in another way on a busy machine is not counted.
     attempts = server.request_counts.values()
     assert len(attempts) <= 20 + 8
-    assert statistics.median(attempts) == 3
+    assert statistics.median(attempts) <= 3
 
 
 def test_firewall_that_refuses_one_text(serve, act, extract, rows):
