@@ -16,6 +16,7 @@ def measured(monkeypatch):
             return float32 if types.factors == "float32" else mixed
 
         monkeypatch.setattr(precision, "missing_bfloat16", lambda flags: None)
+        monkeypatch.setattr(precision_trial, "_SMALLEST_WIDTH", 16)
         monkeypatch.setattr(precision_trial, "_operations_per_second", rate)
         return calls
 
@@ -33,7 +34,13 @@ def test_faster_precision_is_chosen_with_the_rates(measured, mixed, expected):
     assert calls == [(2048, 16, 24)] * 2
 
 
+def test_narrow_student_trains_in_float32_without_a_measurement():
+    chosen, reason = precision_trial.choose(make_student()[0].config, 100_000)
+    assert (chosen, reason) == ("float32", "products of width 16 take little of a step")
+
+
 def test_cpu_without_bfloat16_trains_in_float32(monkeypatch):
+    monkeypatch.setattr(precision_trial, "_SMALLEST_WIDTH", 16)
     monkeypatch.setattr(precision, "missing_bfloat16", lambda flags: "not supported")
     chosen, reason = precision_trial.choose(make_student()[0].config, 64)
     assert chosen == "float32"
