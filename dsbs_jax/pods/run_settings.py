@@ -52,7 +52,7 @@ def activation_dtype(precision: Precision) -> str:
             of products, so 'mixed' and 'bfloat16' mean the same.
 
     Raises:
-        UserError: There is no such precision.
+        UserError: The precision is unknown.
     """
     if precision not in typing.get_args(Precision):
         names = ", ".join(typing.get_args(Precision))

@@ -1,4 +1,4 @@
-"""The layers of a T5: dense layer, norm, relative position bias, attention, MLP.
+"""The layers of a T5: embedding, norm, position bias, attention, MLP, output.
 
 Parameters have the names, shapes and logical axis names of T5X's
 `examples/t5/layers.py`, so that T5X's checkpoints and sharding rules fit. Logical names
@@ -277,3 +277,41 @@ class MLP(nn.Module):
         )
         hidden = with_logical_constraint(hidden, ("batch", "length", "mlp"))
         return Dense(config.emb_dim, ("mlp", "embed"), config.types, name="wo")(hidden)
+
+
+class Embedding(nn.Module):
+    """The embedding of tokens, and the output layer of a tied student."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        """Declares the table, [V, D]."""
+        self.embedding = parameter(
+            self,
+            "embedding",
+            nn.initializers.normal(1.0),
+            (self.config.vocab_size, self.config.emb_dim),
+            ("vocab", "embed"),
+        )
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """Looks up tokens, int32 [B, T] -> [B, T, D]."""
+        return jnp.take(self.embedding, tokens, axis=0).astype(
+            self.config.types.residual
+        )
+
+
+class Output(nn.Module):
+    """The weights of the output layer of an untied student."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        """Declares the weights, [D, V]."""
+        self.kernel = parameter(
+            self,
+            "kernel",
+            fan_in(1.0, "truncated_normal"),
+            (self.config.emb_dim, self.config.vocab_size),
+            ("embed", "vocab"),
+        )

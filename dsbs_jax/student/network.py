@@ -19,10 +19,10 @@ from dsbs_jax.student.layers import (
     MASKED,
     MLP,
     Attention,
+    Embedding,
+    Output,
     RelativePositionBias,
     RMSNorm,
-    fan_in,
-    parameter,
 )
 from dsbs_jax.student.products import product
 
@@ -233,44 +233,6 @@ def _scan_layers(
         # with the original one, which `prevent_cse` would guard against.
         apply_layer = jax.checkpoint(apply_layer, prevent_cse=False)
     return jax.lax.scan(apply_layer, x, (stacked, keys))[0]
-
-
-class Embedding(nn.Module):
-    """The embedding of tokens, and the output layer of a tied student."""
-
-    config: T5Config
-
-    def setup(self) -> None:
-        """Declares the table, [V, D]."""
-        self.embedding = parameter(
-            self,
-            "embedding",
-            nn.initializers.normal(1.0),
-            (self.config.vocab_size, self.config.emb_dim),
-            ("vocab", "embed"),
-        )
-
-    def __call__(self, tokens: jax.Array) -> jax.Array:
-        """Looks up tokens, int32 [B, T] -> [B, T, D]."""
-        return jnp.take(self.embedding, tokens, axis=0).astype(
-            self.config.types.residual
-        )
-
-
-class Output(nn.Module):
-    """The weights of the output layer of an untied student."""
-
-    config: T5Config
-
-    def setup(self) -> None:
-        """Declares the weights, [D, V]."""
-        self.kernel = parameter(
-            self,
-            "kernel",
-            fan_in(1.0, "truncated_normal"),
-            (self.config.emb_dim, self.config.vocab_size),
-            ("embed", "vocab"),
-        )
 
 
 class Encoder(nn.Module):

@@ -156,7 +156,7 @@ def find_runs(folders: Sequence[str]) -> list[FinishedRun]:
     """Reads the finished runs in some folders: run folders, or folders of them.
 
     Raises:
-        UserError: A folder does not exist, or there is no finished run.
+        UserError: A folder does not exist, or no run has finished.
     """
     found: dict[pathlib.Path, None] = {}
     for name in folders:

@@ -45,7 +45,7 @@ def file_of(table: int | None, figure: int | None, study: str | None) -> str:
     if study is not None and study.endswith(".gin"):
         return study
     if name not in names():
-        raise UserError(f"there is no study {name!r}, expected one of {names()}")
+        raise UserError(f"study is {name!r}, expected one of {names()}")
     return f"{FOLDER}/{name}.gin"
 
 

@@ -140,8 +140,8 @@ def test_checkpoint_needs_size_and_path(text):
     [
         ({}, "0 of --table, --figure and --study"),
         ({"table": 1, "figure": 4}, "2 of --table"),
-        ({"table": 3}, "no study 'table3'"),
-        ({"study": "paper"}, "no study 'paper'"),
+        ({"table": 3}, "study is 'table3'"),
+        ({"study": "paper"}, "study is 'paper'"),
     ],
 )
 def test_one_existing_study_is_needed(given, message):
