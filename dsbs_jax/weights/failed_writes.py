@@ -24,6 +24,9 @@ _DISK_FULL = re.compile(r"No space left on device|RESOURCE_EXHAUSTED|Disk quota"
 _CLOSED = "Event loop is closed"
 # The loggers of Orbax, and of futures whose exception nobody read.
 _LOGGERS = ("absl", "asyncio")
+# The state below belongs to the process. Without the lock, of two writes in two threads
+# the later one would restore what the earlier one had set.
+_lock = threading.RLock()
 
 
 def reason(error: Exception) -> str:
@@ -36,17 +39,20 @@ def reason(error: Exception) -> str:
 def without_library_messages(checkpoint: pathlib.Path) -> Iterator[None]:
     """Drops what libraries log and what their threads print about a checkpoint.
 
-    While the checkpoint is written, all their messages are dropped. If the write fails,
-    messages about this checkpoint are dropped until the process ends, because the error
-    that the caller gets has the same text.
+    While the checkpoint is written, all their messages are dropped, and writes of other
+    threads wait. If the write fails, messages about this checkpoint are dropped until
+    the process ends, because the error that the caller gets has the same text.
 
     Args:
         checkpoint: The folder that is written in this context.
     """
-    hooks, disabled = (
-        (threading.excepthook, sys.unraisablehook),
-        logging.root.manager.disable,
-    )
+    with _lock:
+        yield from _without_messages(checkpoint)
+
+
+def _without_messages(checkpoint: pathlib.Path) -> Iterator[None]:
+    hooks = threading.excepthook, sys.unraisablehook
+    disabled = logging.root.manager.disable
     # TensorStore prints exceptions of its callbacks with the second hook.
     threading.excepthook, sys.unraisablehook = lambda _: None, lambda _: None
     logging.disable(logging.CRITICAL)

@@ -297,7 +297,7 @@ def test_code_of_the_page_about_many_rows(run, monkeypatch, tmp_path, tiny_jsonl
         writer = csv.DictWriter(file, ["input"], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    assert run_code((DOCS / "labeling.md").read_text()) == 4
+    assert run_code((DOCS / "labeling.md").read_text()) == 5
     shards = sorted(tmp_path.glob("answers-*-of-00002.csv"))
     labeled = [row for path in shards for row in csv.DictReader(path.open())]
     assert [row["input"] for row in labeled] == [row["input"] for row in rows]

@@ -43,7 +43,7 @@ def test_hours_need_a_measured_rate(dsbs, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--table=3"], "no study 'table3'"),
+        (["--table=3"], "study is 'table3'"),
         ([], "0 of --table, --figure and --study"),
         (["--table=1", "--dry_run", "--rate=0"], "--rate is 0.0"),
         (["--table=1", "--dry_run", "--device=x"], "--device is 'x'"),

@@ -3,6 +3,7 @@
 import logging
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -96,6 +97,34 @@ def test_messages_return_after_a_write(tmp_path, caplog):
     assert not caplog.records
     logging.getLogger("absl").error("%s: another message", tmp_path)
     assert len(caplog.records) == 1
+    assert (threading.excepthook, sys.unraisablehook) == hooks
+
+
+def test_messages_return_after_writes_of_two_threads(tmp_path, caplog):
+    hooks = threading.excepthook, sys.unraisablehook
+    entered, second_runs, first_ended = (threading.Event() for _ in range(3))
+
+    def write_first():
+        with failed_writes.without_library_messages(tmp_path / "first"):
+            entered.set()
+            assert second_runs.wait(10)
+            time.sleep(0.1)
+        first_ended.set()
+
+    def write_second():
+        second_runs.set()
+        with failed_writes.without_library_messages(tmp_path / "second"):
+            assert first_ended.wait(10)
+
+    first = threading.Thread(target=write_first)
+    second = threading.Thread(target=write_second)
+    first.start()
+    assert entered.wait(10)
+    second.start()
+    for thread in (first, second):
+        thread.join(20)
+    logging.getLogger("absl").error("another message")
+    assert [record.getMessage() for record in caplog.records] == ["another message"]
     assert (threading.excepthook, sys.unraisablehook) == hooks
 
 
