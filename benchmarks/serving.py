@@ -1,13 +1,15 @@
 """Compares engines that use a student: rows/s, time of one answer, and the server.
 
     python benchmarks/serving.py
+    python benchmarks/serving.py --release=datasets.zip
     python benchmarks/serving.py --rows=120 --runs=1 --rationale_rows=0 --clients=0
 
 The student is T5 v1.1 small with random weights, and all systems have the same weights.
-The rows are the inputs of `examples/tickets.jsonl` in random order. Each answer has a
-fixed number of tokens, because random weights rarely generate the end token. The
-systems take turns in one process, and the table has the median of the runs. It needs
-the extras `hf` and `serve`. Prints Markdown tables.
+The rows are the inputs of `examples/tickets.jsonl` in random order, or with `--release`
+the test rows of CommonsenseQA, which are longer. Each answer has a fixed number of
+tokens, because random weights rarely generate the end token. The systems take turns in
+one process, and the table has the median of the runs. It needs the extras `hf` and
+`serve`. Prints Markdown tables.
 """
 
 import argparse
@@ -33,6 +35,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from label_scoring import SMALL  # noqa: E402
 from load_test import Server  # noqa: E402
+from systems import workload  # noqa: E402
 
 DATA = pathlib.Path(__file__).parents[1] / "examples/tickets.jsonl"
 RATIONALE_TOKENS, BEAMS = 48, 4
@@ -46,6 +49,7 @@ def parse_options() -> argparse.Namespace:
     """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
+    add("--release", help="the authors' data: datasets.zip or a folder")
     add("--rows", type=int, default=600, help="rows of a run with labels")
     add("--label_tokens", type=int, default=4, help="tokens of a label")
     add("--rationale_rows", type=int, default=60, help="rows of a run with rationales")
@@ -57,7 +61,9 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_student(folder: pathlib.Path, label_tokens: int) -> dict[str, pathlib.Path]:
+def make_student(
+    folder: pathlib.Path, inputs: Sequence[str], label_tokens: int
+) -> dict[str, pathlib.Path]:
     """Writes the student for transformers and for CTranslate2."""
     import numpy as np
 
@@ -69,7 +75,8 @@ def make_student(folder: pathlib.Path, label_tokens: int) -> dict[str, pathlib.P
     from dsbs_jax.weights import ctranslate2_format, writing
 
     model = folder / "own.model"
-    vocabulary.train(texts(), model, 1000, at_most=True)
+    pieces = 1000 if len(inputs) < 1000 else workload.PIECES
+    vocabulary.train(inputs, model, pieces, at_most=True)
     words = vocabulary.load(str(model))
     config = T5Config(**SMALL)
     rng = np.random.default_rng(0)
@@ -105,8 +112,10 @@ def make_student(folder: pathlib.Path, label_tokens: int) -> dict[str, pathlib.P
     return paths
 
 
-def texts() -> list[str]:
-    """Returns the inputs of the data."""
+def read_inputs(release: str | None) -> list[str]:
+    """Returns the inputs that are labeled."""
+    if release:
+        return [record.input for record in workload.read_examples(release)["test"]]
     return [json.loads(line)["input"] for line in DATA.read_text().splitlines()]
 
 
@@ -295,11 +304,11 @@ def main(options: argparse.Namespace) -> None:
     from dsbs_jax import tensorflow_import
 
     tensorflow_import.import_quietly()
-    inputs, tokens = texts(), options.label_tokens
+    inputs, tokens = read_inputs(options.release), options.label_tokens
     random.Random(0).shuffle(inputs)
     rows = list(itertools.islice(itertools.cycle(inputs), options.rows))
     with tempfile.TemporaryDirectory() as scratch:
-        paths = make_student(pathlib.Path(scratch), tokens)
+        paths = make_student(pathlib.Path(scratch), inputs, tokens)
         systems = {
             "transformers float32, unsorted": transformers_system(
                 paths["hf"], "float32"

@@ -36,27 +36,30 @@ import time
 
 from systems import workload
 
-# 2 MiB pages of memory, as launch/run.sh sets them.
-HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+# As launch/run.sh sets it: 2 MiB pages of memory, and freed memory is kept.
+MALLOC = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0"
+    ":glibc.malloc.trim_threshold=17179869184"
+}
 # The systems by kind of work, with the environment variables of their processes.
 SYSTEMS: dict[str, dict[str, dict[str, str]]] = {
     "train": {
-        "dsbs_jax": HUGE_PAGES,
-        "dsbs_jax mixed": HUGE_PAGES,
-        "dsbs_jax, rows not merged": HUGE_PAGES,
+        "dsbs_jax": MALLOC,
+        "dsbs_jax mixed": MALLOC,
+        "dsbs_jax, rows not merged": MALLOC,
         "pytorch": {},
-        "pytorch, huge pages": HUGE_PAGES,
+        "pytorch, malloc.sh": MALLOC,
         "pytorch bfloat16 autocast": {},
-        "pytorch bfloat16 autocast, huge pages": HUGE_PAGES,
-        "t5x": HUGE_PAGES,
+        "pytorch bfloat16 autocast, malloc.sh": MALLOC,
+        "t5x": MALLOC,
     },
     "label": {
-        "dsbs_jax": HUGE_PAGES,
-        "dsbs_jax mixed": HUGE_PAGES,
+        "dsbs_jax": MALLOC,
+        "dsbs_jax mixed": MALLOC,
         "pytorch": {},
         "pytorch, sorted": {},
-        "pytorch, sorted, huge pages": HUGE_PAGES,
-        "t5x": HUGE_PAGES,
+        "pytorch, sorted, malloc.sh": MALLOC,
+        "t5x": MALLOC,
     },
 }
 # The module of each system, by the first word of its name.

@@ -18,9 +18,10 @@ import difflib
 import functools
 import inspect
 import math
+import os
 import textwrap
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -151,6 +152,8 @@ def check(info: SettingInfo, value: Any) -> Any:
     Raises:
         UserError: The value has another type or is out of range.
     """
+    if is_path(info):
+        value = _map_paths(value, _as_text)
     try:
         converted = msgspec.convert(value, info.type)
     except msgspec.ValidationError as error:
@@ -158,8 +161,9 @@ def check(info: SettingInfo, value: Any) -> Any:
             f"{info.macro} is {value!r:.80}, expected {type_text(info.type)}"
         ) from error
     if is_path(info):
+        expand = _local_path if "local" in _path_kinds(info.type) else _expanded
         try:
-            converted = _expanded(converted, "local" in _path_kinds(info.type))
+            converted = _map_paths(converted, expand)
         except UserError as error:
             raise UserError(f"{info.macro}: {error}") from error
     if isinstance(converted, float) and not math.isfinite(converted):
@@ -182,21 +186,32 @@ def _path_kinds(hint: Any) -> Iterator[str]:
         yield from _path_kinds(argument)
 
 
-def _expanded(value: Any, local: bool) -> Any:
-    """Replaces "~" in a path, or in the paths of a list or dictionary.
+def _map_paths(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Changes a path, or the paths of a list or dictionary; None remains None."""
+    if isinstance(value, tuple | list):
+        return type(value)(_map_paths(one, change) for one in value)
+    if isinstance(value, dict):
+        return {name: _map_paths(one, change) for name, one in value.items()}
+    return None if value is None else change(value)
+
+
+def _as_text(value: Any) -> Any:
+    """Returns a `pathlib.Path` as text, and other values unchanged."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _expanded(path: str) -> str:
+    """Replaces "~" in a path."""
+    return _local_path(path) if path.startswith("~") else path
+
+
+def _local_path(path: str) -> str:
+    """Replaces "~" in a path on this machine.
 
     Raises:
-        UserError: The path must be on this machine, and is not.
+        UserError: The path is not on this machine.
     """
-    if isinstance(value, str):
-        if local or value.startswith("~"):
-            return str(files.local_path(value))
-        return value
-    if isinstance(value, tuple | list):
-        return type(value)(_expanded(one, local) for one in value)
-    if isinstance(value, dict):
-        return {name: _expanded(one, local) for name, one in value.items()}
-    return value
+    return str(files.local_path(path))
 
 
 def from_values(cls: type[S], values: Mapping[str, Any]) -> S:

@@ -263,14 +263,19 @@ def test_gpu_host_restarts_and_records_what_ran(checkout, tmp_path, failures, st
 @pytest.mark.parametrize(
     ("system", "given", "expected"),
     [
-        ("Linux", None, "glibc.malloc.hugetlb=1"),
+        (
+            "Linux",
+            None,
+            "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0"
+            ":glibc.malloc.trim_threshold=17179869184",
+        ),
         ("Linux", "glibc.malloc.check=1", "glibc.malloc.check=1"),
         ("Linux", "", ""),
         ("Darwin", None, "unset"),
     ],
     ids=["default", "own", "empty", "other system"],
 )
-def test_huge_pages_are_set_only_on_linux_and_when_unset(
+def test_malloc_is_set_up_only_on_linux_and_when_unset(
     tmp_path, system, given, expected
 ):
     (tmp_path / "uname").write_text(f"#!/bin/sh\necho {system}\n")
@@ -278,7 +283,7 @@ def test_huge_pages_are_set_only_on_linux_and_when_unset(
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     if given is not None:
         environment["GLIBC_TUNABLES"] = given
-    script = 'source launch/huge_pages.sh; echo "${GLIBC_TUNABLES-unset}"'
+    script = 'source launch/malloc.sh; echo "${GLIBC_TUNABLES-unset}"'
     result = subprocess.run(
         ["bash", "-euc", script],
         cwd=LAUNCH.parent,
@@ -290,7 +295,7 @@ def test_huge_pages_are_set_only_on_linux_and_when_unset(
 
 
 @pytest.mark.parametrize("script", ["run.sh", "demo.sh"])
-def test_scripts_for_one_machine_use_huge_pages(script):
+def test_scripts_for_one_machine_set_up_malloc(script):
     lines = (LAUNCH / script).read_text().splitlines()
-    assert lines.index("source launch/huge_pages.sh") < len(lines) - 1
+    assert lines.index("source launch/malloc.sh") < len(lines) - 1
     assert lines[-1].startswith("exec .venv/bin/python -m ")

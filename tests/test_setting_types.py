@@ -103,6 +103,13 @@ def test_home_folder_in_every_path(info, monkeypatch, tmp_path):
     assert settings.check(info, with_path(info, "~/a b/ü")) == expected
 
 
+@pytest.mark.parametrize("info", PATHS)
+def test_path_objects_in_every_path(info, tmp_path):
+    path = tmp_path / "a b"
+    expected = with_path(info, str(path))
+    assert settings.check(info, with_path(info, path)) == expected
+
+
 def test_buckets_are_refused_where_only_this_machine_is_possible():
     refused = set()
     for param in PATHS:

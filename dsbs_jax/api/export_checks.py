@@ -129,9 +129,9 @@ def _compare(
     inputs = encode_inputs(texts, words, spec.input_length)
     decoding = dataclasses.replace(spec.decoding, num_beams=1)
     tree = traverse_util.unflatten_dict(dict(params), sep="/")
-    predictor = evaluation.Predictor(
-        Transformer(spec.network), decoding, Partitioner(1)
-    )
+    # The weights are compared, not the precision that the student was trained in.
+    network = dataclasses.replace(spec.network, precision="float32")
+    predictor = evaluation.Predictor(Transformer(network), decoding, Partitioner(1))
     ours, our_scores = predictor(tree, inputs)
     theirs, their_scores = generate(inputs, decoding.max_decode_length)
     answers = [

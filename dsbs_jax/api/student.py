@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, cast
 
@@ -74,12 +75,12 @@ class Student:
     @classmethod
     def load(
         cls,
-        path: str,
+        path: str | os.PathLike[str],
         *,
         labels: Sequence[str] | None = None,
         free_answers: bool = False,
         two_tasks: bool = True,
-        vocabulary_path: str | None = None,
+        vocabulary_path: str | os.PathLike[str] | None = None,
         batch_size: int | None = None,
         num_partitions: int = 1,
         engine: str | None = None,
@@ -114,8 +115,10 @@ class Student:
             UserError: The path holds no student, its files are damaged or do not fit
                 together, or the engine cannot compute its answers.
         """
+        if vocabulary_path is not None:
+            vocabulary_path = os.fspath(vocabulary_path)
         opened = opening.open_student(
-            path, two_tasks=two_tasks, vocabulary_path=vocabulary_path
+            os.fspath(path), two_tasks=two_tasks, vocabulary_path=vocabulary_path
         )
         spec = opened.spec
         if labels is not None:

@@ -254,7 +254,7 @@ def make(
     _ = plan.settings  # checks every value
     if "PRECISION" in given:
         return plan
-    choices.append(_precision_choice(plan, inputs.tokens))
+    choices.append(_precision_choice(plan, inputs.tokens, targets.tokens))
     return dataclasses.replace(plan, choices=[*choices, *others_choice])
 
 
@@ -404,14 +404,15 @@ def _training_choices(rows: FitRows, config: FitConfig) -> list[Choice]:
     ]
 
 
-def _precision_choice(plan: Plan, input_length: int) -> Choice:
+def _precision_choice(plan: Plan, input_length: int, target_length: int) -> Choice:
     """Keeps the precision of a run that has begun, or measures the faster one."""
     name, reason = "float32", "the run began with it"
     if (plan.output / student_folder.STUDENT_FILE).is_file():
         name = student_folder.read_spec(plan.output).network.precision
     else:
-        tokens = plan.settings.loop.batch_size * input_length
-        name, reason = precision_trial.choose(plan.network, tokens)
+        name, reason = precision_trial.choose(
+            plan.network, plan.settings.loop.batch_size, input_length, target_length
+        )
     return Choice(
         name="precision", value=name, reason=reason, macros={"PRECISION": name}
     )

@@ -297,7 +297,7 @@ def test_code_of_the_page_about_many_rows(run, monkeypatch, tmp_path, tiny_jsonl
         writer = csv.DictWriter(file, ["input"], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    assert run_code((DOCS / "labeling.md").read_text()) == 5
+    assert run_code((DOCS / "labeling.md").read_text()) == 6
     shards = sorted(tmp_path.glob("answers-*-of-00002.csv"))
     labeled = [row for path in shards for row in csv.DictReader(path.open())]
     assert [row["input"] for row in labeled] == [row["input"] for row in rows]
@@ -357,6 +357,19 @@ def test_ctranslate2_without_predictions_is_compared_on_made_up_inputs(
     )
     assert (done.agreement.rows, done.agreement.equal) == (32, 32)
     assert "right" not in done.agreement.text()
+
+
+def test_student_of_another_precision_is_compared_in_float32(exported, tmp_path):
+    pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
+    trained = shutil.copytree(exported["hf"], tmp_path / "trained")
+    file = trained / "student.json"
+    content = json.loads(file.read_text())
+    assert content["network"]["precision"] == "float32"
+    content["network"]["precision"] = "bfloat16"
+    file.write_text(json.dumps(content))
+    done = exporting.export_student(trained, tmp_path / "fast", format="ctranslate2")
+    assert (done.agreement.rows, done.agreement.equal) == (32, 32)
+    assert done.agreement.difference < 1e-3
 
 
 def test_ctranslate2_that_answers_otherwise_is_refused(run, tmp_path, monkeypatch):

@@ -58,6 +58,11 @@ def test_label_is_the_most_probable_one_of_the_set(student):
         assert prediction.predicted_rationale is None
 
 
+def test_path_object_is_a_path(run, student):
+    other = dsbs_jax.Student.load(run)
+    assert other.predict(INPUTS[:1]) == student.predict(INPUTS[:1])
+
+
 def test_order_and_number_of_inputs_do_not_change_an_answer(student):
     both, second = student.predict(INPUTS), student.predict(INPUTS[1:])
     assert both[1].predicted_label == second[0].predicted_label

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from dsbs_jax.fitting import plan, precision_trial
@@ -7,54 +9,68 @@ from support.students import make_student
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Replaces the measurement: sets the rates of float32 and mixed, and records."""
+    """Replaces the measurement: sets the seconds of float32 and mixed, and records."""
     calls = []
 
-    def set_rates(float32, mixed):
-        def rate(types, rows, inputs, outputs):
-            calls.append((rows, inputs, outputs))
-            return float32 if types.factors == "float32" else mixed
+    def set_seconds(float32, mixed):
+        def seconds(network, *lengths):
+            calls.append((network, *lengths))
+            return float32 if network.precision == "float32" else mixed
 
         monkeypatch.setattr(precision, "missing_bfloat16", lambda flags: None)
         monkeypatch.setattr(precision_trial, "_SMALLEST_WIDTH", 16)
-        monkeypatch.setattr(precision_trial, "_operations_per_second", rate)
+        monkeypatch.setattr(precision_trial, "_seconds", seconds)
         return calls
 
-    return set_rates
+    return set_seconds
 
 
 @pytest.mark.parametrize(
-    ("mixed", "expected"), [(400e9, "mixed"), (210e9, "float32"), (90e9, "float32")]
+    ("mixed", "expected"), [(0.1, "mixed"), (0.196, "float32"), (0.4, "float32")]
 )
-def test_faster_precision_is_chosen_with_the_rates(measured, mixed, expected):
-    calls = measured(200e9, mixed)
-    chosen, reason = precision_trial.choose(make_student()[0].config, 100_000)
+def test_faster_precision_is_chosen_with_the_times(measured, mixed, expected):
+    calls = measured(0.2, mixed)
+    network = make_student(vocab_size=1024, scan=True)[0].config
+    chosen, reason = precision_trial.choose(network, 64, 96, 24)
     assert chosen == expected
-    assert reason == f"measured GFLOP/s: float32 200, mixed {mixed / 1e9:.0f}"
-    assert calls == [(2048, 16, 24)] * 2
+    ms = 1000 * mixed
+    assert reason == f"measured ms of a layer: float32 200, mixed {ms:.0f}"
+    for one, *lengths in calls:
+        # 21 rows of 96 tokens are the most in 2048 tokens.
+        assert lengths == [21, 96, 24]
+        assert (one.num_encoder_layers, one.num_decoder_layers) == (1, 1)
+        # Two of four layers have half of the vocabulary.
+        assert (one.emb_dim, one.vocab_size, one.scan) == (16, 512, False)
+    assert [one.precision for one, *_ in calls] == ["float32", "mixed"]
 
 
 def test_narrow_student_trains_in_float32_without_a_measurement():
-    chosen, reason = precision_trial.choose(make_student()[0].config, 100_000)
+    network = make_student()[0].config
+    chosen, reason = precision_trial.choose(network, 64, 96, 24)
     assert (chosen, reason) == ("float32", "products of width 16 take little of a step")
 
 
 def test_cpu_without_bfloat16_trains_in_float32(monkeypatch):
     monkeypatch.setattr(precision_trial, "_SMALLEST_WIDTH", 16)
     monkeypatch.setattr(precision, "missing_bfloat16", lambda flags: "not supported")
-    chosen, reason = precision_trial.choose(make_student()[0].config, 64)
+    chosen, reason = precision_trial.choose(make_student()[0].config, 64, 96, 24)
     assert chosen == "float32"
     assert reason == "products of bfloat16 numbers are not supported"
 
 
-def test_rates_are_measured():
-    types = precision.compute_types("float32")
-    rate = precision_trial._operations_per_second(types, 256, 256, 256)
-    assert 1e8 < rate < 1e14
+@pytest.mark.parametrize("version", ["t5_1_0", "t5_1_1"])
+def test_layers_of_both_versions_are_measured(monkeypatch, version):
+    monkeypatch.setattr(precision_trial, "_SMALLEST_WIDTH", 16)
+    monkeypatch.setattr(precision, "missing_bfloat16", lambda flags: None)
+    network = make_student(version)[0].config
+    # One input longer than the measured tokens.
+    chosen, reason = precision_trial.choose(network, 8, 3000, 2)
+    assert chosen in ("float32", "mixed")
+    assert re.fullmatch(r"measured ms of a layer: float32 \d+, mixed \d+", reason)
 
 
 def test_plan_records_the_precision(make_plan, measured):
-    measured(200e9, 400e9)
+    measured(0.2, 0.1)
     found = make_plan()
     assert found.macros["PRECISION"] == "mixed"
     assert found.network.precision == "mixed"
@@ -62,18 +78,18 @@ def test_plan_records_the_precision(make_plan, measured):
     assert line.split(maxsplit=2) == [
         "precision",
         "mixed",
-        "measured GFLOP/s: float32 200, mixed 400",
+        "measured ms of a layer: float32 200, mixed 100",
     ]
 
 
 def test_given_precision_is_not_measured(make_plan, measured):
-    calls = measured(200e9, 400e9)
+    calls = measured(0.2, 0.1)
     assert make_plan({"precision": "float32"}).macros["PRECISION"] == "float32"
     assert calls == []
 
 
 def test_run_that_began_keeps_its_precision(make_plan, measured, monkeypatch, tmp_path):
-    measured(200e9, 400e9)
+    measured(0.2, 0.1)
     begun = make_plan({"precision": "bfloat16"})
     folder = tmp_path / "runs/my-jars"
     folder.mkdir(parents=True)
