@@ -9,6 +9,7 @@ if typing.TYPE_CHECKING:
     from dsbs_jax.api.extraction import extract as extract
     from dsbs_jax.api.fitting import FitResult as FitResult
     from dsbs_jax.api.fitting import fit as fit
+    from dsbs_jax.api.planning import plan as plan
     from dsbs_jax.api.prediction import Prediction as Prediction
     from dsbs_jax.api.prompts import init_prompt as init_prompt
     from dsbs_jax.api.student import Student as Student
@@ -27,6 +28,7 @@ _MODULES = {
     "fit": "dsbs_jax.api.fitting",
     "FitResult": "dsbs_jax.api.fitting",
     "init_prompt": "dsbs_jax.api.prompts",
+    "plan": "dsbs_jax.api.planning",
     "Prediction": "dsbs_jax.api.prediction",
     "Student": "dsbs_jax.api.student",
     "UserError": "dsbs_jax.errors",
@@ -34,7 +36,12 @@ _MODULES = {
 }
 
 # The modules that import without TensorFlow and JAX.
-_LIGHT = {"dsbs_jax.api.extraction", "dsbs_jax.api.prediction", "dsbs_jax.api.prompts"}
+_LIGHT = {
+    "dsbs_jax.api.extraction",
+    "dsbs_jax.api.planning",
+    "dsbs_jax.api.prediction",
+    "dsbs_jax.api.prompts",
+}
 
 __all__ = list(_MODULES)
 

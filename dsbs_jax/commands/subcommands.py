@@ -16,6 +16,7 @@ from dsbs_jax.commands import (
     extract,
     fit,
     paper,
+    plan,
     predict,
     prompt,
     report,
@@ -33,6 +34,7 @@ _SUBCOMMANDS = (
     export,
     paper,
     report,
+    plan,
 )
 
 

@@ -1,7 +1,7 @@
 """Settings of the student: its size and how it is computed."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -11,6 +11,8 @@ from dsbs_jax.student.precision import ComputeTypes, Precision, compute_types
 
 # T5 v1.1's gated MLP, and T5 v1.0's.
 _ACTIVATIONS = {("gelu", "linear"), ("relu",)}
+# What a layer's backward pass computes again.
+Remat = Literal["none", "dots", "full"]
 _SIZE = "set by sizes/*.gin, or read from the checkpoint"
 # The fields that a checkpoint determines; the others are chosen for each run.
 SIZE_FIELDS = (
@@ -73,10 +75,11 @@ class T5Config(Settings):
         help="Types of the computation: 'mixed' rounds the factors of products to "
         "bfloat16, 'bfloat16' all activations; parameters are always float32.",
     )
-    remat: bool = setting(
-        False,
-        help="Whether the backward pass computes layers again instead of storing their "
-        "activations: less memory, about a third more computation.",
+    remat: Remat | bool = setting(
+        "none",
+        help="What the backward pass computes again instead of storing it, to save "
+        "memory: 'full' complete layers, 'dots' all but their products with weights, "
+        "'none' nothing. True means 'full', False means 'none'.",
     )
     scan: bool = setting(
         False,
@@ -86,6 +89,13 @@ class T5Config(Settings):
     )
     relative_buckets: int = 32
     relative_max_distance: int = 128
+
+    @property
+    def remat_policy(self) -> Remat:
+        """What a layer's backward pass computes again."""
+        if isinstance(self.remat, bool):
+            return "full" if self.remat else "none"
+        return self.remat
 
     @property
     def types(self) -> ComputeTypes:

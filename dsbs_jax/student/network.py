@@ -4,6 +4,7 @@ Masks depend on the key alone. A padding query computes a value that nothing rea
 Relative position bias and mask are added once for each stack, not once for each layer.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -24,7 +25,7 @@ from dsbs_jax.student.layers import (
     RelativePositionBias,
     RMSNorm,
 )
-from dsbs_jax.student.products import product
+from dsbs_jax.student.products import PRODUCT, product
 
 # Keys and values of one attention, each [B, H, M, K].
 KeysValues = tuple[jax.Array, jax.Array]
@@ -181,6 +182,23 @@ class DecoderLayer(nn.Module):
         return x + self.mlp(self.pre_mlp_layer_norm(x)), (keys, values)
 
 
+def _recomputed(
+    layer: type[nn.Module], config: T5Config, static_argnums: tuple[int, ...]
+) -> type[nn.Module]:
+    """Returns the layer type that recomputes what the config's `remat` says."""
+    if config.remat_policy == "none":
+        return layer
+    return nn.remat(layer, static_argnums=static_argnums, policy=_saveable(config))
+
+
+def _saveable(config: T5Config) -> Callable[..., Any] | None:
+    """Returns which results of a recomputed layer are stored; None stores none."""
+    if config.remat_policy == "dots":
+        # By name, because a policy does not see products inside of custom gradients.
+        return jax.checkpoint_policies.save_only_these_names(PRODUCT)
+    return None
+
+
 def _apply_layers(
     stack: nn.Module, x: jax.Array, *context: jax.Array, deterministic: bool
 ) -> jax.Array:
@@ -228,10 +246,12 @@ def _scan_layers(
     keys = None
     if not deterministic:
         keys = jax.random.split(stack.make_rng("dropout"), len(layer_params))
-    if config.remat:
+    if config.remat_policy != "none":
         # A scan's body is compiled by itself, so XLA cannot merge the recomputed layer
         # with the original one, which `prevent_cse` would guard against.
-        apply_layer = jax.checkpoint(apply_layer, prevent_cse=False)
+        apply_layer = jax.checkpoint(
+            apply_layer, prevent_cse=False, policy=_saveable(config)
+        )
     return jax.lax.scan(apply_layer, x, (stacked, keys))[0]
 
 
@@ -245,10 +265,8 @@ class Encoder(nn.Module):
         """Creates the parts, named as in T5X."""
         config = self.config
         self.relpos_bias = RelativePositionBias(config, bidirectional=True)
-        layer = self.layer_type
-        if config.remat:
-            # `deterministic` is a Python bool and must stay one.
-            layer = nn.remat(layer, static_argnums=(3,))
+        # `deterministic` is a Python bool and must stay one.
+        layer = _recomputed(self.layer_type, config, static_argnums=(3,))
         self.layers = [layer(config) for _ in range(config.num_encoder_layers)]
         self.encoder_norm = RMSNorm(config.dtype)
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
@@ -298,10 +316,8 @@ class Decoder(nn.Module):
         """Creates the parts, named as in T5X."""
         config = self.config
         self.relpos_bias = RelativePositionBias(config, bidirectional=False)
-        layer = self.layer_type
-        if config.remat:
-            # `deterministic` is a Python bool and must stay one.
-            layer = nn.remat(layer, static_argnums=(5,))
+        # `deterministic` is a Python bool and must stay one.
+        layer = _recomputed(self.layer_type, config, static_argnums=(5,))
         self.layers = [layer(config) for _ in range(config.num_decoder_layers)]
         self.decoder_norm = RMSNorm(config.dtype)
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))

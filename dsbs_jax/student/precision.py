@@ -12,11 +12,14 @@ float32 in every precision. A CPU that multiplies bfloat16 numbers returns float
 least as fast as bfloat16, so that `mixed` rounds the factors only.
 """
 
+import contextlib
+import contextvars
 import dataclasses
 import functools
 import os
 import pathlib
 import re
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import jax
@@ -49,6 +52,24 @@ class ComputeTypes:
 
 
 _FLOAT32 = ComputeTypes("float32", "float32", "float32")
+# The platform for which programs are compiled, if it is not that of the default device.
+_platform: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+    "platform", default=None
+)
+
+
+@contextlib.contextmanager
+def for_platform(platform: str) -> Iterator[None]:
+    """Computes with the types of a platform of which this machine has no device.
+
+    Args:
+        platform: "cpu", "gpu" or "tpu".
+    """
+    token = _platform.set(platform)
+    try:
+        yield
+    finally:
+        _platform.reset(token)
 
 
 def compute_types(precision: Precision, platform: str | None = None) -> ComputeTypes:
@@ -56,13 +77,14 @@ def compute_types(precision: Precision, platform: str | None = None) -> ComputeT
 
     Args:
         precision: The precision.
-        platform: "cpu", "gpu" or "tpu"; None is the platform of JAX's default device.
+        platform: "cpu", "gpu" or "tpu"; None is that of `for_platform`, or else the
+            platform of JAX's default device.
     """
     if precision == "float32":
         return _FLOAT32
     if precision == "bfloat16":
         return ComputeTypes("bfloat16", "bfloat16", "bfloat16")
-    if (platform or jax.default_backend()) != "cpu":
+    if (platform or _platform.get() or jax.default_backend()) != "cpu":
         return ComputeTypes("bfloat16", "bfloat16", "float32")
     if missing := missing_bfloat16(os.environ.get("XLA_FLAGS", "")):
         _note_once(f"PRECISION is 'mixed', but {missing}; float32 is used instead")

@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.experimental import layout
 
 from dsbs_jax.student.precision import ComputeTypes
@@ -11,6 +12,8 @@ from dsbs_jax.student.precision import ComputeTypes
 # Before jax 0.7, `Layout` is another class.
 _LayoutClass = getattr(layout, "DeviceLocalLayout", layout.Layout)
 _ROW_MAJOR = _LayoutClass(major_to_minor=(0, 1))
+# The name of the results of products, for a recomputation that stores them.
+PRODUCT = "product"
 
 
 def product(x: jax.Array, kernel: jax.Array, types: ComputeTypes) -> jax.Array:
@@ -22,8 +25,10 @@ def product(x: jax.Array, kernel: jax.Array, types: ComputeTypes) -> jax.Array:
         types: The types of the factors and of the result.
     """
     if types.factors == types.activations:
-        return _product(x.astype(types.factors), kernel.astype(types.factors))
-    return _mixed_product(x.astype(types.activations), kernel, types)
+        result = _product(x.astype(types.factors), kernel.astype(types.factors))
+    else:
+        result = _mixed_product(x.astype(types.activations), kernel, types)
+    return checkpoint_name(result, PRODUCT)
 
 
 def sum_over_rows(left: jax.Array, right: jax.Array) -> jax.Array:

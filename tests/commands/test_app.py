@@ -25,6 +25,7 @@ SUBCOMMANDS = [
     "export",
     "paper",
     "report",
+    "plan",
 ]
 
 

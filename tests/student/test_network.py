@@ -166,22 +166,41 @@ def assert_same_student(model, other, params, **options):
 
 
 @pytest.mark.parametrize("version", sorted(VERSIONS))
+@pytest.mark.parametrize("remat", ["dots", "full"])
 @pytest.mark.slow
-def test_remat_does_not_change_loss_and_gradients(version):
+def test_remat_does_not_change_loss_and_gradients(version, remat):
     model, params = make_student(version, dropout_rate=0.2)
-    other, same = make_student(version, dropout_rate=0.2, remat=True)
+    other, same = make_student(version, dropout_rate=0.2, remat=remat)
     jax.tree.map(np.testing.assert_array_equal, params, same)
     assert_same_student(model, other, params, dropout_key=jax.random.key(3))
 
 
 @pytest.mark.parametrize("version", sorted(VERSIONS))
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", ["none", "dots", "full"])
 @pytest.mark.slow
 def test_scanned_layers_do_not_change_loss_and_gradients(version, remat):
     model, params = make_student(version)
     other, same = make_student(version, scan=True, remat=remat)
     jax.tree.map(np.testing.assert_array_equal, params, same)
     assert_same_student(model, other, params)
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_remat_recomputes_more_products_the_less_it_stores(scan, precision):
+    batch = make_batch(make_examples())
+
+    def products(remat):
+        model, params = make_student(
+            "t5_1_1", scan=scan, remat=remat, precision=precision
+        )
+        step = jax.make_jaxpr(lambda p: gradients(model, p, batch, 0.5)[0])
+        return str(step(params)).count("dot_general[")
+
+    none, dots, full = map(products, ("none", "dots", "full"))
+    assert none < dots < full
+    assert products(False) == none
+    assert products(True) == full
 
 
 @pytest.mark.slow

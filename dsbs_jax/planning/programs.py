@@ -1,0 +1,166 @@
+"""Compiles the local engine's programs for a TPU slice, without a TPU.
+
+libtpu contains the compiler and needs no device. It describes a slice, the real step is
+lowered for the slice's devices, and nothing is allocated.
+"""
+
+import dataclasses
+import importlib.util
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.experimental import topologies
+
+from dsbs_jax.errors import UserError
+from dsbs_jax.local import optimizers, state, step
+from dsbs_jax.local.config import OptimizerConfig
+from dsbs_jax.local.partitioning import Partitioner
+from dsbs_jax.planning import environment, hlo
+from dsbs_jax.planning.chips import Slice
+from dsbs_jax.planning.config import PlanConfig
+from dsbs_jax.settings import from_values
+from dsbs_jax.student import decoding, operations, precision, sizes
+from dsbs_jax.student.config import T5Config
+from dsbs_jax.student.network import Transformer
+
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """A compiled program, or why it does not fit.
+
+    Attributes:
+        needed: Bytes of main memory that it needs on a chip, if it does not fit.
+        arguments: Bytes of its arguments on a chip.
+        temporary: Bytes of its temporary memory on a chip.
+        peak: Most bytes in use at a time on a chip.
+        reused: Bytes of the results that take the memory of arguments.
+        program: The program; None if it does not fit.
+        seconds: Processor time of the compilation.
+    """
+
+    needed: int | None
+    arguments: int
+    temporary: int
+    peak: int
+    reused: int
+    program: hlo.Program | None
+    seconds: float
+
+
+def devices_of(topology: Slice) -> list[jax.Device]:
+    """Returns the devices of a slice, for which programs can be compiled.
+
+    Raises:
+        UserError: libtpu is not installed, or does not know the slice.
+    """
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError(
+            "libtpu, the compiler for TPUs, is not installed; create an environment "
+            "for plans and install the extra `tpu` in it: pip install -e '.[tpu]'"
+        )
+    environment.prepare()
+    try:
+        described = topologies.get_topology_desc(
+            platform="tpu", topology_name=topology.name, **topology.compiler_options()
+        )
+    except jax.errors.JaxRuntimeError as error:
+        raise UserError(
+            f"TOPOLOGY is {topology.name!r}, which libtpu does not accept: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    return list(described.devices)
+
+
+def model_of(config: PlanConfig) -> Transformer:
+    """Returns the student of a plan."""
+    values = {
+        **sizes.size_of(config.size),
+        "VOCAB_SIZE": operations.PUBLISHED_ROWS,
+        "PRECISION": config.precision,
+        "REMAT": config.remat,
+        "SCAN_LAYERS": config.scan_layers,
+    }
+    return Transformer(from_values(T5Config, values))
+
+
+def train_step(config: PlanConfig, devices: list[jax.Device]) -> Compiled:
+    """Compiles the training step with its optimizer, AdamW."""
+    model = model_of(config)
+    partitioner = Partitioner(config.num_partitions, devices)
+    settings = OptimizerConfig()
+    optimizer = optimizers.make_optimizer(
+        settings, optimizers.make_schedule(settings, config.train_steps)
+    )
+    function: Any = step.make_train_step(
+        model, optimizer, partitioner, 0.5, config.num_microbatches
+    )
+    lengths = {
+        "encoder_input_tokens": config.input_length,
+        "decoder_input_tokens": config.target_length,
+        "decoder_target_tokens": config.target_length,
+        "decoder_task_ids": config.target_length,
+    }
+    batch = {
+        name: jax.ShapeDtypeStruct(
+            (config.batch_size, length), "int32", sharding=partitioner.batch
+        )
+        for name, length in lengths.items()
+    }
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=partitioner.replicated)
+    abstract = state.abstract_state(model, optimizer, partitioner)
+    return _compile(lambda: function.lower(abstract, batch, key))
+
+
+def decode_step(config: PlanConfig, devices: list[jax.Device]) -> Compiled:
+    """Compiles greedy decoding of a batch, as evaluation runs it."""
+    model = model_of(config)
+    partitioner = Partitioner(config.num_partitions, devices)
+    params = state.abstract_params(model, partitioner)
+    inputs = jax.ShapeDtypeStruct(
+        (config.batch_size, config.input_length), "int32", sharding=partitioner.batch
+    )
+    return _compile(
+        lambda: decoding.greedy.lower(model, params, inputs, config.max_decode_length)
+    )
+
+
+def _compile(lower: Callable[[], Any]) -> Compiled:
+    start = time.process_time()
+    with precision.for_platform("tpu"):
+        lowered = lower()
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        needed = needed_bytes(str(error))
+        if needed is None:
+            raise
+        seconds = time.process_time() - start
+        return Compiled(needed, 0, 0, 0, 0, None, seconds)
+    memory = compiled.memory_analysis()
+    return Compiled(
+        needed=None,
+        arguments=memory.argument_size_in_bytes,
+        temporary=memory.temp_size_in_bytes,
+        peak=memory.peak_memory_in_bytes,
+        reused=memory.alias_size_in_bytes,
+        program=hlo.parse(compiled.as_text()),
+        seconds=time.process_time() - start,
+    )
+
+
+def needed_bytes(message: str) -> int | None:
+    """Reads how much memory a program needs from the compiler's error message.
+
+    "RESOURCE_EXHAUSTED: … Used 32.83G of 15.75G hbm. …" -> 32.83 GiB in bytes; None for
+    other errors.
+    """
+    found = re.search(r"Used ([\d.]+)([KMG]) of [\d.]+[KMG] hbm", message)
+    if "RESOURCE_EXHAUSTED" not in message or found is None:
+        return None
+    return int(float(found[1]) * _UNITS[found[2]])

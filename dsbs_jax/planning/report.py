@@ -1,0 +1,187 @@
+"""The text of a plan."""
+
+from collections.abc import Iterator, Sequence
+
+import tabulate
+
+from dsbs_jax.planning import costs
+from dsbs_jax.planning.chips import Slice
+from dsbs_jax.planning.config import PlanConfig
+from dsbs_jax.planning.program_plan import ProgramPlan
+from dsbs_jax.planning.search import Candidate
+from dsbs_jax.student import operations
+from dsbs_jax.student.sizes import size_of
+
+_GIB = 2**30
+_NAMES = {"train": "train step", "decode": "decoding of a batch, to the last token"}
+# Norms, softmax and the loss: the instructions whose types are checked.
+_EXACT = {"rsqrt": "norms", "exponential": "softmax", "log": "loss"}
+
+
+def text(
+    config: PlanConfig,
+    topology: Slice,
+    programs: Sequence[ProgramPlan],
+    tried: Sequence[Candidate],
+) -> str:
+    """Returns the plan to print.
+
+    Args:
+        config: The run.
+        topology: The slice.
+        programs: The plans of its compiled programs.
+        tried: The runs that a search compiled.
+    """
+    chip = topology.chip
+    weights = operations.parameter_count(size_of(config.size))
+    head = [
+        ("student", f"{config.size}, {weights / 1e6:,.0f} M weights"),
+        (
+            "slice",
+            f"{topology.name}: {topology.chips} chips, each "
+            f"{chip.hbm / _GIB:.0f} GiB, {chip.peak / 1e12:.0f} TFLOP/s, "
+            f"{chip.hbm_rate / 1e9:,.0f} GB/s memory, {chip.link_rate / 1e9:.0f} GB/s "
+            "to other chips",
+        ),
+        (
+            "batch",
+            f"{config.batch_size} rows of {config.input_length} + "
+            f"{config.target_length} tokens, {config.num_microbatches} microbatches",
+        ),
+        (
+            "computation",
+            f"{config.precision}, remat {config.remat}, scan {config.scan_layers}",
+        ),
+    ]
+    parts = [_table(head)]
+    if tried:
+        parts.append(_search_text(config, tried))
+    parts += [_program_text(config, program) for program in programs]
+    return "\n\n".join(parts)
+
+
+def _program_text(config: PlanConfig, program: ProgramPlan) -> str:
+    compiled = program.compiled
+    mesh = " x ".join(f"{name} {size}" for name, size in program.mesh.items())
+    title = (
+        f"{_NAMES[program.name]} (mesh {mesh}; compiled in {compiled.seconds:.0f} s)"
+    )
+    if compiled.needed is not None:
+        line = (
+            f"does not fit: needs {compiled.needed / _GIB:.2f} GiB of "
+            f"{program.slice.chip.hbm / _GIB:.0f} GiB"
+        )
+        return f"{title}\n{line}"
+    rows = [
+        ("fits", "yes"),
+        (
+            "memory of a chip",
+            f"arguments {compiled.arguments / _GIB:.2f} GiB (of which results reuse "
+            f"{compiled.reused / _GIB:.2f}), temporary "
+            f"{compiled.temporary / _GIB:.2f}, peak {compiled.peak / _GIB:.2f}",
+        ),
+        *_cost_rows(program),
+        ("types", _types(program)),
+    ]
+    if program.name == "train":
+        rows += [*_logits_row(config, program), *_run_rows(config, program)]
+    return f"{title}\n{_table(rows)}"
+
+
+def _search_text(config: PlanConfig, tried: Sequence[Candidate]) -> str:
+    """Returns the runs that the search compiled, the chosen one marked."""
+    head = ("data x model", "microbatches", "remat", "peak, GiB", "least ms", "")
+    rows = [head]
+    for one in tried:
+        compiled, mesh = one.train.compiled, one.train.mesh
+        fits = compiled.needed is None
+        memory = compiled.peak if fits else compiled.needed or 0
+        rows.append(
+            (
+                f"{mesh['data']} x {mesh['model']}",
+                str(one.config.num_microbatches),
+                one.config.remat,
+                f"{memory / _GIB:.2f}",
+                f"{1e3 * one.train.roofline.seconds:.2f}" if fits else "does not fit",
+                "chosen" if one.config == config else "",
+            )
+        )
+    return _table(rows)
+
+
+def _types(program: ProgramPlan) -> str:
+    """Says in which types norms, softmax and the loss are computed."""
+    found = {
+        name: costs.result_types(program.program, opcode)
+        for opcode, name in _EXACT.items()
+    }
+    return ", ".join(
+        f"{name} {' and '.join(sorted(types)) or 'none'}"
+        for name, types in found.items()
+    )
+
+
+def _logits_row(config: PlanConfig, program: ProgramPlan) -> Iterator[tuple[str, str]]:
+    mesh = program.mesh
+    rows = max(1, config.batch_size // config.num_microbatches // mesh["data"])
+    most = costs.most_positions(
+        program.program,
+        operations.PUBLISHED_ROWS // mesh["model"],
+        size_of(config.size)["EMB_DIM"],
+    )
+    yield (
+        "logits",
+        f"of at most {most:,} of {rows * config.target_length:,} positions at a time",
+    )
+
+
+def _cost_rows(program: ProgramPlan) -> Iterator[tuple[str, str]]:
+    bound = program.roofline
+    formula = program.needed_operations / program.slice.chips
+    yield (
+        "products of a chip",
+        f"{program.operations / 1e12:.3f} TFLOP, "
+        f"{program.operations / formula:.3f} of the formula's",
+    )
+    intensity = program.operations / max(1, program.hbm_bytes)
+    yield (
+        "memory traffic",
+        f"{program.hbm_bytes / 1e9:.2f} GB, {intensity:.0f} operations per byte",
+    )
+    for one in program.collectives:
+        yield _collective_row(one)
+    if not program.collectives:
+        yield "communication", "none"
+    yield (
+        "least time",
+        f"{1e3 * bound.seconds:.2f} ms, bound by {bound.limit} (compute "
+        f"{1e3 * bound.compute:.2f}, memory {1e3 * bound.memory:.2f}, communication "
+        f"{1e3 * bound.communication:.2f})",
+    )
+    yield "largest MFU", f"{100 * program.most_utilization:.0f} %"
+
+
+def _collective_row(one: costs.Collective) -> tuple[str, str]:
+    return (
+        f"{one.kind} over {one.axes}",
+        f"{one.count} times, {one.bytes / 1e9:.3f} GB, {one.sent / 1e9:.3f} GB sent",
+    )
+
+
+def _run_rows(config: PlanConfig, program: ProgramPlan) -> Iterator[tuple[str, str]]:
+    seconds = program.roofline.seconds
+    rate = config.batch_size / seconds
+    hours = config.train_steps * seconds / 3600
+    yield (
+        "input rate",
+        f"{rate:,.0f} rows/s on all hosts together, so that no step waits for rows",
+    )
+    yield (
+        "run",
+        f"{config.train_steps:,} steps: at least {hours:.2f} h, "
+        f"{hours * program.slice.chips:.2f} chip hours",
+    )
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    return tabulate.tabulate(rows, tablefmt="plain", disable_numparse=True)
