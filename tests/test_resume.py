@@ -108,6 +108,20 @@ def test_run_in_another_precision_resumes_bit_for_bit(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("method", ["label_then_rationale"])
+def test_run_of_another_method_resumes_bit_for_bit(
+    train, tmp_path, monkeypatch, method
+):
+    expected = train(tmp_path / "expected", method=method)
+    test_sigterm_between_steps(
+        functools.partial(train, method=method),
+        (tmp_path / "expected", {**expected, "seconds": 0}),
+        tmp_path,
+        monkeypatch,
+    )
+
+
+@pytest.mark.slow
 def test_sigterm_in_an_evaluation(train, uninterrupted, tmp_path, monkeypatch):
     score = evaluation.Scorer.__call__
 

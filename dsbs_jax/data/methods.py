@@ -9,6 +9,7 @@ human label, with a teacher it is the teacher's:
     rationale                     explain: x    rationale (always the teacher's)
     rationale_then_label          x             rationale, then the human label
     rationale_then_teacher_label  x             rationale, then the teacher's label
+    label_then_rationale          x             human label, end token, rationale
 
 Mixtures are named `<dataset>[_<teacher>]_<method>`:
 
@@ -19,11 +20,16 @@ Mixtures are named `<dataset>[_<teacher>]_<method>`:
     step_by_step_unlabeled    teacher   <teacher>_predict, <teacher>_rationale
     single_task               human     <teacher>_rationale_then_label
     single_task_unlabeled     teacher   <teacher>_rationale_then_teacher_label
+    label_then_rationale      human     <teacher>_label_then_rationale
 
-So `cqa_finetune` needs no teacher, and `cqa_palm_step_by_step` mixes `cqa_predict` with
+`METHODS` describes each method, and docs/methods.md explains them. So `cqa_finetune`
+needs no teacher, and `cqa_palm_step_by_step` mixes `cqa_predict` with
 `cqa_palm_rationale`. Only the two-task methods have prefixes (paper, section 3.2; the
 single-output baselines of the released code have none). Rationale tasks have no metric,
 so evaluation does not decode them.
+
+In `label_then_rationale`, decoding stops at the end token after the label, so that a
+prediction costs as much as that of a student of labels alone.
 """
 
 import dataclasses
@@ -42,15 +48,84 @@ Method = Literal[
     "step_by_step_unlabeled",
     "single_task",
     "single_task_unlabeled",
+    "label_then_rationale",
 ]
-# Targets of each method; "{t}" is replaced by the teacher's name and "_".
-METHODS: dict[Method, tuple[str, ...]] = {
-    "finetune": ("label",),
-    "distill": ("{t}label",),
-    "step_by_step": ("predict", "{t}rationale"),
-    "step_by_step_unlabeled": ("{t}predict", "{t}rationale"),
-    "single_task": ("{t}rationale_then_label",),
-    "single_task_unlabeled": ("{t}rationale_then_teacher_label",),
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MethodInfo:
+    """Description of a method.
+
+    Attributes:
+        targets: The targets of its tasks; "{t}" is replaced by the teacher's name and
+            "_".
+        title: The method in a table or plot.
+        training: How its students are trained, the end of a sentence.
+        alpha: Weight of the label tokens in the objective, 0 to 1; the default of
+            `ALPHA`.
+    """
+
+    targets: tuple[str, ...]
+    title: str
+    training: str
+    alpha: float = 1.0
+
+    @property
+    def two_tasks(self) -> bool:
+        """Whether labels and rationales are the targets of two tasks."""
+        return len(self.targets) == 2
+
+    @property
+    def rationale_first(self) -> bool:
+        """Whether one target has the rationale before the label."""
+        return any("rationale_then" in target for target in self.targets)
+
+    @property
+    def label_first(self) -> bool:
+        """Whether one target has the label before the rationale."""
+        return any("label_then" in target for target in self.targets)
+
+
+METHODS: dict[Method, MethodInfo] = {
+    "finetune": MethodInfo(
+        targets=("label",),
+        title="standard finetuning",
+        training="on labels only (standard finetuning)",
+    ),
+    "distill": MethodInfo(
+        targets=("{t}label",),
+        title="standard distillation",
+        training="on a teacher's labels only (standard distillation)",
+    ),
+    "step_by_step": MethodInfo(
+        targets=("predict", "{t}rationale"),
+        title="step-by-step",
+        training="on two tasks, the label and the teacher's rationale",
+        alpha=0.5,
+    ),
+    "step_by_step_unlabeled": MethodInfo(
+        targets=("{t}predict", "{t}rationale"),
+        title="step-by-step, unlabeled",
+        training="on two tasks, the teacher's label and its rationale",
+        alpha=0.5,
+    ),
+    "single_task": MethodInfo(
+        targets=("{t}rationale_then_label",),
+        title="single task",
+        training="to write the teacher's rationale and then the label",
+    ),
+    "single_task_unlabeled": MethodInfo(
+        targets=("{t}rationale_then_teacher_label",),
+        title="single task, unlabeled",
+        training="to write the teacher's rationale and then its label",
+    ),
+    # Wadhwa et al. 2024, arXiv 2406.14511: the rationale after the label.
+    "label_then_rationale": MethodInfo(
+        targets=("{t}label_then_rationale",),
+        title="label, then rationale",
+        training="to write the label and then the teacher's rationale",
+        alpha=0.5,
+    ),
 }
 
 # Separates rationale and label in the target of the single-task methods.
@@ -74,6 +149,8 @@ class TaskInfo:
         prefix: Text before the input.
         label: Field of the label, or None.
         rationale: Field of the rationale, or None.
+        label_first: Whether the target has the label, an end token and then the
+            rationale. A row without a rationale has the label alone.
     """
 
     name: str
@@ -82,6 +159,7 @@ class TaskInfo:
     prefix: str
     label: str | None
     rationale: str | None
+    label_first: bool = False
 
     @property
     def dataset(self) -> str:
@@ -95,13 +173,17 @@ class TaskInfo:
 
     @property
     def task_id(self) -> int:
-        """The id of the objective's task that the target tokens belong to."""
+        """The id of the objective's task that the target tokens belong to.
+
+        With `label_first`, it is the id of the tokens up to the first end token.
+        """
         return RATIONALE if self.label is None else LABEL
 
     @property
     def single_task(self) -> bool:
         """Whether the target is the rationale followed by the label."""
-        return self.label is not None and self.rationale is not None
+        both = self.label is not None and self.rationale is not None
+        return both and not self.label_first
 
 
 def task_infos(spec: DatasetSpec) -> list[TaskInfo]:
@@ -120,21 +202,24 @@ def task_infos(spec: DatasetSpec) -> list[TaskInfo]:
             f"{t}_rationale": (t, spec.explain_prefix, None, rationale),
             f"{t}_rationale_then_label": (t, "", human, rationale),
             f"{t}_rationale_then_teacher_label": (t, "", label, rationale),
+            f"{t}_label_then_rationale": (t, "", human, rationale),
         }
     return [
-        TaskInfo(f"{spec.name}_{target}", spec, *fields)
+        TaskInfo(
+            f"{spec.name}_{target}", spec, *fields, label_first="label_then" in target
+        )
         for target, fields in targets.items()
     ]
 
 
 def method_targets(method: Method, teacher: str) -> tuple[str, ...]:
     """Returns a method's targets: ("distill", "palm") -> ("palm_label",)."""
-    return tuple(target.format(t=f"{teacher}_") for target in METHODS[method])
+    return tuple(target.format(t=f"{teacher}_") for target in METHODS[method].targets)
 
 
 def mixture_name(dataset: str, method: Method, teacher: str) -> str:
     """Returns a mixture's name: ("cqa", "distill", "palm") -> "cqa_palm_distill"."""
-    uses_teacher = any("{t}" in target for target in METHODS[method])
+    uses_teacher = any("{t}" in target for target in METHODS[method].targets)
     return "_".join([dataset, *([teacher] if uses_teacher else []), method])
 
 

@@ -18,6 +18,10 @@ import tensorflow as tf
 from dsbs_jax.data import row_schema
 from dsbs_jax.data.methods import ANSWER_MARKER
 from dsbs_jax.data.records import SEGMENT_SEPARATOR
+from dsbs_jax.task_ids import RATIONALE
+
+# Id of the end-of-sequence token in every T5 vocabulary.
+END = 1
 
 
 def text_to_text(
@@ -26,6 +30,7 @@ def text_to_text(
     prefix: str = "",
     label: str | None = None,
     rationale: str | None = None,
+    label_first: bool = False,
 ) -> tf.data.Dataset:
     """Makes `inputs` and `targets`, and skips rows without a field that is needed.
 
@@ -40,17 +45,28 @@ def text_to_text(
         -> {"id": "7", "inputs": "2 + 2",
             "targets": "two and two So the answer is 4"}
 
+    With `label_first` the rationale follows the label (Wadhwa et al. 2024, arXiv
+    2406.14511):
+
+        -> {"id": "7", "inputs": "2 + 2", "targets": "4",
+            "continuation": "two and two"}
+
     Args:
         dataset: Rows with the fields of `row_schema`.
         prefix: Text before the input.
         label: Name of the field of the label.
         rationale: Name of the field of the rationale.
+        label_first: Whether the target is the label, and the rationale its
+            continuation. Rows without a rationale have an empty continuation.
 
     Returns:
-        Examples `{"id", "inputs", "targets"}`, scalar strings. If `label` is the human
-        label and the rows have several acceptable ones, also `answers`, strings [N].
+        Examples `{"id", "inputs", "targets"}`, scalar strings, with `label_first` also
+        `continuation`. If `label` is the human label and the rows have several
+        acceptable ones, also `answers`, strings [N].
     """
     fields = [field for field in (rationale, label) if field is not None]
+    if label_first:
+        fields = [field for field in fields if field == label]
 
     def is_complete(row: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return tf.reduce_all([row[row_schema.flag_of(field)] for field in fields])
@@ -62,6 +78,8 @@ def text_to_text(
             "inputs": tf.strings.join([prefix, row["input"]]),
             "targets": target,
         }
+        if label_first and rationale is not None:
+            example["continuation"] = row[rationale]
         if label == row_schema.LABEL and row_schema.ANSWERS in row:
             example[row_schema.ANSWERS] = row[row_schema.ANSWERS]
         return example
@@ -110,21 +128,33 @@ def tokenize(
     -> {"id": "7", "inputs": [8, 20, 5, 20], "targets": [31],
         "inputs_pretokenized": "predict: 2 + 2", "targets_pretokenized": "4"}
 
+    A continuation that is not empty is encoded too, after an end-of-sequence token:
+
+    {"targets": "4", "continuation": "two and two"} -> {"targets": [31, 1, 12, 9, 12],
+        "targets_pretokenized": "4"}
+
     Args:
         dataset: The examples that `text_to_text` returns.
         output_features: Features with the vocabularies of `inputs` and `targets`.
 
     Returns:
         Examples with int32 `inputs` [S] and `targets` [T], without a final
-        end-of-sequence token.
+        end-of-sequence token. `continuation` is removed.
     """
 
     def convert(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        example = dict(example)
         inputs, targets = example["inputs"], example["targets"]
+        words = output_features["targets"].vocabulary
+        target_ids = words.encode_tf(targets)
+        if "continuation" in example:
+            ids = words.encode_tf(example.pop("continuation"))
+            end = tf.fill([tf.cast(tf.size(ids) > 0, tf.int32)], words.eos_id)
+            target_ids = tf.concat([target_ids, tf.cast(end, ids.dtype), ids], axis=0)
         return {
             **example,
             "inputs": encode_segments(inputs, output_features["inputs"].vocabulary),
-            "targets": output_features["targets"].vocabulary.encode_tf(targets),
+            "targets": target_ids,
             "inputs_pretokenized": inputs,
             "targets_pretokenized": targets,
         }
@@ -132,17 +162,33 @@ def tokenize(
     return dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def add_task_ids(dataset: tf.data.Dataset, *, task_id: int) -> tf.data.Dataset:
-    """Adds `task_ids`, int32 [T], which repeat the task's id for each target token.
+def add_task_ids(
+    dataset: tf.data.Dataset, *, task_id: int, label_first: bool = False
+) -> tf.data.Dataset:
+    """Adds `task_ids`, int32 [T], the task of each target token.
 
     With task id 2: {"targets": [7, 9, 1]} -> {"targets": [7, 9, 1],
     "task_ids": [2, 2, 2]}
 
+    With task id 1 and `label_first`: {"targets": [31, 1, 12, 9, 1]} -> {"targets":
+    [31, 1, 12, 9, 1], "task_ids": [1, 1, 2, 2, 2]}
+
     It runs after the targets are cut and their end-of-sequence token is appended, so
     that both have the same length.
+
+    Args:
+        dataset: Examples with int32 `targets` [T].
+        task_id: The task of the target.
+        label_first: Whether the tokens after the first end-of-sequence token belong to
+            the rationale task.
     """
 
     def convert(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {**example, "task_ids": tf.fill(tf.shape(example["targets"]), task_id)}
+        ids = tf.fill(tf.shape(example["targets"]), task_id)
+        if label_first:
+            is_end = tf.cast(example["targets"] == END, tf.int32)
+            ends_before = tf.cumsum(is_end, exclusive=True)
+            ids = tf.where(ends_before > 0, RATIONALE, ids)
+        return {**example, "task_ids": ids}
 
     return dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)

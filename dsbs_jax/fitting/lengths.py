@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import seqio
 
 from dsbs_jax.data import dataset_spec, label_spelling
-from dsbs_jax.data.methods import ANSWER_MARKER
+from dsbs_jax.data.methods import ANSWER_MARKER, MethodInfo
 from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
 from dsbs_jax.errors import UserError
 
@@ -60,7 +60,7 @@ def input_length(
 def target_length(
     records: Sequence[Record],
     words: seqio.Vocabulary,
-    single_task: bool,
+    method: MethodInfo,
     given: int | None,
 ) -> ChosenLength:
     """Chooses the length of targets. Labels are never cut.
@@ -68,7 +68,7 @@ def target_length(
     Args:
         records: The training rows.
         words: The vocabulary.
-        single_task: Whether the label follows the rationale in one target.
+        method: The method, whose target may hold both label and rationale.
         given: The user's choice.
 
     Raises:
@@ -78,9 +78,12 @@ def target_length(
     labels = [r.label or r.teacher_label for r in records]
     tokens = [count(label, words) for label in labels if label is not None]
     rationales = [r.rationale for r in records if r.rationale is not None]
-    if single_task:
+    if method.rationale_first or method.label_first:
+        join = "{r}{marker}{label}" if method.rationale_first else "{label}{end}{r}"
         rationales = [
-            f"{r.rationale}{ANSWER_MARKER}{label}"
+            join.format(
+                r=r.rationale, label=label, marker=ANSWER_MARKER, end=SEGMENT_SEPARATOR
+            )
             for r, label in zip(records, labels, strict=True)
             if r.rationale is not None and label is not None
         ]

@@ -16,6 +16,7 @@ from dsbs_jax.counts import counted
 from dsbs_jax.data import dataset_spec, mixtures, vocabulary
 from dsbs_jax.data.dataset_spec import USER_TEACHER
 from dsbs_jax.data.label_sets import target_labels
+from dsbs_jax.data.methods import METHODS
 from dsbs_jax.data.records import as_row
 from dsbs_jax.errors import UserError
 from dsbs_jax.fitting import lengths, precision_trial, recipe
@@ -220,8 +221,8 @@ def make(
         known[name].macro: settings.check(known[name], value)
         for name, value in others.items()
     }
-    single = rows.method.startswith("single_task")
-    targets = lengths.target_length(train, chosen.words, single, config.target_length)
+    method = METHODS[rows.method]
+    targets = lengths.target_length(train, chosen.words, method, config.target_length)
     inputs = lengths.input_length(train, chosen.words, config.input_length)
     label_tokens = lengths.label_length(
         rows.labels or target_labels(train),
@@ -229,7 +230,7 @@ def make(
         rows.labels is not None,
         given.get("MAX_DECODE_LENGTH"),
     )
-    decoded = targets.tokens if single else label_tokens
+    decoded = targets.tokens if method.rationale_first else label_tokens
     choices = [
         *_data_choices(rows, output),
         _vocabulary_choice(chosen, output),
@@ -352,15 +353,16 @@ def _training_choices(rows: FitRows, config: FitConfig) -> list[Choice]:
         r.label is not None or r.teacher_label is not None for r in rows.splits["train"]
     )
     size = _size_choice(config, labeled)
-    two_tasks = recipe.is_two_task(rows.method)
+    method = METHODS[rows.method]
+    tasks = len(method.targets)
     chosen = recipe.choose(
         labeled,
         config.initial_checkpoint is not None,
         size.value,
         config.train_steps,
-        config.batch_size and max(1, config.batch_size // (2 if two_tasks else 1)),
+        config.batch_size and max(1, config.batch_size // tasks),
     )
-    batch = config.batch_size or chosen.label_rows * (2 if two_tasks else 1)
+    batch = config.batch_size or chosen.label_rows * tasks
     rate = config.learning_rate or chosen.learning_rate
     period = chosen.eval_period
     return [
@@ -368,8 +370,10 @@ def _training_choices(rows: FitRows, config: FitConfig) -> list[Choice]:
         Choice(
             name="batch",
             value=f"{batch} rows",
-            reason="half labels, half rationales" if two_tasks else "labels",
-            macros={"BATCH_SIZE": batch, "ALPHA": 0.5 if two_tasks else 1.0},
+            reason="half labels, half rationales" if method.two_tasks else "labels"
+            if not method.label_first
+            else "labels, with their rationales",
+            macros={"BATCH_SIZE": batch, "ALPHA": method.alpha},
         ),
         Choice(
             name="steps",
@@ -473,7 +477,7 @@ def _warnings(
     lacking = len(rows.splits["train"]) - sum(
         record.rationale is not None for record in rows.splits["train"]
     )
-    if recipe.is_two_task(rows.method) and lacking > 0.9 * len(rows.splits["train"]):
+    if METHODS[rows.method].two_tasks and lacking > 0.9 * len(rows.splits["train"]):
         warnings.append(
             f"train: {lacking:,} of {len(rows.splits['train']):,} rows have no "
             "rationale, and half of each batch repeats the few others"

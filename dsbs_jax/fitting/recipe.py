@@ -4,7 +4,6 @@ import dataclasses
 import math
 
 from dsbs_jax.counts import counted
-from dsbs_jax.data.methods import METHODS, Method
 
 # Training rows from which a student without a checkpoint is T5 small.
 _ROWS_FOR_SMALL = 20_000
@@ -93,11 +92,6 @@ def choose(
         dropout_rate=0.0 if size == "tiny" else 0.1,
         reason=_reason(train_steps, rows, given_label_rows or 16),
     )
-
-
-def is_two_task(method: Method) -> bool:
-    """Whether a method trains on labels and rationales as two tasks."""
-    return len(METHODS[method]) == 2
 
 
 def _steps(rows: int, label_rows: int, *, passes: int, least: int) -> int:

@@ -242,7 +242,7 @@ def needed_fields(method: Method) -> list[str]:
 
     "step_by_step_unlabeled" -> ["teacher_label", "rationale"]
     """
-    targets = METHODS[method]
+    targets = METHODS[method].targets
     teacher = any(
         target in ("{t}label", "{t}predict") or target.endswith("teacher_label")
         for target in targets

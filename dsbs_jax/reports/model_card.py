@@ -2,24 +2,15 @@
 
 import dataclasses
 import textwrap
-from collections.abc import Mapping
 
 import huggingface_hub
 
-from dsbs_jax.data.methods import ANSWER_MARKER, Method
+from dsbs_jax.data.methods import ANSWER_MARKER, METHODS, Method
 from dsbs_jax.reports import page
 from dsbs_jax.reports.proportion import NO_VALUE, Proportion
 
 FILE = "README.md"
 _TASK = "text2text-generation"
-_METHOD_TEXTS: Mapping[Method, str] = {
-    "finetune": "on labels only (standard finetuning)",
-    "distill": "on a teacher's labels only (standard distillation)",
-    "step_by_step": "on two tasks, the label and the teacher's rationale",
-    "step_by_step_unlabeled": "on two tasks, the teacher's label and its rationale",
-    "single_task": "to write the teacher's rationale and then the label",
-    "single_task_unlabeled": "to write the teacher's rationale and then its label",
-}
 _LOADING = """\
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -159,7 +150,7 @@ def render(facts: ModelCardFacts) -> str:
     template = page.markdown_template("model_card.md.jinja")
     body = template.render(
         facts=facts,
-        method=_METHOD_TEXTS[facts.method] if facts.method else None,
+        method=METHODS[facts.method].training if facts.method else None,
         marker=ANSWER_MARKER.strip(),
         transformers_code=transformers_code(facts),
         dsbs_jax_code=dsbs_jax_code(facts),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dsbs_jax import cli
 from dsbs_jax.data import dataset_spec, methods, metrics
 from dsbs_jax.task_ids import LABEL, RATIONALE
 
@@ -10,7 +11,7 @@ def infos(spec):
     return {info.name: info for info in methods.task_infos(spec)}
 
 
-def test_every_teacher_has_five_tasks():
+def test_every_teacher_has_six_tasks():
     targets = ["label", "predict"]
     for teacher in ("palm", "gpt_neox"):
         targets += [
@@ -19,16 +20,19 @@ def test_every_teacher_has_five_tasks():
             f"{teacher}_rationale",
             f"{teacher}_rationale_then_label",
             f"{teacher}_rationale_then_teacher_label",
+            f"{teacher}_label_then_rationale",
         ]
     assert list(infos(dataset_spec.CQA)) == [f"cqa_{target}" for target in targets]
-    assert len(infos(dataset_spec.ASDIV)) == 7
+    assert len(infos(dataset_spec.ASDIV)) == 8
 
 
 def test_rationale_tasks_have_their_own_task_id():
     for name, info in infos(dataset_spec.CQA).items():
-        expected = RATIONALE if name.endswith("_rationale") else LABEL
+        is_label = "_then_" in name or not name.endswith("_rationale")
+        expected = LABEL if is_label else RATIONALE
         assert info.task_id == expected
-        assert info.single_task == ("_then_" in name)
+        assert info.single_task == ("_rationale_then_" in name)
+        assert info.label_first == ("_label_then_" in name)
 
 
 def test_tasks_use_the_prefixes_and_the_metric_of_the_spec():
@@ -59,9 +63,26 @@ def test_tasks_use_the_prefixes_and_the_metric_of_the_spec():
         ),
         ("single_task", "cqa_palm_single_task", "cqa_label"),
         ("single_task_unlabeled", "cqa_palm_single_task_unlabeled", "cqa_label"),
+        ("label_then_rationale", "cqa_palm_label_then_rationale", "cqa_label"),
     ],
 )
 def test_names_of_mixtures_and_test_tasks(method, name, test_task):
     assert methods.mixture_name("cqa", method, "palm") == name
     # The test task always compares with human labels.
     assert methods.test_task_name("cqa", method) == test_task
+
+
+def test_the_layout_of_a_method_follows_from_its_targets():
+    def methods_with(layout):
+        return [m for m, info in methods.METHODS.items() if getattr(info, layout)]
+
+    assert methods_with("two_tasks") == ["step_by_step", "step_by_step_unlabeled"]
+    assert methods_with("rationale_first") == ["single_task", "single_task_unlabeled"]
+    assert methods_with("label_first") == ["label_then_rationale"]
+
+
+def test_every_method_has_a_gin_file_with_its_alpha():
+    for method, info in methods.METHODS.items():
+        text = (cli.config_dir() / f"methods/{method}.gin").read_text()
+        assert f"METHOD = {method!r}\n" in text
+        assert f"ALPHA = {info.alpha}\n" in text

@@ -87,6 +87,37 @@ def test_examples_of_each_task(jars, target, prefix, expected):
     assert bool(task.metric_fns) == (task_id == LABEL)
 
 
+def test_label_first_target_has_an_end_token_between_label_and_rationale(
+    jars, loaded_vocabulary
+):
+    task = jars["jars_sage_label_then_rationale"]
+    encode = loaded_vocabulary.encode
+    rows = {
+        row["id"].decode(): row
+        for row in task.get_dataset(LENGTHS, "train", shuffle=False).as_numpy_iterator()
+    }
+    label, rationale = [*encode("red"), 1], [*encode("4 are more"), 1]
+    assert rows["a"]["targets"].tolist() == label + rationale
+    ids = [LABEL] * len(label) + [RATIONALE] * len(rationale)
+    assert rows["a"]["task_ids"].tolist() == ids
+    # A row without a rationale trains the label.
+    assert rows["d"]["targets"].tolist() == [*encode("blue"), 1]
+    assert set(rows["d"]["task_ids"].tolist()) == {LABEL}
+    # Scores compare labels.
+    assert targets(task) == targets(jars["jars_label"])
+    assert task.metric_fns
+
+
+def test_the_rationale_of_a_label_first_target_is_truncated_first(jars):
+    task = jars["jars_sage_label_then_rationale"]
+    full = list(task.get_dataset(LENGTHS, "train", shuffle=False).as_numpy_iterator())
+    labels = int((full[0]["task_ids"] == LABEL).sum())
+    lengths = {"inputs": 64, "targets": labels + 2, "task_ids": labels + 2}
+    row = next(task.get_dataset(lengths, "train", shuffle=False).as_numpy_iterator())
+    assert row["targets"].tolist() == [*full[0]["targets"][: labels + 1], 1]
+    assert row["task_ids"].tolist() == [LABEL] * labels + [RATIONALE] * 2
+
+
 def test_two_segments_are_separated_by_the_end_of_sequence(jars, loaded_vocabulary):
     dataset = jars["jars_predict"].get_dataset(LENGTHS, "train", shuffle=False)
     row = next(dataset.as_numpy_iterator())

@@ -5,6 +5,7 @@ import pytest
 from fitting.conftest import record
 
 from dsbs_jax.data import vocabulary
+from dsbs_jax.data.methods import METHODS
 from dsbs_jax.data.preprocessors import encode_segments
 from dsbs_jax.errors import UserError
 from dsbs_jax.fitting import lengths
@@ -40,25 +41,33 @@ def test_limit_and_the_users_choice():
 def test_labels_are_never_cut(words):
     label = " ".join(["red"] * 40)
     records = [record(0, label), *(record(n, "red") for n in range(1, 500))]
-    chosen = lengths.target_length(records, words, False, None)
+    chosen = lengths.target_length(records, words, METHODS["step_by_step"], None)
     assert chosen.tokens >= lengths.count(label, words)
     with pytest.raises(UserError, match="target_length is 8, expected at least"):
-        lengths.target_length(records, words, False, 8)
+        lengths.target_length(records, words, METHODS["step_by_step"], 8)
 
 
 def test_target_of_a_single_task_holds_rationale_and_label(words):
     records = [record(n, "red", "red", "3 red and 2 blue") for n in range(9)]
-    both = lengths.target_length(records, words, True, None)
-    one = lengths.target_length(records, words, False, None)
+    both = lengths.target_length(records, words, METHODS["single_task"], None)
+    one = lengths.target_length(records, words, METHODS["step_by_step"], None)
     text = "3 red and 2 blue So the answer is red"
     assert both.longest == lengths.count(text, words) > one.longest
+
+
+def test_label_first_target_has_an_end_token_between_its_parts(words):
+    records = [record(n, "red", "red", "3 red and 2 blue") for n in range(9)]
+    method = METHODS["label_then_rationale"]
+    both = lengths.target_length(records, words, method, None)
+    parts = [lengths.count(text, words) for text in ("red", "3 red and 2 blue")]
+    assert both.longest == sum(parts)
 
 
 def test_answer_length_is_that_of_the_longest_label(words):
     labels = ["red", "red blue white"]
     longest = max(lengths.count(label, words) for label in labels)
     assert lengths.label_length(labels, words, True, None) == longest
-    assert lengths.label_length(labels, words, True, 60) == 60
+    assert lengths.label_length(labels, words, METHODS["single_task"], 60) == 60
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import pytest
 
-from dsbs_jax.data.methods import METHODS
 from dsbs_jax.fitting import recipe
 
 
@@ -25,8 +24,3 @@ def test_given_steps_are_kept_and_their_passes_stated():
 def test_size_follows_from_the_number_of_rows():
     assert recipe.choose_size(280)[0] == "tiny"
     assert recipe.choose_size(50_000)[0] == "small"
-
-
-def test_two_task_methods():
-    two = [method for method in METHODS if recipe.is_two_task(method)]
-    assert two == ["step_by_step", "step_by_step_unlabeled"]

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from dsbs_jax import settings
 from dsbs_jax.data.data_config import Files
-from dsbs_jax.data.methods import METHODS
+from dsbs_jax.data.methods import METHODS, Method
 from dsbs_jax.errors import UserError
 from dsbs_jax.settings import (
     AnyPath,
@@ -111,7 +111,7 @@ class GridConfig(Settings):
         return self.fractions.get(dataset, (1.0,))
 
 
-def parse_method(text: str) -> tuple[str, str | None]:
+def parse_method(text: str) -> tuple[Method, str | None]:
     """Splits a method and its teacher: "step_by_step/palm" -> ("step_by_step", "palm").
 
     Raises:

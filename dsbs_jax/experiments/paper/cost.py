@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Iterable
 
 from dsbs_jax import json_input
+from dsbs_jax.data.methods import METHODS
 from dsbs_jax.errors import UserError
 from dsbs_jax.experiments.paper.config import GridConfig
 from dsbs_jax.experiments.paper.planning import Cell, PlannedRun
@@ -119,8 +120,10 @@ def cost_of(config: GridConfig, cell: Cell) -> Cost:
     size = sizes.size_of(cell.size)
     if cell.two_tasks:
         targets = [label, rationale]
-    elif cell.method.startswith("single_task"):
+    elif METHODS[cell.method].rationale_first:
         targets = [rationale + _MARKER + label]
+    elif METHODS[cell.method].label_first:
+        targets = [label + rationale]
     else:
         targets = [label]
     rows = config.pairs[cell.size] * config.steps[cell.size]

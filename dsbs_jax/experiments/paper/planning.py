@@ -7,12 +7,11 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from dsbs_jax.data.methods import METHODS, Method
 from dsbs_jax.experiments.paper import generated
 from dsbs_jax.experiments.paper.config import GridConfig, parse_method
 
 TRAIN_MODULE = "dsbs_jax.train"
-TWO_TASKS = ("step_by_step", "step_by_step_unlabeled")
-DEFAULT_ALPHA = {True: 0.5, False: 1.0}  # by whether the method has two tasks
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -30,7 +29,7 @@ class Cell:
 
     dataset: str
     size: str
-    method: str
+    method: Method
     teacher: str = ""
     fraction: float = 1.0
     alpha: float = 1.0
@@ -38,12 +37,12 @@ class Cell:
     @property
     def two_tasks(self) -> bool:
         """Whether a batch has two examples of each row."""
-        return self.method in TWO_TASKS
+        return METHODS[self.method].two_tasks
 
     @property
     def has_default_alpha(self) -> bool:
         """Whether alpha is that of the method's gin file."""
-        return self.alpha == DEFAULT_ALPHA[self.two_tasks]
+        return self.alpha == METHODS[self.method].alpha
 
     @property
     def name(self) -> str:
@@ -119,8 +118,8 @@ def cells(config: GridConfig) -> list[Cell]:
         config.datasets, config.sizes, config.methods
     ):
         method, teacher = parse_method(name)
-        two = method in TWO_TASKS
-        alphas = config.alphas if two and config.alphas else (DEFAULT_ALPHA[two],)
+        info = METHODS[method]
+        alphas = config.alphas if info.two_tasks and config.alphas else (info.alpha,)
         for fraction, alpha in itertools.product(config.fractions_of(dataset), alphas):
             found[Cell(dataset, size, method, teacher or "", fraction, alpha)] = None
     return list(found)

@@ -10,6 +10,7 @@ import functools
 import pathlib
 
 from dsbs_jax import json_input
+from dsbs_jax.data.methods import METHODS, Method
 from dsbs_jax.experiments.paper.planning import Cell
 
 
@@ -29,14 +30,14 @@ class Score:
     where: str
     dataset: str
     size: str
-    method: str
+    method: Method
     teacher: str
     accuracy: float
 
     @property
     def cell(self) -> Cell:
         """The cell with all training rows and the paper's alpha."""
-        alpha = 0.5 if self.method.startswith("step_by_step") else 1.0
+        alpha = METHODS[self.method].alpha
         return Cell(
             self.dataset, self.size, self.method, self.teacher, fraction=1, alpha=alpha
         )

@@ -1,23 +1,16 @@
 """Names of methods, teachers and cells in tables and plots."""
 
+from dsbs_jax.data.methods import METHODS
 from dsbs_jax.experiments.paper.planning import Cell
 from dsbs_jax.reports.proportion import NO_VALUE
 
-_METHODS = {
-    "finetune": "standard finetuning",
-    "distill": "standard distillation",
-    "step_by_step": "step-by-step",
-    "step_by_step_unlabeled": "step-by-step, unlabeled",
-    "single_task": "single task",
-    "single_task_unlabeled": "single task, unlabeled",
-}
 _TEACHERS = {"palm": "PaLM 540B", "gpt_neox": "GPT-NeoX 20B"}
 
 
 def method(cell: Cell) -> str:
     """Names method and teacher: "step-by-step, PaLM 540B"."""
     teacher = _TEACHERS.get(cell.teacher, cell.teacher)
-    return ", ".join([_METHODS[cell.method], *([teacher] if teacher else [])])
+    return ", ".join([METHODS[cell.method].title, *([teacher] if teacher else [])])
 
 
 def percent(fraction: float) -> str:

@@ -1,0 +1,49 @@
+"""Tests of the objective of each method: to what it reduces at special settings."""
+
+import jax
+import numpy as np
+import pytest
+
+from dsbs_jax.local import datasets
+from dsbs_jax.task_ids import LABEL
+from support.students import gradients, make_student
+
+
+@pytest.fixture(scope="module")
+def student():
+    return make_student(vocab_size=256)
+
+
+@pytest.fixture
+def first_batch(tiny_data):
+    """Returns the first batch of a method: (method, **macros) -> its arrays."""
+
+    def batch(method, rows=8, **macros):
+        data = tiny_data(method, **macros)
+        return next(datasets.training_batches(data, rows, pack=False, seed=0))
+
+    return batch
+
+
+def assert_close(left, right, relative=1e-6):
+    """Compares trees within `relative` of the largest entry."""
+    scale = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(left))
+    assert scale > 1e-3
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=relative * scale),
+        left,
+        right,
+    )
+
+
+@pytest.mark.slow
+def test_label_then_rationale_with_alpha_1_is_finetuning(student, first_batch):
+    """The rationale follows the label, so the label's tokens do not depend on it."""
+    labels, both = first_batch("finetune"), first_batch("label_then_rationale")
+    inputs = "encoder_input_tokens"
+    np.testing.assert_array_equal(both[inputs], labels[inputs])
+    assert (both["decoder_task_ids"] > LABEL).any()
+    expected, _ = gradients(*student, labels, 1.0)
+    grads, metrics = gradients(*student, both, 1.0)
+    assert metrics["rationale_tokens"] > 0
+    assert_close(grads, expected)
