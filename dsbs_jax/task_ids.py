@@ -1,7 +1,19 @@
 """Ids of the objective's two tasks; each target token carries the id of its task.
 
 The ids start at 1: 0 is padding, and SeqIO's packer counts a token only if it is not 0.
+
+A token can also carry the weight of its example in the mean of its task, as the upper
+bits of the id, in units of 1/1024, at least one unit. SeqIO packs integers only, and a
+feature of its own would have to be in every task. An id without upper bits has weight
+1:
+
+    LABEL -> weight 1        RATIONALE + 4 * 512 -> weight 0.5
 """
 
 LABEL = 1
 RATIONALE = 2
+
+# The lower bits of an id are the task.
+TASK_BITS = 2
+# Units of a weight of 1.
+ONE = 1024

@@ -181,6 +181,7 @@ def test_checkpoint_is_scored_as_the_run_scored_it(trained, tmp_path):
         ("finetune", "tiny_finetune"),
         ("single_task", "tiny_teacher_single_task"),
         ("label_then_rationale", "tiny_teacher_label_then_rationale"),
+        ("step_by_step_correct", "tiny_teacher_step_by_step_correct"),
     ],
 )
 @pytest.mark.slow

@@ -108,7 +108,7 @@ def test_run_in_another_precision_resumes_bit_for_bit(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["label_then_rationale"])
+@pytest.mark.parametrize("method", ["label_then_rationale", "step_by_step_correct"])
 def test_run_of_another_method_resumes_bit_for_bit(
     train, tmp_path, monkeypatch, method
 ):

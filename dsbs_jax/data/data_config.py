@@ -7,11 +7,12 @@ from typing import Annotated
 from msgspec import Meta
 
 from dsbs_jax.data.dataset_spec import check_lengths
-from dsbs_jax.data.methods import Method
+from dsbs_jax.data.methods import METHODS, Method
 from dsbs_jax.data.splits import Subsample
 from dsbs_jax.errors import UserError
 from dsbs_jax.settings import (
     AnyPath,
+    Fraction,
     NonNegativeFloat,
     NonNegativeInt,
     Settings,
@@ -89,6 +90,12 @@ class DataConfig(Settings):
     rationale_rate: NonNegativeFloat = setting(
         1.0, help="Examples of rationale tasks in a batch, relative to LABEL_RATE."
     )
+    wrong_rationale_weight: Fraction | None = setting(
+        None,
+        help="Weight of a rationale in the mean of the rationale loss if the teacher's "
+        "label is wrong; 0 drops it. None takes the method's: 0 for "
+        "step_by_step_correct, 1 for the others.",
+    )
     subsample_fraction: Annotated[float, Meta(gt=0, le=1)] = setting(
         1.0, help="Proportion of the training rows to use."
     )
@@ -116,6 +123,13 @@ class DataConfig(Settings):
                 )
         if self.task_feature_lengths is not None:
             check_lengths(self.task_feature_lengths)
+
+    @property
+    def rationale_weight_if_wrong(self) -> float:
+        """WRONG_RATIONALE_WEIGHT, or else the method's."""
+        if self.wrong_rationale_weight is not None:
+            return self.wrong_rationale_weight
+        return METHODS[self.method].wrong_rationale_weight
 
     @property
     def subsample(self) -> Subsample:

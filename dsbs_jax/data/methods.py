@@ -21,6 +21,7 @@ Mixtures are named `<dataset>[_<teacher>]_<method>`:
     single_task               human     <teacher>_rationale_then_label
     single_task_unlabeled     teacher   <teacher>_rationale_then_teacher_label
     label_then_rationale      human     <teacher>_label_then_rationale
+    step_by_step_correct      human     predict, <teacher>_rationale
 
 `METHODS` describes each method, and docs/methods.md explains them. So `cqa_finetune`
 needs no teacher, and `cqa_palm_step_by_step` mixes `cqa_predict` with
@@ -49,6 +50,7 @@ Method = Literal[
     "single_task",
     "single_task_unlabeled",
     "label_then_rationale",
+    "step_by_step_correct",
 ]
 
 
@@ -63,12 +65,15 @@ class MethodInfo:
         training: How its students are trained, the end of a sentence.
         alpha: Weight of the label tokens in the objective, 0 to 1; the default of
             `ALPHA`.
+        wrong_rationale_weight: Weight of the rationales of rows on which the teacher is
+            wrong, 0 to 1; the default of `WRONG_RATIONALE_WEIGHT`.
     """
 
     targets: tuple[str, ...]
     title: str
     training: str
     alpha: float = 1.0
+    wrong_rationale_weight: float = 1.0
 
     @property
     def two_tasks(self) -> bool:
@@ -125,6 +130,14 @@ METHODS: dict[Method, MethodInfo] = {
         title="label, then rationale",
         training="to write the label and then the teacher's rationale",
         alpha=0.5,
+    ),
+    "step_by_step_correct": MethodInfo(
+        targets=("predict", "{t}rationale"),
+        title="step-by-step, right rationales",
+        training="on two tasks, the label and the teacher's rationale, without the "
+        "rationales of rows on which the teacher is wrong",
+        alpha=0.5,
+        wrong_rationale_weight=0.0,
     ),
 }
 

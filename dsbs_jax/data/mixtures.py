@@ -161,7 +161,9 @@ def assemble(
     if tested not in [part.name for part, _ in parts]:
         _, others = find(dataclasses.replace(config, dataset=tested, data_files=None))
         parts = [*parts, *others]
-    tasks = make_tasks(parts, config.subsample, vocabulary)
+    tasks = make_tasks(
+        parts, config.subsample, vocabulary, config.rationale_weight_if_wrong
+    )
     rates = Rates(config.label_rate, config.rationale_rate)
     mixture = _mixture(config, spec, tasks, rates, vocabulary)
     test_task = tasks[methods.test_task_name(tested, config.method)]
@@ -201,13 +203,23 @@ def make_tasks(
     parts: Iterable[Part],
     subsample: Subsample,
     vocabulary: seqio.Vocabulary,
+    wrong_rationale_weight: float = 1.0,
 ) -> dict[str, StudentTask]:
-    """Makes every task of some datasets, by name."""
+    """Makes every task of some datasets, by name.
+
+    Args:
+        parts: The datasets.
+        subsample: The part of the training rows to use.
+        vocabulary: Encodes inputs and targets.
+        wrong_rationale_weight: As for `StudentTask`.
+    """
     tasks = {}
     for spec, factory in parts:
         source = factory(subsample)
         for info in methods.task_infos(spec):
-            tasks[info.name] = StudentTask(info, source, vocabulary)
+            tasks[info.name] = StudentTask(
+                info, source, vocabulary, wrong_rationale_weight
+            )
     return tasks
 
 
@@ -280,7 +292,9 @@ def _mixture(
         if dataset == config.dataset or name not in methods.names_of(other):
             continue
         _, parts = find(dataclasses.replace(config, dataset=dataset, data_files=None))
-        tasks = make_tasks(parts, config.subsample, vocabulary)
+        tasks = make_tasks(
+            parts, config.subsample, vocabulary, config.rationale_weight_if_wrong
+        )
         if named := _find_named(name, other, tasks, rates):
             return named
     return _find_in_registry(name, vocabulary)

@@ -12,16 +12,64 @@ Rows have the fields of `row_schema`. With the prefix "predict: " and the label 
 
 from collections.abc import Mapping
 
+import numpy as np
 import seqio
 import tensorflow as tf
 
 from dsbs_jax.data import row_schema
 from dsbs_jax.data.methods import ANSWER_MARKER
+from dsbs_jax.data.metrics import Metric
 from dsbs_jax.data.records import SEGMENT_SEPARATOR
-from dsbs_jax.task_ids import RATIONALE
+from dsbs_jax.task_ids import ONE, RATIONALE, TASK_BITS
 
 # Id of the end-of-sequence token in every T5 vocabulary.
 END = 1
+
+
+def weigh_wrong_rationales(
+    dataset: tf.data.Dataset,
+    *,
+    teacher_label: str,
+    rationale: str,
+    metric: Metric,
+    weight: float,
+) -> tf.data.Dataset:
+    """Gives a weight to the rationales of rows on which the teacher is wrong.
+
+    The teacher is wrong if the metric does not accept its label. A row without a human
+    label or without a teacher label is not changed, because nothing is known about it.
+
+        weight=0.5: {"label": "4", "palm_label": "5", …} -> {…, "weight": 0.5}
+        weight=0.0: the row loses its rationale: {…, "has_palm_rationale": False}
+
+    Args:
+        dataset: Rows with the fields of `row_schema`.
+        teacher_label: Name of the field of the teacher's label.
+        rationale: Name of the field of the rationale.
+        metric: Compares labels.
+        weight: Weight of these rationales, 0 to less than 1.
+
+    Returns:
+        The rows; with a weight above 0 also `weight`, float32 scalar.
+    """
+
+    def accepts(answers: np.ndarray, given: bytes) -> np.bool_:
+        # Rows with fewer answers than others are padded with "".
+        target = tuple(answer.decode() for answer in answers if answer)
+        return np.bool_(metric.accepts(target, given.decode()))
+
+    def convert(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        answers = row.get(row_schema.ANSWERS, row[row_schema.LABEL][None])
+        right = tf.numpy_function(accepts, [answers, row[teacher_label]], tf.bool)
+        flags = row_schema.flag_of(row_schema.LABEL), row_schema.flag_of(teacher_label)
+        wrong = row[flags[0]] & row[flags[1]] & ~tf.ensure_shape(right, [])
+        if weight:
+            return {**row, "weight": tf.where(wrong, weight, 1.0)}
+        has = row_schema.flag_of(rationale)
+        text = tf.where(wrong, "", row[rationale])
+        return {**row, rationale: text, has: row[has] & ~wrong}
+
+    return dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def text_to_text(
@@ -62,7 +110,7 @@ def text_to_text(
     Returns:
         Examples `{"id", "inputs", "targets"}`, scalar strings, with `label_first` also
         `continuation`. If `label` is the human label and the rows have several
-        acceptable ones, also `answers`, strings [N].
+        acceptable ones, also `answers`, strings [N]. `weight` is kept.
     """
     fields = [field for field in (rationale, label) if field is not None]
     if label_first:
@@ -78,6 +126,8 @@ def text_to_text(
             "inputs": tf.strings.join([prefix, row["input"]]),
             "targets": target,
         }
+        if "weight" in row:
+            example["weight"] = row["weight"]
         if label_first and rationale is not None:
             example["continuation"] = row[rationale]
         if label == row_schema.LABEL and row_schema.ANSWERS in row:
@@ -180,15 +230,25 @@ def add_task_ids(
         dataset: Examples with int32 `targets` [T].
         task_id: The task of the target.
         label_first: Whether the tokens after the first end-of-sequence token belong to
-            the rationale task.
+            the rationale task. The `weight` of an example then applies to them only.
     """
 
     def convert(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        example = dict(example)
         ids = tf.fill(tf.shape(example["targets"]), task_id)
         if label_first:
             is_end = tf.cast(example["targets"] == END, tf.int32)
             ends_before = tf.cumsum(is_end, exclusive=True)
             ids = tf.where(ends_before > 0, RATIONALE, ids)
+        if "weight" in example:
+            weighted = ids + _upper_bits(example.pop("weight"))
+            ids = tf.where(ids == RATIONALE, weighted, ids) if label_first else weighted
         return {**example, "task_ids": ids}
 
     return dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _upper_bits(weight: tf.Tensor) -> tf.Tensor:
+    """Returns what a weight adds to a task id: 0.5 -> 4 * 512, 1.0 -> 0."""
+    units = tf.maximum(1, tf.cast(tf.round(weight * ONE), tf.int32))
+    return tf.where(units == ONE, 0, units * 2**TASK_BITS)

@@ -80,7 +80,8 @@ def registered_mixture(config: DataConfig, vocabulary: seqio.Vocabulary) -> str:
     spec, parts = mixtures.find(config)
     data = mixtures.assemble(config, spec, parts, vocabulary)
     rates = Rates(config.label_rate, config.rationale_rate)
-    _add(spec, parts, vocabulary, config.subsample, rates)
+    weight = config.rationale_weight_if_wrong
+    _add(spec, parts, vocabulary, config.subsample, rates, weight)
     # MIXTURE_OR_TASK_NAME may belong to another dataset.
     for task in [data.test_task, *seqio.get_subtasks(data.mixture)]:
         _replace(seqio.TaskRegistry, task)
@@ -102,8 +103,9 @@ def _add(
     vocabulary: seqio.Vocabulary,
     subsample: Subsample,
     rates: Rates,
+    wrong_rationale_weight: float = 1.0,
 ) -> None:
-    tasks = mixtures.make_tasks(parts, subsample, vocabulary)
+    tasks = mixtures.make_tasks(parts, subsample, vocabulary, wrong_rationale_weight)
     for task in tasks.values():
         _replace(seqio.TaskRegistry, task)
     for teacher in spec.teachers:

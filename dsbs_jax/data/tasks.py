@@ -1,10 +1,11 @@
 """The SeqIO tasks of a dataset, made from `methods.TaskInfo`."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import seqio
+import tensorflow as tf
 
 from dsbs_jax.data import preprocessors, row_schema
 from dsbs_jax.data.methods import ANSWER_MARKER, TaskInfo
@@ -35,6 +36,7 @@ class StudentTask(seqio.Task):
         info: TaskInfo,
         source: seqio.DataSource,
         vocabulary: seqio.Vocabulary,
+        wrong_rationale_weight: float = 1.0,
     ) -> None:
         """Makes the task; nothing is read.
 
@@ -42,12 +44,15 @@ class StudentTask(seqio.Task):
             info: What the task reads and predicts.
             source: Yields rows with the fields of `row_schema`.
             vocabulary: Encodes inputs and targets.
+            wrong_rationale_weight: Weight of the rationales of rows on which the
+                teacher is wrong; 0 drops them.
         """
         self.info = info
         super().__init__(
             name=info.name,
             source=source,
             preprocessors=[
+                *_weighing(info, wrong_rationale_weight),
                 functools.partial(
                     preprocessors.text_to_text,
                     prefix=info.prefix,
@@ -69,6 +74,21 @@ class StudentTask(seqio.Task):
             metric_fns=[] if info.label is None else [info.metric],
             shuffle_buffer_size=_shuffle_buffer(info, source),
         )
+
+
+def _weighing(info: TaskInfo, weight: float) -> list[Callable[..., tf.data.Dataset]]:
+    """Returns the preprocessor that weighs rationales, if the task needs one."""
+    if info.teacher is None or info.rationale is None or weight == 1.0:
+        return []
+    return [
+        functools.partial(
+            preprocessors.weigh_wrong_rationales,
+            teacher_label=row_schema.label_field(info.teacher),
+            rationale=info.rationale,
+            metric=info.metric,
+            weight=weight,
+        )
+    ]
 
 
 def _shuffle_buffer(info: TaskInfo, source: seqio.DataSource) -> int:

@@ -16,7 +16,7 @@ from dsbs_jax.counts import counted
 from dsbs_jax.data import dataset_spec, mixtures, vocabulary
 from dsbs_jax.data.dataset_spec import USER_TEACHER
 from dsbs_jax.data.label_sets import target_labels
-from dsbs_jax.data.methods import METHODS
+from dsbs_jax.data.methods import METHODS, MethodInfo
 from dsbs_jax.data.records import as_row
 from dsbs_jax.errors import UserError
 from dsbs_jax.fitting import lengths, precision_trial, recipe
@@ -370,9 +370,7 @@ def _training_choices(rows: FitRows, config: FitConfig) -> list[Choice]:
         Choice(
             name="batch",
             value=f"{batch} rows",
-            reason="half labels, half rationales" if method.two_tasks else "labels"
-            if not method.label_first
-            else "labels, with their rationales",
+            reason=_batch_reason(method),
             macros={"BATCH_SIZE": batch, "ALPHA": method.alpha},
         ),
         Choice(
@@ -406,6 +404,13 @@ def _training_choices(rows: FitRows, config: FitConfig) -> list[Choice]:
             },
         ),
     ]
+
+
+def _batch_reason(method: MethodInfo) -> str:
+    if method.two_tasks:
+        return "half labels, half rationales"
+    joined = method.label_first or method.rationale_first
+    return "labels with their rationales" if joined else "labels"
 
 
 def _precision_choice(plan: Plan, input_length: int, target_length: int) -> Choice:

@@ -13,6 +13,7 @@ from dsbs_jax.data.feature_converter import DistillationFeatureConverter
 from dsbs_jax.data.mixtures import MethodData
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.row_merging import Batch, round_up_length
+from dsbs_jax.task_ids import TASK_BITS
 
 # Examples that are counted at a time.
 _COUNTED_AT_A_TIME = 1_024
@@ -132,7 +133,8 @@ def describe(
         for name in ("encoder_input_tokens", "decoder_target_tokens"):
             ids = np.trim_zeros(batch[name][row], "b").tolist()
             described |= {name: ids, f"{name}_text": vocabulary.decode(ids)}
-        described["task_id"] = int(batch["decoder_task_ids"][row, 0])
+        ids = batch["decoder_task_ids"][row]
+        described["task_id"] = int(ids[0]) % 2**TASK_BITS
         yield described
 
 

@@ -28,7 +28,7 @@ class TaskMean(clu_metrics.Average):
 
     def compute(self) -> jax.Array:
         """Returns the mean over everything that was merged, in nats per token."""
-        return self.total / jnp.maximum(self.count, 1)
+        return self.total / jnp.where(self.count > 0, self.count, 1)
 
 
 def verify_vocabularies(
@@ -138,7 +138,7 @@ def _task_metrics(
     for task, count in zip(("label", "rationale"), counts, strict=True):
         tokens = shares[f"{task}_tokens"]
         # share = sum of nats / global count, and the metric needs the sum.
-        nats = shares[f"{task}_loss"] * jnp.maximum(count, 1.0)
+        nats = shares[f"{task}_loss"] * jnp.where(count > 0, count, 1.0)
         metrics[f"{task}_loss"] = TaskMean(total=nats, count=tokens)
         metrics[f"{task}_tokens"] = t5x_metrics.AveragePerStep(total=tokens)
     return metrics

@@ -6,13 +6,16 @@ Each mean is over the target tokens of that task in the complete batch, as in th
 released code (`alpha * L_label + (1 - alpha) * L_rationale`) and, up to a factor, in
 the paper's equation 3. A sum or a mean over all tokens is a different objective:
 rationales have many more tokens than labels.
+
+An example may have a weight, which `task_ids` describes. The means are then weighted:
+sum(weight * nats) / sum(weight).
 """
 
 import jax
 import jax.numpy as jnp
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.task_ids import LABEL, RATIONALE
+from dsbs_jax.task_ids import LABEL, ONE, RATIONALE, TASK_BITS
 
 
 def check_alpha(alpha: float) -> None:
@@ -39,17 +42,25 @@ def token_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(logits, axis=-1) - chosen
 
 
+def tasks_and_weights(task_ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Splits ids into tasks, int32, and weights, float32; both of the ids' shape."""
+    units = task_ids >> TASK_BITS
+    weights = jnp.where(units == 0, 1.0, units.astype(jnp.float32) / ONE)
+    return task_ids & (2**TASK_BITS - 1), weights
+
+
 def task_token_counts(task_ids: jax.Array) -> jax.Array:
-    """Counts the target tokens of the label task and of the rationale task.
+    """Sums the weights of the target tokens of the label and of the rationale task.
 
     Args:
         task_ids: Int32 [B, T], 0 is padding.
 
     Returns:
-        float32 [2].
+        float32 [2]; the numbers of tokens, if all weights are 1.
     """
+    tasks, weights = tasks_and_weights(task_ids)
     return jnp.stack(
-        [jnp.sum(task_ids == task, dtype=jnp.float32) for task in (LABEL, RATIONALE)]
+        [jnp.sum(jnp.where(tasks == task, weights, 0.0)) for task in (LABEL, RATIONALE)]
     )
 
 
@@ -61,14 +72,16 @@ def token_weights(
     Args:
         task_ids: Int32 [B, T], 0 is padding.
         alpha: Weight of the label task, 0 to 1.
-        token_counts: Float32 [2], the tokens of each task in the complete batch.
+        token_counts: Float32 [2], `task_token_counts` of the complete batch.
 
     Returns:
-        float32 [B, T]: alpha / label tokens, (1 - alpha) / rationale tokens, or 0.
+        float32 [B, T]: alpha / label tokens, (1 - alpha) / rationale tokens, or 0; for
+        an example with a weight, this times its weight.
     """
+    tasks, weights = tasks_and_weights(task_ids)
     label, rationale = jnp.array([alpha, 1.0 - alpha]) / _divisors(token_counts)
-    return jnp.where(
-        task_ids == LABEL, label, jnp.where(task_ids == RATIONALE, rationale, 0.0)
+    return weights * jnp.where(
+        tasks == LABEL, label, jnp.where(tasks == RATIONALE, rationale, 0.0)
     )
 
 
@@ -80,14 +93,15 @@ def task_losses(
     Args:
         nats: The negative log-likelihood of each target token, float32 [B, T].
         task_ids: Int32 [B, T], 0 is padding.
-        token_counts: Float32 [2], the tokens of each task in the complete batch.
+        token_counts: Float32 [2], `task_token_counts` of the complete batch.
 
     Returns:
         Metrics that add up over the parts of a batch: "label_loss" and "rationale_loss"
-        in nats per token, "label_tokens" and "rationale_tokens".
+        in nats per token, "label_tokens" and "rationale_tokens", sums of weights.
     """
+    tasks, weights = tasks_and_weights(task_ids)
     label, rationale = (
-        jnp.sum(jnp.where(task_ids == task, nats, 0.0)) / divisor
+        jnp.sum(jnp.where(tasks == task, weights * nats, 0.0)) / divisor
         for task, divisor in zip(
             (LABEL, RATIONALE), _divisors(token_counts), strict=True
         )
@@ -102,8 +116,8 @@ def task_losses(
 
 
 def _divisors(token_counts: jax.Array) -> jax.Array:
-    # At least 1: a task without a token then contributes 0 / 1 instead of NaN.
-    return jnp.maximum(token_counts, 1.0)
+    # A task without a token contributes 0 / 1 instead of NaN.
+    return jnp.where(token_counts > 0.0, token_counts, 1.0)
 
 
 def distillation_loss(
@@ -124,8 +138,8 @@ def distillation_loss(
         targets: Int32 [B, T].
         task_ids: Int32 [B, T], the task of each target token; 0 is padding.
         alpha: Weight of the label task, 0 to 1.
-        token_counts: Float32 [2], the tokens of each task in the complete batch; only
-            for a part of a batch.
+        token_counts: Float32 [2], `task_token_counts` of the complete batch; only for
+            a part of a batch.
 
     Returns:
         The loss, float32 scalar, and metrics that add up over the parts too: "loss",

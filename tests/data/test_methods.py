@@ -64,6 +64,7 @@ def test_tasks_use_the_prefixes_and_the_metric_of_the_spec():
         ("single_task", "cqa_palm_single_task", "cqa_label"),
         ("single_task_unlabeled", "cqa_palm_single_task_unlabeled", "cqa_label"),
         ("label_then_rationale", "cqa_palm_label_then_rationale", "cqa_label"),
+        ("step_by_step_correct", "cqa_palm_step_by_step_correct", "cqa_predict"),
     ],
 )
 def test_names_of_mixtures_and_test_tasks(method, name, test_task):
@@ -76,7 +77,11 @@ def test_the_layout_of_a_method_follows_from_its_targets():
     def methods_with(layout):
         return [m for m, info in methods.METHODS.items() if getattr(info, layout)]
 
-    assert methods_with("two_tasks") == ["step_by_step", "step_by_step_unlabeled"]
+    assert methods_with("two_tasks") == [
+        "step_by_step",
+        "step_by_step_unlabeled",
+        "step_by_step_correct",
+    ]
     assert methods_with("rationale_first") == ["single_task", "single_task_unlabeled"]
     assert methods_with("label_first") == ["label_then_rationale"]
 

@@ -7,7 +7,7 @@ from dsbs_jax.data import dataset_spec, methods, tasks
 from dsbs_jax.data.records import Record
 from dsbs_jax.data.sources import RecordSource
 from dsbs_jax.data.tasks import StudentTask, split_answer
-from dsbs_jax.task_ids import LABEL, RATIONALE
+from dsbs_jax.task_ids import LABEL, ONE, RATIONALE, TASK_BITS
 
 LENGTHS = {"inputs": 64, "targets": 64, "task_ids": 64}
 RECORDS = {
@@ -116,6 +116,62 @@ def test_the_rationale_of_a_label_first_target_is_truncated_first(jars):
     row = next(task.get_dataset(lengths, "train", shuffle=False).as_numpy_iterator())
     assert row["targets"].tolist() == [*full[0]["targets"][: labels + 1], 1]
     assert row["task_ids"].tolist() == [LABEL] * labels + [RATIONALE] * 2
+
+
+@pytest.fixture(scope="module")
+def weighted_jars(loaded_vocabulary):
+    """Makes a task whose wrong rationales have a weight: (target, weight) -> task.
+
+    The teacher is wrong on "b". Nothing is known about "c", which has no human label.
+    """
+
+    def make(target, weight):
+        [info] = [i for i in methods.task_infos(SPEC) if i.name == f"jars_{target}"]
+        source = RecordSource(RECORDS, "sage")
+        return StudentTask(info, source, loaded_vocabulary, weight)
+
+    return make
+
+
+def task_ids(task):
+    dataset = task.get_dataset(LENGTHS, "train", shuffle=False)
+    return {r["id"].decode(): r["task_ids"] for r in dataset.as_numpy_iterator()}
+
+
+def test_wrong_rationales_carry_their_weight(weighted_jars):
+    ids = task_ids(weighted_jars("sage_rationale", 0.25))
+    weighted = RATIONALE + (ONE // 4 << TASK_BITS)
+    found = {name: set(tokens.tolist()) for name, tokens in ids.items()}
+    assert found == {"a": {RATIONALE}, "b": {weighted}, "c": {RATIONALE}}
+
+
+def test_wrong_rationales_of_weight_0_are_dropped(weighted_jars):
+    assert targets(weighted_jars("sage_rationale", 0.0)).keys() == {"a", "c"}
+    # Its label stays.
+    ids = task_ids(weighted_jars("sage_label_then_rationale", 0.0))
+    assert set(ids["b"].tolist()) == {LABEL}
+    assert set(ids["a"].tolist()) == {LABEL, RATIONALE}
+
+
+def test_weight_of_a_label_first_target_is_that_of_its_rationale(weighted_jars):
+    ids = task_ids(weighted_jars("sage_label_then_rationale", 0.5))
+    weighted = RATIONALE + (ONE // 2 << TASK_BITS)
+    assert set(ids["b"].tolist()) == {LABEL, weighted}
+
+
+def test_weight_of_1_changes_no_preprocessor(weighted_jars, jars):
+    task = weighted_jars("sage_rationale", 1.0)
+    assert len(task.preprocessors) == len(jars["jars_sage_rationale"].preprocessors)
+
+
+def test_any_acceptable_label_makes_the_teacher_right(loaded_vocabulary):
+    records = [
+        Record("a", "2 + 2", "4", "four", "count on", ("4", "four")),
+        Record("b", "2 + 3", "5", "6", "count on", ()),
+    ]
+    source = RecordSource({"train": records}, "sage")
+    info = {i.name: i for i in methods.task_infos(SPEC)}["jars_sage_rationale"]
+    assert targets(StudentTask(info, source, loaded_vocabulary, 0.0)).keys() == {"a"}
 
 
 def test_two_segments_are_separated_by_the_end_of_sequence(jars, loaded_vocabulary):

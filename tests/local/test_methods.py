@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dsbs_jax.local import datasets
-from dsbs_jax.task_ids import LABEL
+from dsbs_jax.task_ids import LABEL, RATIONALE
 from support.students import gradients, make_student
 
 
@@ -47,3 +47,26 @@ def test_label_then_rationale_with_alpha_1_is_finetuning(student, first_batch):
     grads, metrics = gradients(*student, both, 1.0)
     assert metrics["rationale_tokens"] > 0
     assert_close(grads, expected)
+
+
+def assert_same_batches(left, right):
+    assert left.keys() == right.keys()
+    for name in left:
+        np.testing.assert_array_equal(left[name], right[name])
+
+
+def test_step_by_step_correct_with_weight_1_is_step_by_step(first_batch):
+    expected = first_batch("step_by_step", rows=32)
+    same = first_batch("step_by_step_correct", rows=32, WRONG_RATIONALE_WEIGHT=1.0)
+    assert_same_batches(same, expected)
+    other = first_batch("step_by_step_correct", rows=32, WRONG_RATIONALE_WEIGHT=0.5)
+    assert (other["decoder_task_ids"] > RATIONALE).any()
+
+
+def test_right_rationales_alone_are_trained_on(tiny_data, tiny_jsonl):
+    data = tiny_data("step_by_step_correct")
+    sizes = {size.name: size.rows for size in datasets.task_sizes(data)}
+    complete = tiny_data("step_by_step").test_task.source.records("train")
+    right = sum(record.label == record.teacher_label for record in complete)
+    assert sizes["tiny_teacher_rationale"] == right < len(complete)
+    assert sizes["tiny_predict"] == len(complete)

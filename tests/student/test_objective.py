@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dsbs_jax.student import objective
+from dsbs_jax.task_ids import LABEL, ONE, RATIONALE, TASK_BITS
 from support.students import (
     forward,
     gradients,
@@ -55,6 +56,28 @@ def test_gradient_is_the_weighted_sum_of_both_tasks(student):
     )
     expected = jax.tree.map(lambda a, b: 0.3 * a + 0.7 * b, label, rationale)
     assert_same_gradients(mixed, expected)
+
+
+def test_weight_multiplies_a_token_in_the_mean_of_its_task():
+    half = RATIONALE + (ONE // 2 << TASK_BITS)
+    ids = jnp.array([[LABEL, RATIONALE, half, 0]])
+    nats = jnp.array([[8.0, 3.0, 6.0, 100.0]])
+    counts = objective.task_token_counts(ids)
+    np.testing.assert_array_equal(counts, [1.0, 1.5])
+    losses = objective.task_losses(nats, ids, counts)
+    assert losses["label_loss"] == 8.0
+    assert losses["rationale_loss"] == (3.0 + 0.5 * 6.0) / 1.5
+    weights = objective.token_weights(ids, 0.25, counts)
+    expected = 0.25 * losses["label_loss"] + 0.75 * losses["rationale_loss"]
+    np.testing.assert_allclose(jnp.sum(weights * nats), expected, rtol=1e-6)
+
+
+def test_mean_of_equal_weights_is_that_of_weight_1():
+    plain = jnp.array([[RATIONALE, RATIONALE]])
+    nats = jnp.array([[3.0, 6.0]])
+    for ids in (plain, plain + (ONE // 4 << TASK_BITS)):
+        counts = objective.task_token_counts(ids)
+        assert objective.task_losses(nats, ids, counts)["rationale_loss"] == 4.5
 
 
 @pytest.mark.slow
