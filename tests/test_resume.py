@@ -108,6 +108,23 @@ def test_run_in_another_precision_resumes_bit_for_bit(
 
 
 @pytest.mark.slow
+def test_run_with_schedules_resumes_bit_for_bit(train, tmp_path, monkeypatch):
+    """The run stops after 13 of 15 updates on rationales alone."""
+    macros = {
+        "ALPHA_SCHEDULE": "cosine",
+        "ALPHA_END": 0.9,
+        "EXPLAIN_FIRST_STEPS": 15,
+    }
+    expected = train(tmp_path / "expected", **macros)
+    test_sigterm_between_steps(
+        functools.partial(train, **macros),
+        (tmp_path / "expected", {**expected, "seconds": 0}),
+        tmp_path,
+        monkeypatch,
+    )
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["label_then_rationale", "step_by_step_correct"])
 def test_run_of_another_method_resumes_bit_for_bit(
     train, tmp_path, monkeypatch, method

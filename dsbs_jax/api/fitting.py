@@ -13,6 +13,7 @@ from dsbs_jax.api import student_cards
 from dsbs_jax.api.student import PREDICTIONS_FILE, Student
 from dsbs_jax.data.column_config import TrainingColumnConfig
 from dsbs_jax.data.data_config import Files
+from dsbs_jax.data.methods import METHODS
 from dsbs_jax.data.tables.columns import ColumnMap
 from dsbs_jax.errors import UserError
 from dsbs_jax.fitting import plan as plans
@@ -33,7 +34,15 @@ BASELINE_FOLDER = "baseline"
 COMPARISON_FILE = "comparison.json"
 
 # Settings that the baseline does not share.
-_TWO_TASK_SETTINGS = ("alpha", "label_rate", "rationale_rate")
+_RATIONALE_SETTINGS = (
+    "alpha",
+    "alpha_end",
+    "alpha_schedule",
+    "explain_first_steps",
+    "label_rate",
+    "rationale_rate",
+    "wrong_rationale_weight",
+)
 
 _Path = str | os.PathLike[str]
 
@@ -191,9 +200,10 @@ def _train_baseline(
 ) -> FitResult:
     """Trains on the same labels, with the same number of them in each batch."""
     baseline = fit_rows.without_rationales(plan.rows)
-    batch = config.batch_size and max(1, config.batch_size // 2)
+    tasks = len(METHODS[plan.rows.method].targets)
+    batch = config.batch_size and max(1, config.batch_size // tasks)
     config = dataclasses.replace(config, batch_size=batch)
-    others = {k: v for k, v in others.items() if k not in _TWO_TASK_SETTINGS}
+    others = {k: v for k, v in others.items() if k not in _RATIONALE_SETTINGS}
     folder = plan.output / BASELINE_FOLDER
     print(f"Baseline: method {baseline.method} on the same rows, in {folder}")
     return _train(plans.make(baseline, chosen, folder, config, others), columns)

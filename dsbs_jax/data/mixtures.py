@@ -29,7 +29,7 @@ from dsbs_jax.data.sources import RecordSource, SourceFactory
 from dsbs_jax.data.splits import Subsample
 from dsbs_jax.data.tasks import StudentTask, infos_of
 from dsbs_jax.errors import UserError
-from dsbs_jax.task_ids import LABEL
+from dsbs_jax.task_ids import LABEL, RATIONALE
 
 Provider: TypeAlias = seqio.Task | seqio.Mixture
 # A dataset with its own rows, and the function that makes its source.
@@ -266,6 +266,26 @@ def make_mixture(
         by_size = functools.partial(_rate_by_size, rate=rate)
         weighted.append((task, by_size if spec.parts else rate))
     return seqio.Mixture(methods.mixture_name(spec.name, method, teacher), weighted)
+
+
+def rationales_only(data: MethodData) -> MethodData:
+    """Returns the data of a method with the rationale tasks of its mixture alone.
+
+    Raises:
+        UserError: The method has no rationale task.
+    """
+    tasks = [
+        task
+        for task in seqio.get_subtasks(data.mixture)
+        if data.tasks[task.name].task_id == RATIONALE
+    ]
+    if not tasks:
+        raise UserError(
+            f"EXPLAIN_FIRST_STEPS needs a method with a rationale task, such as "
+            f"step_by_step; {data.mixture.name!r} has none"
+        )
+    name = f"{data.mixture.name}_rationales"
+    return dataclasses.replace(data, mixture=seqio.Mixture(name, tasks, 1.0))
 
 
 def _rate_by_size(task: seqio.Task, *, rate: float) -> float:

@@ -13,6 +13,7 @@ import jax
 from dsbs_jax.data import mixtures
 from dsbs_jax.fitting.plan import Plan
 from dsbs_jax.local import datasets, evaluation, optimizers, state, step
+from dsbs_jax.local.alpha_schedule import make_alpha
 from dsbs_jax.local.config import TrainSettings
 from dsbs_jax.local.input_batches import encode_inputs
 from dsbs_jax.local.partitioning import Partitioner
@@ -100,7 +101,7 @@ def _time_steps(
     abstract = state.abstract_state(model, optimizer, partitioner)
     current = state.init_state(model, optimizer, abstract, key)
     train_step = step.make_train_step(
-        model, optimizer, partitioner, loop.alpha, loop.num_microbatches
+        model, optimizer, partitioner, make_alpha(loop), loop.num_microbatches
     )
     batch = partitioner.put_batch(_typical_batch(config, data, model, partitioner))
     seconds = []

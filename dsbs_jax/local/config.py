@@ -44,6 +44,19 @@ class LoopConfig(Settings):
     alpha: Fraction = setting(
         help="Weight of the label loss; the rationale loss has weight 1 - ALPHA."
     )
+    alpha_schedule: Literal["constant", "linear", "cosine"] = setting(
+        "constant",
+        help="Whether ALPHA stays constant, or changes to ALPHA_END at TRAIN_STEPS, "
+        "linearly or along half a cosine.",
+    )
+    alpha_end: Fraction | None = setting(
+        None, help="ALPHA at TRAIN_STEPS; needs a linear or cosine ALPHA_SCHEDULE."
+    )
+    explain_first_steps: NonNegativeInt = setting(
+        0,
+        help="Updates at the start whose batches have rationales only. The later ones "
+        "have LABEL_RATE and RATIONALE_RATE.",
+    )
     batch_size: PositiveInt = setting(
         help="Rows of a batch, of all tasks together. With PACK, a row holds several "
         "examples."
@@ -88,6 +101,17 @@ class LoopConfig(Settings):
             raise UserError(
                 f"BATCH_SIZE is {self.batch_size}, expected a multiple of "
                 f"NUM_MICROBATCHES, {self.num_microbatches}"
+            )
+        if (self.alpha_schedule == "constant") != (self.alpha_end is None):
+            wanted = "None" if self.alpha_schedule == "constant" else "0 to 1"
+            raise UserError(
+                f"ALPHA_END is {self.alpha_end}, expected {wanted}, because "
+                f"ALPHA_SCHEDULE is {self.alpha_schedule!r}"
+            )
+        if self.explain_first_steps >= self.train_steps:
+            raise UserError(
+                f"EXPLAIN_FIRST_STEPS is {self.explain_first_steps}, expected less "
+                f"than TRAIN_STEPS, {self.train_steps}"
             )
 
 

@@ -4,9 +4,11 @@
 """
 
 import dataclasses
+import functools
+import itertools
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import jax
@@ -33,6 +35,7 @@ from dsbs_jax.local import (
     student_folder,
     trackers,
 )
+from dsbs_jax.local.alpha_schedule import make_alpha
 from dsbs_jax.local.config import LoopConfig, TrainSettings
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.training_log import TrainingLog, one_line
@@ -123,6 +126,8 @@ def _set_up(config: TrainSettings, columns: ColumnMap | None) -> _Run:
     newest = checkpoints.newest_complete(folder / "checkpoints")
     resume_guard.check_steps(folder, newest, loop.train_steps)
     model, data, sizes = _load_data(config, newest)
+    if loop.explain_first_steps:
+        mixtures.rationales_only(data)  # raises if the method has no rationale task
     student = student_folder.spec_of_run(
         config.data, data, model.config, config.decoding
     )
@@ -214,15 +219,13 @@ def _update_until_done(run: _Run) -> int:
         The number of updates done.
     """
     config, start = run.config, int(run.state.step)
-    batches = datasets.training_batches(
-        run.data,
-        config.batch_size,
-        pack=config.pack,
-        seed=config.random_seed,
-        start=start,
-    )
+    batches = _batches(run, start)
     train_step = step.make_train_step(
-        run.model, run.optimizer, run.partitioner, config.alpha, config.num_microbatches
+        run.model,
+        run.optimizer,
+        run.partitioner,
+        make_alpha(config),
+        config.num_microbatches,
     )
     for number in range(start, config.train_steps + 1):
         if _is_evaluation_due(run, number):
@@ -237,6 +240,26 @@ def _update_until_done(run: _Run) -> int:
         run.log.add(number + 1, batch, metrics)
     run.log.close_progress()
     return number
+
+
+def _batches(run: _Run, start: int) -> Iterator[row_merging.Batch]:
+    """Yields the batches of the updates from `start` on.
+
+    Those of EXPLAIN_FIRST_STEPS come from the rationale tasks. After them the mixture
+    begins at its first batch, so that a resumed run reads the same batches.
+    """
+    config = run.config
+    read = functools.partial(
+        datasets.training_batches,
+        batch_size=config.batch_size,
+        pack=config.pack,
+        seed=config.random_seed,
+    )
+    first = config.explain_first_steps
+    if start < first:
+        rationales = read(mixtures.rationales_only(run.data), start=start)
+        yield from itertools.islice(rationales, first - start)
+    yield from read(run.data, start=max(0, start - first))
 
 
 def _is_evaluation_due(run: _Run, number: int) -> bool:

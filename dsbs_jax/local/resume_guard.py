@@ -26,11 +26,14 @@ FIXED = frozenset(
         "ADAM_B2",
         "ADAM_EPS",
         "ALPHA",
+        "ALPHA_END",
+        "ALPHA_SCHEDULE",
         "BATCH_SIZE",
         "CLIP_NORM",
         "DATASET",
         "DROPOUT_RATE",
         "EMB_DIM",
+        "EXPLAIN_FIRST_STEPS",
         "HEAD_DIM",
         "LABEL_RATE",
         "LEARNING_RATE",
@@ -53,6 +56,7 @@ FIXED = frozenset(
         "VOCAB_SIZE",
         "WARMUP_STEPS",
         "WEIGHT_DECAY",
+        "WRONG_RATIONALE_WEIGHT",
     }
 )
 # Settings whose effect `student.json` records: paths may change if the content is the
@@ -149,9 +153,15 @@ def check(
         if name in stored
         and name in values
         and not _same(values[name], stored[name])
-        # A constant learning rate does not depend on the number of steps.
-        and not (name == "TRAIN_STEPS" and values["SCHEDULE"] == "constant")
+        # Constant values do not depend on the number of steps.
+        and not (name == "TRAIN_STEPS" and _is_constant(values))
     ]
+
+
+def _is_constant(values: Mapping[str, Any]) -> bool:
+    """Whether learning rate and alpha are constant."""
+    schedules = values["SCHEDULE"], values.get("ALPHA_SCHEDULE", "constant")
+    return schedules == ("constant", "constant")
 
 
 def check_steps(folder: pathlib.Path, done: int | None, train_steps: int) -> None:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dsbs_jax.local.alpha_schedule import AlphaSchedule
 from dsbs_jax.local.partitioning import LOGICAL_AXIS_RULES, Partitioner
 from dsbs_jax.local.state import TrainState
 from dsbs_jax.student import objective
@@ -23,7 +24,7 @@ def gradients(
     model: Transformer,
     params: Any,
     batch: Batch,
-    alpha: float,
+    alpha: float | jax.Array,
     num_microbatches: int = 1,
     dropout_key: jax.Array | None = None,
     data_size: int = 1,
@@ -98,7 +99,7 @@ def make_train_step(
     model: Transformer,
     optimizer: optax.GradientTransformation,
     partitioner: Partitioner,
-    alpha: float,
+    alpha: float | AlphaSchedule,
     num_microbatches: int = 1,
 ) -> StepFn:
     """Compiles (state, batch, key) -> (state, metrics).
@@ -111,7 +112,7 @@ def make_train_step(
         model: The student.
         optimizer: The optimizer.
         partitioner: The mesh.
-        alpha: Weight of the label task, 0 to 1.
+        alpha: Weight of the label task, 0 to 1, or a function of the updates done.
         num_microbatches: Parts of a batch that are computed one after another.
     """
 
@@ -124,7 +125,7 @@ def make_train_step(
                 model,
                 state.params,
                 batch,
-                alpha,
+                alpha(state.step) if callable(alpha) else alpha,
                 num_microbatches,
                 key,
                 partitioner.data_size,

@@ -65,7 +65,7 @@ def task_token_counts(task_ids: jax.Array) -> jax.Array:
 
 
 def token_weights(
-    task_ids: jax.Array, alpha: float, token_counts: jax.Array
+    task_ids: jax.Array, alpha: float | jax.Array, token_counts: jax.Array
 ) -> jax.Array:
     """Computes the weight of each target token in the objective.
 
