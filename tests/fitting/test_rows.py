@@ -91,6 +91,8 @@ def test_fields_that_a_method_trains_on():
         "step_by_step_unlabeled": ["teacher_label", "rationale"],
         "single_task": ["label", "rationale"],
         "single_task_unlabeled": ["teacher_label", "rationale"],
+        "label_then_rationale": ["label", "rationale"],
+        "step_by_step_correct": ["label", "rationale"],
     }
 
 
