@@ -30,8 +30,12 @@ DERIVED = {"VOCAB_SIZE"}
 # Settings that T5X's own run files read.
 READ_BY_T5X = {"BATCH_SIZE", "EVAL_OUTPUT_DIR"}
 # Settings of the local engine that T5X has no counterpart for. T5X decodes greedily,
-# writes TensorBoard files, and its scalable network has its own scan and remat.
+# writes TensorBoard files, and has one alpha and one mixture for a run. Its scalable
+# network has its own scan and remat.
 ONLY_LOCAL = {
+    "ALPHA_END",
+    "ALPHA_SCHEDULE",
+    "EXPLAIN_FIRST_STEPS",
     "LABELS",
     "PATIENCE",
     "TRACKERS",

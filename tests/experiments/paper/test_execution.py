@@ -77,8 +77,8 @@ def test_failed_run_does_not_stop_the_others(toy_file, tmp_path):
     assert not list(output.glob("*/checkpoints"))
 
 
-def fake_run(output, macros=None, folder="m"):
-    cell = planning.Cell("d", "tiny", folder)
+def fake_run(output, macros=None, method="finetune"):
+    cell = planning.Cell("d", "tiny", method)
     return planning.PlannedRun(cell, 0, (), macros or {})
 
 
@@ -99,7 +99,7 @@ def test_finished_run_with_other_settings_is_an_error(tmp_path, monkeypatch):
 
 
 def test_run_of_another_process_is_left_to_it(tmp_path, monkeypatch):
-    first, second = fake_run(tmp_path), fake_run(tmp_path, folder="n")
+    first, second = fake_run(tmp_path), fake_run(tmp_path, method="distill")
     grid = Grid([first, second], tmp_path)
     trained = []
 
