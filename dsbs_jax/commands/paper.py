@@ -36,8 +36,9 @@ Study = Annotated[
     str | None,
     typer.Option(
         metavar="<name>",
-        help="Another study: asdiv, alpha, tickets, rationale_controls, "
-        "esnli_released; or your own gin file.",
+        help="Another study: asdiv, alpha, tickets, tickets_sizes, "
+        "rationale_controls, esnli_released, rationale_controls_esnli; or your own gin "
+        "file.",
     ),
 ]
 
@@ -68,7 +69,7 @@ def paper(
     release: Annotated[
         str | None,
         typer.Option(
-            metavar="<path>", help="The released data, for --study=esnli_released."
+            metavar="<path>", help="The released data, for studies of e-SNLI."
         ),
     ] = None,
     initial_checkpoint: Annotated[

@@ -19,6 +19,7 @@ _HELP = (
 _EXAMPLES = options.examples(
     "dsbs-jax report runs/paper --table=1",
     "dsbs-jax report runs/first runs/second --output runs/comparison",
+    "dsbs-jax report runs/tickets_grid --study=tickets --record --output record",
 )
 
 
@@ -44,6 +45,13 @@ def report(
             help="Folder to write; by default `report` and the study's name in RUNS.",
         ),
     ] = None,
+    record: Annotated[
+        bool,
+        typer.Option(
+            "--record",
+            help="Write only Markdown, CSV and plots: small files for a repository.",
+        ),
+    ] = False,
 ) -> None:
     """Writes the report and prints the path of its page."""
     from dsbs_jax.experiments.paper import finished
@@ -57,7 +65,7 @@ def report(
         if len(runs) > 1:
             raise UserError(f"{len(runs)} folders are given, expected that of one grid")
         made, folder = _of_study(first, table, figure, study)
-    print(made.write(pathlib.Path(output) if output else folder))
+    print(made.write(pathlib.Path(output) if output else folder, record))
 
 
 def _of_study(

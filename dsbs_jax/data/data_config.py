@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from dsbs_jax.data.dataset_spec import check_lengths
-from dsbs_jax.data.methods import METHODS, Method
+from dsbs_jax.data.methods import AnyMethod, info_of
 from dsbs_jax.data.splits import Subsample
 from dsbs_jax.errors import UserError
 from dsbs_jax.settings import (
@@ -43,7 +43,7 @@ class DataConfig(Settings):
     dataset: Text = setting(
         help="Name of a registered dataset. With DATA_FILES, a name that you choose."
     )
-    method: Method = setting(help="The training method: its tasks and labels.")
+    method: AnyMethod = setting(help="The training method: its tasks and labels.")
     teacher: Text | None = setting(
         None,
         help="Teacher whose labels and rationales are used; None is the first of the "
@@ -129,7 +129,7 @@ class DataConfig(Settings):
         """WRONG_RATIONALE_WEIGHT, or else the method's."""
         if self.wrong_rationale_weight is not None:
             return self.wrong_rationale_weight
-        return METHODS[self.method].wrong_rationale_weight
+        return info_of(self.method).wrong_rationale_weight
 
     @property
     def subsample(self) -> Subsample:

@@ -47,6 +47,25 @@ def read_dataset(files: DataFiles) -> dict[str, list[Record]]:
     return result
 
 
+def read_training_rows(files: DataFiles) -> list[Record]:
+    """Reads the rows that pretraining uses: those of train, or rows without splits.
+
+    Args:
+        files: As in `read_dataset`.
+
+    Raises:
+        UserError: As `tables.read_examples`, or the splits have no train.
+    """
+    if isinstance(files, Mapping):
+        check_splits(files)
+        files = files["train"]
+    records = tables.read_examples(files)
+    if isinstance(records, dict):
+        check_splits(records)
+        return records["train"]
+    return records
+
+
 def check_splits(splits: Mapping[str, object]) -> None:
     """Checks the names of splits: train is required.
 

@@ -10,6 +10,7 @@ human label, with a teacher it is the teacher's:
     rationale_then_label          x             rationale, then the human label
     rationale_then_teacher_label  x             rationale, then the teacher's label
     label_then_rationale          x             human label, end token, rationale
+    spans                         x with gaps   spans of x (`span_corruption`)
 
 Mixtures are named `<dataset>[_<teacher>]_<method>`:
 
@@ -22,6 +23,7 @@ Mixtures are named `<dataset>[_<teacher>]_<method>`:
     single_task_unlabeled     teacher   <teacher>_rationale_then_teacher_label
     label_then_rationale      human     <teacher>_label_then_rationale
     step_by_step_correct      human     predict, <teacher>_rationale
+    pretrain                  none      spans
 
 `METHODS` describes each method, and docs/methods.md explains them. So `cqa_finetune`
 needs no teacher, and `cqa_palm_step_by_step` mixes `cqa_predict` with
@@ -52,6 +54,9 @@ Method = Literal[
     "label_then_rationale",
     "step_by_step_correct",
 ]
+# Pretraining on the inputs alone.
+PRETRAIN: Literal["pretrain"] = "pretrain"
+AnyMethod = Literal[Method, "pretrain"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,6 +146,16 @@ METHODS: dict[Method, MethodInfo] = {
     ),
 }
 
+_PRETRAINING = MethodInfo(
+    targets=("spans",), title="pretraining", training="on spans of plain text"
+)
+
+
+def info_of(method: AnyMethod) -> MethodInfo:
+    """Returns the description of a method, or of pretraining."""
+    return _PRETRAINING if method == PRETRAIN else METHODS[method]
+
+
 # Separates rationale and label in the target of the single-task methods.
 ANSWER_MARKER = " So the answer is "
 
@@ -161,7 +176,8 @@ class TaskInfo:
         teacher: Name of the teacher whose fields the task reads, or None.
         prefix: Text before the input.
         label: Field of the label, or None.
-        rationale: Field of the rationale, or None.
+        rationale: Field of the rationale, or None. A task without a label and without
+            a rationale is trained on spans of the inputs.
         label_first: Whether the target has the label, an end token and then the
             rationale. A row without a rationale has the label alone.
     """
@@ -190,7 +206,12 @@ class TaskInfo:
 
         With `label_first`, it is the id of the tokens up to the first end token.
         """
-        return RATIONALE if self.label is None else LABEL
+        return LABEL if self.label is not None or self.is_pretraining else RATIONALE
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether the target is spans of the input."""
+        return self.label is None and self.rationale is None
 
     @property
     def single_task(self) -> bool:
@@ -217,6 +238,7 @@ def task_infos(spec: DatasetSpec) -> list[TaskInfo]:
             f"{t}_rationale_then_teacher_label": (t, "", label, rationale),
             f"{t}_label_then_rationale": (t, "", human, rationale),
         }
+    targets["spans"] = (None, "", None, None)
     return [
         TaskInfo(
             f"{spec.name}_{target}", spec, *fields, label_first="label_then" in target
@@ -225,29 +247,34 @@ def task_infos(spec: DatasetSpec) -> list[TaskInfo]:
     ]
 
 
-def method_targets(method: Method, teacher: str) -> tuple[str, ...]:
+def method_targets(method: AnyMethod, teacher: str) -> tuple[str, ...]:
     """Returns a method's targets: ("distill", "palm") -> ("palm_label",)."""
-    return tuple(target.format(t=f"{teacher}_") for target in METHODS[method].targets)
+    targets = info_of(method).targets
+    return tuple(target.format(t=f"{teacher}_") for target in targets)
 
 
-def mixture_name(dataset: str, method: Method, teacher: str) -> str:
+def mixture_name(dataset: str, method: AnyMethod, teacher: str) -> str:
     """Returns a mixture's name: ("cqa", "distill", "palm") -> "cqa_palm_distill"."""
-    uses_teacher = any("{t}" in target for target in METHODS[method].targets)
+    uses_teacher = any("{t}" in target for target in info_of(method).targets)
     return "_".join([dataset, *([teacher] if uses_teacher else []), method])
 
 
 def names_of(spec: DatasetSpec) -> set[str]:
     """Returns all tasks and mixtures; a dataset with parts has no tasks of its own."""
-    pairs = itertools.product(METHODS, spec.teachers)
+    pairs = itertools.product((*METHODS, PRETRAIN), spec.teachers)
     names = {mixture_name(spec.name, *pair) for pair in pairs}
     return names if spec.parts else names | {info.name for info in task_infos(spec)}
 
 
-def test_task_name(dataset: str, method: Method) -> str:
+def test_task_name(dataset: str, method: AnyMethod) -> str:
     """Returns the name of the task on which validation and test rows are scored.
+
+    Pretraining has no scores; its own task takes the place.
 
     Its targets are human labels, also if the method trains on the teacher's labels:
     ("cqa", "distill") -> "cqa_label", ("cqa", "step_by_step") -> "cqa_predict".
     """
+    if method == PRETRAIN:
+        return f"{dataset}_spans"
     target = "predict" if method.startswith("step_by_step") else "label"
     return f"{dataset}_{target}"

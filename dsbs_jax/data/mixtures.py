@@ -23,7 +23,7 @@ import seqio
 from dsbs_jax.data import data_files, dataset_spec, methods, sources
 from dsbs_jax.data.data_config import DataConfig
 from dsbs_jax.data.dataset_spec import USER_TEACHER, DatasetSpec
-from dsbs_jax.data.methods import METHODS, Method, TaskInfo
+from dsbs_jax.data.methods import METHODS, PRETRAIN, AnyMethod, TaskInfo
 from dsbs_jax.data.records import Record
 from dsbs_jax.data.sources import RecordSource, SourceFactory
 from dsbs_jax.data.splits import Subsample
@@ -115,6 +115,8 @@ def find(config: DataConfig) -> tuple[DatasetSpec, list[Part]]:
     name = config.dataset
     if config.data_files is not None:
         teacher = config.teacher or USER_TEACHER
+        if config.method == PRETRAIN:
+            return _of_texts(name, data_files.read_training_rows(config.data_files))
         return _of_rows(name, teacher, data_files.read_dataset(config.data_files))
     sources.import_dataset(name, config.dataset_module)
     spec = dataset_spec.get(name)
@@ -148,6 +150,13 @@ def _of_rows(
     known = dataset_spec.of_files(name)
     spec = dataclasses.replace(known, teachers=(teacher,), parts=())
     return spec, [(spec, sources.of_records(name, records, teacher))]
+
+
+def _of_texts(name: str, records: Sequence[Record]) -> tuple[DatasetSpec, list[Part]]:
+    """Returns the spec and the only part of a user's texts, which have no scores."""
+    spec = dataclasses.replace(dataset_spec.of_files(name), parts=())
+    factory = functools.partial(RecordSource, {"train": records}, spec.teachers[0])
+    return spec, [(spec, factory)]
 
 
 def assemble(
@@ -225,7 +234,7 @@ def make_tasks(
 
 def make_mixture(
     spec: DatasetSpec,
-    method: Method,
+    method: AnyMethod,
     teacher: str,
     tasks: Mapping[str, StudentTask],
     rates: Rates = EQUAL_RATES,
@@ -249,7 +258,7 @@ def make_mixture(
             f"TEACHER is {teacher!r}, expected one of {', '.join(spec.teachers)} for "
             f"the dataset {spec.name!r}"
         )
-    if spec.parts and method not in methods.WITHOUT_HUMAN_LABELS:
+    if spec.parts and method not in (*methods.WITHOUT_HUMAN_LABELS, PRETRAIN):
         raise UserError(
             f"METHOD is {method!r}, expected one of "
             f"{', '.join(methods.WITHOUT_HUMAN_LABELS)} for {spec.name!r}, whose parts "
@@ -326,7 +335,7 @@ def _find_named(
     """Returns a task or mixture of a dataset, or None for another name."""
     if name in tasks:
         return tasks[name]
-    for method, teacher in itertools.product(METHODS, spec.teachers):
+    for method, teacher in itertools.product((*METHODS, PRETRAIN), spec.teachers):
         if name == methods.mixture_name(spec.name, method, teacher):
             return make_mixture(spec, method, teacher, tasks, rates)
     return None

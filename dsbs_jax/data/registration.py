@@ -109,8 +109,9 @@ def _add(
     for task in tasks.values():
         _replace(seqio.TaskRegistry, task)
     for teacher in spec.teachers:
-        for method in METHODS:
-            if spec.parts and method not in methods.WITHOUT_HUMAN_LABELS:
+        for method in (*METHODS, methods.PRETRAIN):
+            without_labels = (*methods.WITHOUT_HUMAN_LABELS, methods.PRETRAIN)
+            if spec.parts and method not in without_labels:
                 continue
             mixture = mixtures.make_mixture(spec, method, teacher, tasks, rates)
             _replace(seqio.MixtureRegistry, mixture)

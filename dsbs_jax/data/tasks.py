@@ -7,7 +7,7 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
-from dsbs_jax.data import preprocessors, row_schema
+from dsbs_jax.data import preprocessors, row_schema, span_corruption
 from dsbs_jax.data.methods import ANSWER_MARKER, TaskInfo
 from dsbs_jax.data.metrics import Target
 from dsbs_jax.data.sources import RecordSource
@@ -51,29 +51,45 @@ class StudentTask(seqio.Task):
         super().__init__(
             name=info.name,
             source=source,
-            preprocessors=[
-                *_weighing(info, wrong_rationale_weight),
-                functools.partial(
-                    preprocessors.text_to_text,
-                    prefix=info.prefix,
-                    label=info.label,
-                    rationale=info.rationale,
-                    label_first=info.label_first,
-                ),
-                preprocessors.tokenize,
-                seqio.CacheDatasetPlaceholder(),
-                seqio.preprocessors.append_eos_after_trim,
-                functools.partial(
-                    preprocessors.add_task_ids,
-                    task_id=info.task_id,
-                    label_first=info.label_first,
-                ),
-            ],
+            preprocessors=_preprocessors(info, wrong_rationale_weight),
             output_features=output_features(vocabulary),
             postprocess_fn=functools.partial(_keep_label, single_task=info.single_task),
             metric_fns=[] if info.label is None else [info.metric],
             shuffle_buffer_size=_shuffle_buffer(info, source),
         )
+
+
+def _preprocessors(
+    info: TaskInfo, wrong_rationale_weight: float
+) -> list[Callable[..., tf.data.Dataset]]:
+    """Returns the steps from a source's rows to the features of a task."""
+    before: list[Callable[..., tf.data.Dataset]]
+    after: list[Callable[..., tf.data.Dataset]] = []
+    if info.is_pretraining:
+        before = [span_corruption.encode]
+        # The steps after the placeholder are repeated in each pass over the data.
+        after = [span_corruption.split_long_texts, span_corruption.corrupt]
+    else:
+        texts = functools.partial(
+            preprocessors.text_to_text,
+            prefix=info.prefix,
+            label=info.label,
+            rationale=info.rationale,
+            label_first=info.label_first,
+        )
+        weighing = _weighing(info, wrong_rationale_weight)
+        before = [*weighing, texts, preprocessors.tokenize]
+    return [
+        *before,
+        seqio.CacheDatasetPlaceholder(),
+        *after,
+        seqio.preprocessors.append_eos_after_trim,
+        functools.partial(
+            preprocessors.add_task_ids,
+            task_id=info.task_id,
+            label_first=info.label_first,
+        ),
+    ]
 
 
 def _weighing(info: TaskInfo, weight: float) -> list[Callable[..., tf.data.Dataset]]:

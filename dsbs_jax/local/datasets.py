@@ -56,7 +56,10 @@ def _task_size(data: MethodData, task: seqio.Task) -> TaskSize:
     is_label = info is not None and info.label is not None and not info.single_task
     lengths: dict[str, Counter[int]] = {name: Counter() for name in _COUNTED_FEATURES}
     targets: Counter[str] = Counter()
-    for block in _example_blocks(task, with_text=is_label):
+    # Texts of pretraining are split at these lengths, and others truncated.
+    splits = info is not None and info.is_pretraining
+    split_at = data.task_feature_lengths if splits else None
+    for block in _example_blocks(task, split_at, with_text=is_label):
         for name in _COUNTED_FEATURES:
             lengths[name].update(block[name].tolist())
         targets.update(text.decode() for text in block.get(_TEXT, ()))
@@ -81,11 +84,11 @@ def _task_size(data: MethodData, task: seqio.Task) -> TaskSize:
 
 
 def _example_blocks(
-    task: seqio.Task, with_text: bool
+    task: seqio.Task, split_at: Mapping[str, int] | None, with_text: bool
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields the tokens of inputs and targets, int [N], and texts of targets."""
     dataset = task.get_dataset(
-        None, "train", shuffle=False, num_epochs=1, try_in_mem_cache=False
+        split_at, "train", shuffle=False, num_epochs=1, try_in_mem_cache=False
     )
 
     def count(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -324,6 +324,8 @@ def _make_scorer(
     folder: pathlib.Path,
 ) -> ScoreFn:
     """Returns a function that scores parameters on a split and writes predictions."""
+    if data.test_task.info.is_pretraining:
+        return lambda params, name: {}
     if split not in provider.splits:
         print(f"{provider.name} has no {split} split, so there are no scores on it")
         return lambda params, name: {}
@@ -352,6 +354,12 @@ def _score_checkpoints(run: _Run, steps: int) -> dict[str, Any]:
         ("last", run.checkpoints.last),
     ):
         assert number is not None  # the loop has saved the last step
+        if "best" in results and results["best"]["step"] == number:
+            # The scores and predictions of a large test split take minutes.
+            results[name] = results["best"]
+            _copy_predictions(run.folder / "predictions", "best", name)
+            run.log.write_scores(number, f"test_{name}", results[name]["test"])
+            continue
         params = run.checkpoints.restore_params(number, run.abstract.params)
         results[name] = {
             "step": number,
@@ -362,3 +370,10 @@ def _score_checkpoints(run: _Run, steps: int) -> dict[str, Any]:
     results["teacher_test"] = evaluation.teacher_accuracy(task)
     run.checkpoints.close()
     return results
+
+
+def _copy_predictions(folder: pathlib.Path, name: str, other: str) -> None:
+    """Copies the files of predictions of a checkpoint that has two names."""
+    for path in folder.glob(f"*-{name}-*.jsonl"):
+        copy = folder / path.name.replace(f"-{name}-", f"-{other}-", 1)
+        files.write(copy, path.read_bytes())

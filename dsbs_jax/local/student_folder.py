@@ -29,6 +29,7 @@ from dsbs_jax.data.tasks import infos_of
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.config import DecodingConfig
 from dsbs_jax.student.config import T5Config
+from dsbs_jax.task_ids import LABEL
 
 STUDENT_FILE = "student.json"
 VOCABULARY_FILE = "vocabulary/sentencepiece.model"
@@ -143,12 +144,14 @@ def spec_of_run(
 def answer_tasks(data: mixtures.MethodData) -> tuple[TaskInfo, TaskInfo | None]:
     """Returns the mixture's label task and, in two-task methods, its rationale task.
 
+    The task of pretraining takes the place of a label task.
+
     Raises:
         UserError: The mixture has no label task.
     """
     infos = infos_of(data.mixture)
-    label_task = next((info for info in infos if info.label), None)
-    explain_task = next((info for info in infos if not info.label), None)
+    label_task = next((info for info in infos if info.task_id == LABEL), None)
+    explain_task = next((info for info in infos if info.task_id != LABEL), None)
     if label_task is None:
         raise UserError(f"{data.mixture.name!r} has no task with labels")
     return label_task, explain_task
@@ -156,6 +159,8 @@ def answer_tasks(data: mixtures.MethodData) -> tuple[TaskInfo, TaskInfo | None]:
 
 def _label_set(config: DataConfig, data: mixtures.MethodData) -> tuple[str, ...] | None:
     """Returns LABELS, the labels of the dataset, or those of a user's training rows."""
+    if data.test_task.info.is_pretraining:
+        return None
     if config.labels is not None:
         return config.labels or None
     source = data.test_task.source

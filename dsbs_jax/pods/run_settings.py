@@ -71,12 +71,12 @@ def absolute_path(path: str | None) -> str | None:
     return os.path.abspath(path) if path and "://" not in path else path
 
 
-def best_metric(mixture_or_task_name: str) -> str:
+def best_metric(mixture_or_task_name: str) -> str | None:
     """Returns the name of the metric that selects the best checkpoint.
 
     It is the accuracy on validation, under the name that T5X's evaluation gives it.
     T5X monitors one metric only; if a mixture has several label tasks, the first one
-    counts.
+    counts. Pretraining has none: T5X then keeps the last checkpoint.
 
     Args:
         mixture_or_task_name: A registered mixture or task.
@@ -85,6 +85,8 @@ def best_metric(mixture_or_task_name: str) -> str:
         UserError: The mixture has no label task.
     """
     for info in tasks.infos_of(seqio.get_mixture_or_task(mixture_or_task_name)):
+        if info.is_pretraining:
+            return None
         if info.label is not None:
             return f"inference_eval/{info.name}/eval/accuracy"
     raise UserError(

@@ -36,12 +36,14 @@ class RawSplit:
         released: The released spec of the dataset.
         records: One record for each row, in the file's order.
         choices: The choices of each cqa question; None for other datasets' rows.
+        explanations: The human rationale of each e-SNLI row; None for other rows.
         quarantine: Completions with a problem, in the order of the rows.
     """
 
     released: ReleasedSpec
     records: Sequence[Record]
     choices: Sequence[tuple[str, ...] | None]
+    explanations: Sequence[str | None]
     quarantine: Sequence[Quarantined] = ()
 
     @classmethod
@@ -53,12 +55,13 @@ class RawSplit:
         A record's id is `<dataset>-<raw split>-<row>`, with rows counted from 0:
         "cqa-train-17".
         """
-        records, choices = [], []
+        records, choices, explanations = [], [], []
         for index, row in enumerate(rows):
             id_ = f"{released.name}-{raw_split}-{index}"
             records.append(Record(id_, row.input, row.label))
             choices.append(row.choices)
-        return cls(released, records, choices)
+            explanations.append(row.explanation)
+        return cls(released, records, choices, explanations)
 
     def with_teacher(self, teacher: str, texts: Sequence[str]) -> "RawSplit":
         """Returns the same rows with a teacher's labels and rationales.
@@ -82,7 +85,7 @@ class RawSplit:
             )
             if parsed.problem:
                 quarantine.append(Quarantined(index, record.id, text, parsed.problem))
-        return RawSplit(self.released, records, self.choices, quarantine)
+        return dataclasses.replace(self, records=records, quarantine=quarantine)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

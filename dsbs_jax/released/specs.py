@@ -28,11 +28,13 @@ class Row:
         input: The text that the student reads.
         label: The human label.
         choices: The five choices of a cqa question, else None.
+        explanation: A human rationale, the first of an e-SNLI row, else None.
     """
 
     input: str
     label: str
     choices: tuple[str, ...] | None = None
+    explanation: str | None = None
 
 
 class _CqaRow(msgspec.Struct):
@@ -50,6 +52,7 @@ class _NliRow(msgspec.Struct):
     premise: str
     hypothesis: str
     label: int
+    explanation_1: str = ""
 
 
 class _AsdivRow(msgspec.Struct):
@@ -78,7 +81,8 @@ def _nli_row(row: _NliRow) -> Row:
     if not 0 <= row.label < len(completions.NLI_CLASSES):
         raise ValueError(f"field 'label' is {row.label}, expected 0, 1 or 2")
     text = row.premise + SEGMENT_SEPARATOR + row.hypothesis
-    return Row(text, completions.NLI_CLASSES[row.label])
+    explanation = row.explanation_1.strip() or None
+    return Row(text, completions.NLI_CLASSES[row.label], explanation=explanation)
 
 
 def _asdiv_row(row: _AsdivRow) -> Row:

@@ -1,4 +1,4 @@
-"""The published sizes of T5 by name, and a tiny one.
+"""The published sizes of T5 by name, and three for CPUs: micro, tiny and mini.
 
 The gin files of the same names in `gin/sizes` hold the same values, for runs that are
 configured by gin.
@@ -35,7 +35,9 @@ def _v1_0(emb: int, heads: int, layers: int, mlp: int, head_dim: int = 64) -> Si
 
 
 SIZES: Mapping[str, Size] = {
+    "micro": _v1_1(32, 4, 2, 64, head_dim=8),
     "tiny": _v1_1(64, 4, 2, 128, head_dim=16),
+    "mini": _v1_1(128, 4, 2, 256, head_dim=32),
     "small": _v1_1(512, 6, 8, 1024),
     "base": _v1_1(768, 12, 12, 2048),
     "large": _v1_1(1024, 16, 24, 2816),

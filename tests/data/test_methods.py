@@ -22,6 +22,8 @@ def test_every_teacher_has_six_tasks():
             f"{teacher}_rationale_then_teacher_label",
             f"{teacher}_label_then_rationale",
         ]
+    # The task of pretraining reads no teacher.
+    targets.append("spans")
     assert list(infos(dataset_spec.CQA)) == [f"cqa_{target}" for target in targets]
     assert len(infos(dataset_spec.ASDIV)) == 8
 
@@ -65,6 +67,7 @@ def test_tasks_use_the_prefixes_and_the_metric_of_the_spec():
         ("single_task_unlabeled", "cqa_palm_single_task_unlabeled", "cqa_label"),
         ("label_then_rationale", "cqa_palm_label_then_rationale", "cqa_label"),
         ("step_by_step_correct", "cqa_palm_step_by_step_correct", "cqa_predict"),
+        ("pretrain", "cqa_pretrain", "cqa_spans"),
     ],
 )
 def test_names_of_mixtures_and_test_tasks(method, name, test_task):

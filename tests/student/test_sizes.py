@@ -17,5 +17,5 @@ def test_every_size_is_that_of_its_gin_file():
 
 
 def test_unknown_size_lists_the_known_ones():
-    with pytest.raises(UserError, match="size is 'smal', expected one of tiny, small"):
+    with pytest.raises(UserError, match="size is 'smal', expected one of micro, tiny"):
         size_of("smal")

@@ -59,6 +59,11 @@ class GridConfig(Settings):
     initial_checkpoints: dict[str, AnyPath] = setting(
         {}, help="Weights to start from by size; without an entry, random weights."
     )
+    pretrain_steps: dict[str, PositiveInt] = setting(
+        {},
+        help="Updates of span corruption by size, on the generated texts of the "
+        "released data; the runs of the size start from this student.",
+    )
     vocabulary: AnyPath | None = setting(
         None,
         help="VOCABULARY_PATH of the runs; None takes that of the initial checkpoint "
@@ -103,6 +108,11 @@ class GridConfig(Settings):
                         f"{macro} has entries for {', '.join(values) or 'no size'}, "
                         f"expected one for {size!r} of SIZES"
                     )
+        for size in self.pretrain_steps.keys() & self.initial_checkpoints.keys():
+            raise UserError(
+                f"PRETRAIN_STEPS and INITIAL_CHECKPOINTS have an entry for {size!r}, "
+                "expected one of them"
+            )
         for name in self.methods:
             parse_method(name)
 

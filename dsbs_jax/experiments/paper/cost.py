@@ -12,10 +12,10 @@ import pathlib
 from collections.abc import Iterable
 
 from dsbs_jax import json_input
-from dsbs_jax.data.methods import METHODS
+from dsbs_jax.data.methods import info_of
 from dsbs_jax.errors import UserError
 from dsbs_jax.experiments.paper.config import GridConfig
-from dsbs_jax.experiments.paper.planning import Cell, PlannedRun
+from dsbs_jax.experiments.paper.planning import TEXTS_OF_A_PAIR, Cell, PlannedRun
 from dsbs_jax.student import operations, sizes
 
 # Tokens between rationale and label of a single-task target.
@@ -120,13 +120,16 @@ def cost_of(config: GridConfig, cell: Cell) -> Cost:
     size = sizes.size_of(cell.size)
     if cell.two_tasks:
         targets = [label, rationale]
-    elif METHODS[cell.method].rationale_first:
+    elif info_of(cell.method).rationale_first:
         targets = [rationale + _MARKER + label]
-    elif METHODS[cell.method].label_first:
+    elif info_of(cell.method).label_first:
         targets = [label + rationale]
     else:
         targets = [label]
     rows = config.pairs[cell.size] * config.steps[cell.size]
+    if cell.is_pretraining:
+        texts = TEXTS_OF_A_PAIR * config.pairs[cell.size]
+        rows = texts * config.pretrain_steps[cell.size]
     width = config.embedding_rows
     work = sum(operations.training_operations(size, source, t, width) for t in targets)
     weights = operations.parameter_count(size, width)

@@ -26,6 +26,8 @@ from dsbs_jax.progress import duration
 
 RESULTS = "results.json"
 LOGS = "logs"
+# Compiled programs, which runs of one size share.
+PROGRAMS = "programs"
 # Settings that may differ from those of a finished run: a file may have moved.
 _PATHS = {"DATA_FILES", "VOCABULARY_PATH"}
 _POLL = 0.2  # seconds between two looks at a running process
@@ -83,7 +85,7 @@ def prepare(grid: Grid) -> None:
     Raises:
         UserError: A dataset needs the released data.
     """
-    for name in dict.fromkeys(run.cell.dataset for run in grid.runs):
+    for name in dict.fromkeys(run.cell.source for run in grid.runs):
         if name in generated.DATASETS:
             generated.write(grid.output, name, grid.release)
 
@@ -122,6 +124,8 @@ def _train_if_free(grid: Grid, run: PlannedRun) -> bool:
         run_lock.check_free(grid.folder(run))
     except UserError:
         return False
+    if _waits_for_pretraining(grid, run):
+        return False
     with contextlib.suppress(FileNotFoundError):
         grid.error_file(run).unlink()
     if grid.seconds(run) is not None:
@@ -136,9 +140,23 @@ def _train_if_free(grid: Grid, run: PlannedRun) -> bool:
     if problem is not None:
         files.write(grid.error_file(run), problem + "\n")
         print(f"  failed: {problem}", flush=True)
-    elif not grid.keep_checkpoints and grid.seconds(run) is not None:
+    elif grid.keep_checkpoints or run.cell.is_pretraining:
+        pass  # other runs start from the checkpoint of pretraining
+    elif grid.seconds(run) is not None:
         shutil.rmtree(grid.folder(run) / "checkpoints", ignore_errors=True)
     return True
+
+
+def _waits_for_pretraining(grid: Grid, run: PlannedRun) -> bool:
+    """Whether another process still pretrains the student that a run starts from."""
+    start = run.macros.get("INITIAL_CHECKPOINT_PATH")
+    return any(
+        str(grid.folder(other)) == start
+        and grid.seconds(other) is None
+        and not grid.error_file(other).exists()
+        for other in grid.runs
+        if other.cell.is_pretraining
+    )
 
 
 def _difference(grid: Grid, run: PlannedRun) -> str | None:
@@ -168,7 +186,7 @@ def _train(grid: Grid, run: PlannedRun) -> str | None:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, child.PARENT: str(os.getpid())},
+            env={**_cache(grid), **os.environ, child.PARENT: str(os.getpid())},
             # Ctrl-C reaches this process only, which passes it to the run once.
             start_new_session=True,
         )
@@ -178,6 +196,18 @@ def _train(grid: Grid, run: PlannedRun) -> str | None:
     if status == 0 and grid.seconds(run) is not None:
         return None
     return f"{_last_message(log)} (exit status {status}; {log})"
+
+
+def _cache(grid: Grid) -> dict[str, str]:
+    """Returns the environment variables of JAX's cache of compiled programs.
+
+    A run with a program from the cache computes the same numbers. By default JAX keeps
+    only programs that take a second to compile.
+    """
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str((grid.output / PROGRAMS).resolve()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dsbs_jax import json_input, tensorflow_import
+from dsbs_jax.data.methods import PRETRAIN
 from dsbs_jax.errors import UserError
 from dsbs_jax.experiments.paper.execution import RESULTS
 from dsbs_jax.experiments.paper.planning import Cell
@@ -169,4 +170,6 @@ def find_runs(folders: Sequence[str]) -> list[FinishedRun]:
         raise UserError(
             f"{', '.join(folders)}: no finished run, expected folders with {RESULTS}"
         )
-    return [read_run(folder) for folder in found]
+    runs = [read_run(folder) for folder in found]
+    # Pretraining has no scores.
+    return [run for run in runs if run.settings["METHOD"] != PRETRAIN]

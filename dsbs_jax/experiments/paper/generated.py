@@ -1,40 +1,58 @@
 """Datasets that a grid writes itself, into `<grid>/data/<name>`.
 
-    tickets            generated tickets with a scripted teacher (`demo_data`)
-    tickets_shuffled   the same; each rationale belongs to another row
-    tickets_random     the same; each rationale is random words of the rationales
-    esnli_released     train: e-SNLI's validation rows with PaLM's completions, because
-                       the completions of the training rows are a far larger file;
-                       validation and test: parts of the test rows
+    tickets                generated tickets with a scripted teacher (`demo_data`)
+    esnli_released         train and validation: e-SNLI's released validation rows with
+                           PaLM's completions, because the completions of the training
+                           rows are a far larger file; test: the released test rows
+    esnli_released_human   the same rows with human rationales (`explanation_1`)
+    texts                  train, for pretraining: inputs of the training rows of
+                           CommonsenseQA, SVAMP and esnli_released
+    <name>_shuffled        train has rationales of other rows with the same label
+    <name>_random          train has rationales of random words, as many tokens long
 
 The controls keep inputs and labels, so a difference in accuracy is due to what the
-rationales say and not to their presence.
+rationales say and not to their presence. All versions of a dataset have the vocabulary
+of the first.
 """
 
+import bisect
 import dataclasses
+import functools
 import pathlib
 import random
-from collections.abc import Callable, Sequence
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from dsbs_jax import files, tensorflow_import
-from dsbs_jax.data.records import Record, as_row
+from dsbs_jax.data import dataset_spec
+from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record, as_row
 from dsbs_jax.errors import UserError
 from dsbs_jax.experiments import demo_data
 from dsbs_jax.local.run_lock import RunLock
 
+if TYPE_CHECKING:  # slow to import
+    import seqio
+
 VOCABULARY = "vocabulary.model"
+TEXTS = "texts"
 SPLITS = ("train", "validation", "test")
 # Training rows, and the pieces of the vocabulary, which is that of the demo.
 TICKETS, TICKETS_PIECES = 1_600, 220
 ESNLI_PIECES = 2_000
-# Test rows of e-SNLI that are used: a third selects the checkpoint, the others are
-# scored.
-ESNLI_HELD_OUT = 3_000
+# Proportion of the premises of e-SNLI's released validation rows that select the
+# checkpoint.
+ESNLI_HELD_OUT = 0.1
 _SEED = 0
 _COMPLETE = "complete.json"
 
 # The records of each split.
 Rows = dict[str, list[Record]]
+
+
+# Changes the training rows; reads the vocabulary.
+Change = Callable[[Sequence[Record], "seqio.Vocabulary"], list[Record]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +62,24 @@ class Generated:
     Attributes:
         make: Makes the rows; takes the path of the released data, or None.
         pieces: Pieces of the vocabulary, which is trained on the training rows.
+        base: The dataset whose vocabulary is used; None trains one.
+        change: Changes the training rows.
     """
 
     make: Callable[[str | None], Rows]
     pieces: int
+    base: str | None = None
+    change: Change | None = None
+
+
+def name_of(dataset: str, teacher: str) -> str:
+    """Returns the generated dataset with a teacher's rationales.
+
+    ("esnli_released", "human") -> "esnli_released_human"; other teachers of a dataset
+    are in its own rows.
+    """
+    version = f"{dataset}_{teacher}"
+    return version if version in DATASETS else dataset
 
 
 def folder_of(output: pathlib.Path, name: str) -> pathlib.Path:
@@ -77,62 +109,84 @@ def write(output: pathlib.Path, name: str, release: str | None) -> None:
     tensorflow_import.import_quietly()
     from dsbs_jax.data import vocabulary
 
+    made = DATASETS[name]
+    if made.base is not None:
+        write(output, made.base, release)
     with RunLock(folder, "--output", "writes data in this folder"):
-        rows = DATASETS[name].make(release)
-        for split, path in files_of(folder).items():
-            files.write_jsonl(path, map(as_row, rows[split]))
-        texts = vocabulary.texts_of(rows["train"])
-        vocabulary.train(texts, folder / VOCABULARY, DATASETS[name].pieces)
-        counts = {split: len(rows[split]) for split in SPLITS}
+        rows = made.make(release)
+        words = folder / VOCABULARY
+        if made.base is None:
+            vocabulary.train(vocabulary.texts_of(rows["train"]), words, made.pieces)
+        else:
+            shutil.copy(folder_of(output, made.base) / VOCABULARY, words)
+        if made.change is not None:
+            train = made.change(rows["train"], vocabulary.load(str(words)))
+            rows = {**rows, "train": train}
+        counts = {}
+        for split, part in rows.items():
+            files.write_jsonl(files_of(folder)[split], map(as_row, part))
+            counts[split] = len(part)
         files.write_json(folder / _COMPLETE, counts)
 
 
-def shuffled(records: Sequence[Record]) -> list[Record]:
-    """Gives each rationale to another row, the same row each time.
+def shuffled(records: Sequence[Record], _: "seqio.Vocabulary") -> list[Record]:
+    """Gives each rationale to another row with the same label, always the same row.
 
-    Rows without a rationale stay without one. Of two rows, each gets the rationale of
-    the other.
+    So a rationale says as much about the label as before, and nothing about the row.
+    Rows without a rationale stay without one. The only rationale of a label stays.
     """
-    places = [i for i, record in enumerate(records) if record.rationale]
-    random.Random(_SEED).shuffle(places)
-    # The next row of a random cycle is never the row itself.
-    sources = dict(zip(places, places[1:] + places[:1], strict=True))
+    places = defaultdict(list)
+    for i, record in enumerate(records):
+        if record.rationale:
+            places[record.label].append(i)
+    rng = random.Random(_SEED)
+    sources: dict[int, int] = {}
+    for rows in places.values():
+        rng.shuffle(rows)
+        # The next row of a random cycle is never the row itself.
+        sources |= zip(rows, rows[1:] + rows[:1], strict=True)
     return [
         dataclasses.replace(record, rationale=records[sources.get(i, i)].rationale)
         for i, record in enumerate(records)
     ]
 
 
-def randomized(records: Sequence[Record]) -> list[Record]:
-    """Replaces the words of each rationale by random words of all rationales."""
+def randomized(
+    records: Sequence[Record], vocabulary: "seqio.Vocabulary"
+) -> list[Record]:
+    """Replaces each rationale by random words of all rationales, as many tokens long.
+
+    Words are drawn as often as they occur, each from those that still fit. Where no
+    word of one token exists, a rationale may be shorter.
+    """
     words = [w for record in records for w in (record.rationale or "").split()]
+    length = functools.cache(lambda text: len(vocabulary.encode(text)))
+    words.sort(key=length)
+    lengths = [length(word) for word in words]
     rng = random.Random(_SEED)
-    return [
-        dataclasses.replace(
-            record,
-            rationale=" ".join(rng.choice(words) for _ in record.rationale.split()),
-        )
-        if record.rationale
-        else record
-        for record in records
-    ]
+
+    def draw(tokens: int) -> Iterator[str]:
+        while fitting := bisect.bisect_right(lengths, tokens):
+            place = rng.randrange(fitting)
+            tokens -= lengths[place]
+            yield words[place]
+
+    def change(record: Record) -> Record:
+        if not record.rationale:
+            return record
+        # At least one word, because a rationale is never blank.
+        drawn = [*draw(length(record.rationale))] or words[:1]
+        return dataclasses.replace(record, rationale=" ".join(drawn))
+
+    return [change(record) for record in records]
 
 
 def _tickets(_: str | None) -> Rows:
     return demo_data.make(TICKETS).records
 
 
-def _with_rationales(
-    change: Callable[[Sequence[Record]], list[Record]],
-) -> Callable[[str | None], Rows]:
-    def make(release: str | None) -> Rows:
-        rows = _tickets(release)
-        return {**rows, "train": change(rows["train"])}
-
-    return make
-
-
-def _esnli(release: str | None) -> Rows:
+def _esnli(release: str | None, *, human: bool = False) -> Rows:
+    """Reads the released rows; with the human rationales in place of PaLM's."""
     if release is None:
         raise UserError(
             "esnli_released is made from the released data; give --release with the "
@@ -140,21 +194,81 @@ def _esnli(release: str | None) -> Rows:
         )
     from dsbs_jax.released import reader
 
-    read = reader.open_release(release).read("esnli", "palm", ["validation", "test"])
-    test = read["test"].records
-    order = random.Random(_SEED).sample(range(len(test)), len(test))
-    held_out = [test[i] for i in order[:ESNLI_HELD_OUT]]
-    third = len(held_out) // 3
+    released = reader.open_release(release)
+    valid, test = (
+        released.read_raw("esnli", split, dataset_spec.PALM)
+        for split in ("valid", "test")
+    )
+    rows = _split_by_premise(list(valid.records))
+    rows["test"] = list(test.records)
+    if not human:
+        return rows
+    rationales = {
+        record.id: text
+        for record, text in zip(valid.records, valid.explanations, strict=True)
+    }
+    # Human rationales explain the human label. Without the teacher's labels, a report
+    # does not take PaLM for the teacher of these runs.
     return {
-        "train": list(read["validation"].records),
-        "validation": held_out[:third],
-        "test": held_out[third:],
+        split: [
+            dataclasses.replace(
+                record, teacher_label=None, rationale=rationales.get(record.id)
+            )
+            for record in part
+        ]
+        for split, part in rows.items()
     }
 
 
-DATASETS = {
+def _texts(release: str | None) -> Rows:
+    """Returns the inputs of training rows; no test row and no held-out row."""
+    rows = _esnli(release)["train"]
+    assert release is not None  # checked by _esnli
+    from dsbs_jax.released import reader
+
+    released = reader.open_release(release)
+    for name in ("cqa", "svamp"):
+        rows = [*released.read_raw(name, "train").records, *rows]
+    return {"train": [Record(record.id, record.input) for record in rows]}
+
+
+def _split_by_premise(records: Sequence[Record]) -> Rows:
+    """Splits rows into train and validation; rows with one premise stay together."""
+    groups = defaultdict(list)
+    for record in records:
+        groups[record.input.partition(SEGMENT_SEPARATOR)[0]].append(record.id)
+    premises = sorted(groups)
+    random.Random(_SEED).shuffle(premises)
+    held_out: set[str] = set()
+    for premise in premises:
+        if len(held_out) >= ESNLI_HELD_OUT * len(records):
+            break
+        held_out.update(groups[premise])
+    return {
+        "train": [record for record in records if record.id not in held_out],
+        "validation": [record for record in records if record.id in held_out],
+    }
+
+
+def _controls(base: str) -> dict[str, Generated]:
+    """Returns the versions of a dataset with other rationales."""
+    made = _BASES[base]
+    return {
+        f"{base}_shuffled": dataclasses.replace(made, base=base, change=shuffled),
+        f"{base}_random": dataclasses.replace(made, base=base, change=randomized),
+    }
+
+
+_BASES = {
     "tickets": Generated(_tickets, TICKETS_PIECES),
-    "tickets_shuffled": Generated(_with_rationales(shuffled), TICKETS_PIECES),
-    "tickets_random": Generated(_with_rationales(randomized), TICKETS_PIECES),
     "esnli_released": Generated(_esnli, ESNLI_PIECES),
+}
+DATASETS = {
+    **_BASES,
+    **_controls("tickets"),
+    **_controls("esnli_released"),
+    TEXTS: Generated(_texts, ESNLI_PIECES, base="esnli_released"),
+    "esnli_released_human": Generated(
+        functools.partial(_esnli, human=True), ESNLI_PIECES, base="esnli_released"
+    ),
 }

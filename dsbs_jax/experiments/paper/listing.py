@@ -48,7 +48,7 @@ def dry_run(config: GridConfig, grid: Grid, rate: Rate | None) -> str:
     failures = grid.failures()
     rows: list[Row] = []
     for run in grid.runs:
-        steps = config.steps[run.cell.size]
+        steps = run.macros["TRAIN_STEPS"]
         cells = _cells(costs[run.name], rate)
         rows.append([run.name, _state(grid, run), steps, *cells])
     left = [run for run in grid.runs if grid.seconds(run) is None]

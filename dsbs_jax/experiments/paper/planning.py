@@ -4,14 +4,17 @@ import dataclasses
 import itertools
 import pathlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dsbs_jax.data.methods import METHODS, Method
+from dsbs_jax.data import methods
+from dsbs_jax.data.methods import METHODS, PRETRAIN, AnyMethod
 from dsbs_jax.experiments.paper import generated
 from dsbs_jax.experiments.paper.config import GridConfig, parse_method
 
 TRAIN_MODULE = "dsbs_jax.train"
+# Texts of a batch of pretraining, for each training row of a batch of the other runs.
+TEXTS_OF_A_PAIR = 4
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -29,7 +32,7 @@ class Cell:
 
     dataset: str
     size: str
-    method: Method
+    method: AnyMethod
     teacher: str = ""
     fraction: float = 1.0
     alpha: float = 1.0
@@ -37,12 +40,22 @@ class Cell:
     @property
     def two_tasks(self) -> bool:
         """Whether a batch has two examples of each row."""
-        return METHODS[self.method].two_tasks
+        return methods.info_of(self.method).two_tasks
+
+    @property
+    def source(self) -> str:
+        """Name of the dataset whose rows are read."""
+        return generated.name_of(self.dataset, self.teacher)
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether the runs pretrain a student, and so have no scores."""
+        return self.method == PRETRAIN
 
     @property
     def has_default_alpha(self) -> bool:
         """Whether alpha is that of the method's gin file."""
-        return self.alpha == METHODS[self.method].alpha
+        return self.alpha == methods.info_of(self.method).alpha
 
     @property
     def name(self) -> str:
@@ -104,11 +117,31 @@ def plan(config: GridConfig, output: pathlib.Path) -> list[PlannedRun]:
         config: The grid.
         output: The folder of the grid, where generated data are.
     """
-    return [
+    pretraining = [
+        _pretraining(config, size, output)
+        for size in config.sizes
+        if size in config.pretrain_steps
+    ]
+    return pretraining + [
         _planned(config, cell, seed, output)
         for seed in config.seeds
         for cell in cells(config)
     ]
+
+
+def _pretraining(config: GridConfig, size: str, output: pathlib.Path) -> PlannedRun:
+    """Returns the run from whose student the other runs of a size start."""
+    cell = Cell(generated.TEXTS, size, PRETRAIN)
+    files, macros = _data_settings(config, cell, output)
+    # Without validation and test rows, the run has no scores.
+    macros["DATA_FILES"] = {"train": macros["DATA_FILES"]["train"]}
+    macros |= {
+        "TRAIN_STEPS": config.pretrain_steps[size],
+        "BATCH_SIZE": TEXTS_OF_A_PAIR * config.pairs[size],
+        "RANDOM_SEED": 0,
+    }
+    gin_files = _gin_files(config, cell, files)
+    return PlannedRun(cell, 0, gin_files, macros)
 
 
 def cells(config: GridConfig) -> list[Cell]:
@@ -138,17 +171,24 @@ def _planned(
     macros["TRAIN_STEPS"] = config.steps[cell.size]
     macros["BATCH_SIZE"] = config.pairs[cell.size] * (2 if cell.two_tasks else 1)
     checkpoint = config.initial_checkpoints.get(cell.size)
+    if cell.size in config.pretrain_steps:
+        checkpoint = str(output / _pretraining(config, cell.size, output).name)
     if checkpoint:
         macros["INITIAL_CHECKPOINT_PATH"] = checkpoint
     macros["RANDOM_SEED"] = seed
-    gin_files = (
+    return PlannedRun(cell, seed, _gin_files(config, cell, files), macros)
+
+
+def _gin_files(
+    config: GridConfig, cell: Cell, data_files: Sequence[str]
+) -> tuple[str, ...]:
+    return (
         f"sizes/{cell.size}.gin",
         f"methods/{cell.method}.gin",
-        *files,
+        *data_files,
         *config.run_files,
         "local/train.gin",
     )
-    return PlannedRun(cell, seed, gin_files, macros)
 
 
 def _data_settings(
@@ -157,7 +197,7 @@ def _data_settings(
     """Returns the gin files and settings of a run's data."""
     name = cell.dataset
     if name in generated.DATASETS:
-        folder = generated.folder_of(output, name)
+        folder = generated.folder_of(output, cell.source)
         macros: dict[str, Any] = {
             "DATASET": name,
             "DATA_FILES": generated.files_of(folder),

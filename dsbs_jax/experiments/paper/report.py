@@ -8,6 +8,8 @@
 | `comparisons.csv` | one line for each comparison |
 | `report.json` | all numbers |
 | `figure.png`, `figure.svg` | the plot of a figure |
+
+A record (`docs/results`) has the same files without HTML and JSON.
 """
 
 import csv
@@ -44,7 +46,7 @@ from dsbs_jax.reports.page import (
     TextFields,
 )
 
-HTML = "report.html"
+HTML, MARKDOWN = "report.html", "report.md"
 _FIGURE = "figure"
 
 
@@ -159,12 +161,19 @@ class GridReport:
             blocks.append(Paragraph(_ABOUT_COMPARISONS))
         return blocks
 
-    def write(self, folder: pathlib.Path) -> pathlib.Path:
-        """Writes the files; returns the path of the page."""
+    def write(self, folder: pathlib.Path, record: bool = False) -> pathlib.Path:
+        """Writes the files; returns the path of the page.
+
+        Args:
+            folder: The folder to write.
+            record: Whether to write only the files of a record, and Markdown as page.
+        """
         blocks = self.blocks()
-        files.write(folder / HTML, page.as_html(self.title, blocks))
-        files.write(folder / "report.md", page.as_markdown(self.title, blocks))
-        files.write_json(folder / "report.json", self.to_json())
+        path = folder / (MARKDOWN if record else HTML)
+        files.write(folder / MARKDOWN, page.as_markdown(self.title, blocks))
+        if not record:
+            files.write(folder / HTML, page.as_html(self.title, blocks))
+            files.write_json(folder / "report.json", self.to_json())
         files.write(folder / "report.csv", _csv(_cell_lines(self.cells)))
         lines = [_flat(one.to_json()) for one in self.comparisons]
         files.write(folder / "comparisons.csv", _csv(lines))
@@ -174,7 +183,7 @@ class GridReport:
         if self.axis is not None:
             content = plots.draw(self.cells, self.axis, LAST, "svg")
             files.write(folder / f"{_FIGURE}.svg", content)
-        return folder / HTML
+        return path
 
 
 _ABOUT_COMPARISONS = (
@@ -393,6 +402,7 @@ def of_grid(
     Raises:
         UserError: No run is finished, or a file is damaged.
     """
+    planned = [run for run in planned if not run.cell.is_pretraining]
     done = [run for run in planned if (output / run.name / execution.RESULTS).exists()]
     done = [run for run in done if run.name not in failures]
     if not done:

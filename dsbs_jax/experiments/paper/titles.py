@@ -1,6 +1,6 @@
 """Names of methods, teachers and cells in tables and plots."""
 
-from dsbs_jax.data.methods import METHODS
+from dsbs_jax.data.methods import info_of
 from dsbs_jax.experiments.paper.planning import Cell
 from dsbs_jax.reports.proportion import NO_VALUE
 
@@ -10,7 +10,7 @@ _TEACHERS = {"palm": "PaLM 540B", "gpt_neox": "GPT-NeoX 20B"}
 def method(cell: Cell) -> str:
     """Names method and teacher: "step-by-step, PaLM 540B"."""
     teacher = _TEACHERS.get(cell.teacher, cell.teacher)
-    return ", ".join([METHODS[cell.method].title, *([teacher] if teacher else [])])
+    return ", ".join([info_of(cell.method).title, *([teacher] if teacher else [])])
 
 
 def percent(fraction: float) -> str:

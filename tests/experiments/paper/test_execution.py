@@ -122,6 +122,44 @@ def test_run_of_another_process_is_left_to_it(tmp_path, monkeypatch):
     assert trained == [second, first]
 
 
+def test_runs_wait_for_pretraining_of_another_process(tmp_path, monkeypatch):
+    cell = planning.Cell("texts", "tiny", "pretrain")
+    first = planning.PlannedRun(cell, 0, (), {})
+    second = fake_run(tmp_path, {"INITIAL_CHECKPOINT_PATH": str(tmp_path / first.name)})
+    grid = Grid([first, second], tmp_path, keep_checkpoints=False)
+    trained = []
+
+    def train(grid, run):
+        trained.append(run)
+        (grid.folder(run) / "checkpoints").mkdir(parents=True)
+        values = [f"{name} = {value!r}\n" for name, value in run.macros.items()]
+        (grid.folder(run) / "config.gin").write_text("".join(values))
+        (grid.folder(run) / "results.json").write_text('{"seconds": 1}')
+
+    monkeypatch.setattr(execution, "_train", train)
+    # Another process pretrains.
+    lock = RunLock(grid.folder(first))
+    lock.__enter__()
+    assert not execution._train_if_free(grid, first)
+    assert not execution._train_if_free(grid, second)
+    lock.__exit__()
+    assert execution.execute(grid) is None
+    assert trained == [first, second]
+    # The other runs start from this checkpoint.
+    assert (grid.folder(first) / "checkpoints").exists()
+    assert not (grid.folder(second) / "checkpoints").exists()
+
+
+def test_runs_do_not_wait_for_pretraining_that_failed(tmp_path):
+    first = planning.PlannedRun(planning.Cell("texts", "tiny", "pretrain"), 0, (), {})
+    second = fake_run(tmp_path, {"INITIAL_CHECKPOINT_PATH": str(tmp_path / first.name)})
+    grid = Grid([first, second], tmp_path)
+    assert execution._waits_for_pretraining(grid, second)
+    grid.error_file(first).parent.mkdir()
+    grid.error_file(first).write_text("no texts")
+    assert not execution._waits_for_pretraining(grid, second)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_saves_the_run_and_ends_the_grid(toy_file, tmp_path, number):

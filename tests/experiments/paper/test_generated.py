@@ -1,8 +1,11 @@
 import collections
+import dataclasses
 import json
 
 import pytest
 
+from dsbs_jax.data import vocabulary
+from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
 from dsbs_jax.errors import UserError
 from dsbs_jax.experiments import demo_data
 from dsbs_jax.experiments.paper import generated
@@ -13,24 +16,30 @@ def records():
     return demo_data.make(300).records["train"]
 
 
+@pytest.fixture(scope="module")
+def words(records, tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("words") / "vocabulary.model")
+    vocabulary.train(vocabulary.texts_of(records), path, generated.TICKETS_PIECES)
+    return vocabulary.load(path)
+
+
 @pytest.mark.parametrize("change", [generated.shuffled, generated.randomized])
-def test_controls_change_rationales_only(records, change):
-    changed = change(records)
-    assert changed == change(records)
+def test_controls_change_rationales_only(records, words, change):
+    changed = change(records, words)
+    assert changed == change(records, words)
     for before, after in zip(records, changed, strict=True):
-        assert (before.id, before.input, before.label, before.teacher_label) == (
-            after.id,
-            after.input,
-            after.label,
-            after.teacher_label,
-        )
+        assert before == dataclasses.replace(after, rationale=before.rationale)
         assert (before.rationale is None) == (after.rationale is None)
 
 
-def test_shuffled_rationales_are_those_of_other_rows(records):
-    changed = generated.shuffled(records)
-    before = collections.Counter(record.rationale for record in records)
-    assert before == collections.Counter(record.rationale for record in changed)
+def test_shuffled_rationales_are_those_of_other_rows_with_the_label(records, words):
+    changed = generated.shuffled(records, words)
+    for label in {record.label for record in records}:
+        before, after = (
+            collections.Counter(r.rationale for r in part if r.label == label)
+            for part in (records, changed)
+        )
+        assert before == after
     same = sum(
         a.rationale == b.rationale
         for a, b in zip(records, changed, strict=True)
@@ -40,13 +49,28 @@ def test_shuffled_rationales_are_those_of_other_rows(records):
     assert same < 0.05 * len(records)
 
 
-def test_random_rationales_keep_their_lengths_and_words(records):
-    changed = generated.randomized(records)
-    words = {w for record in records for w in (record.rationale or "").split()}
+def test_no_row_keeps_its_rationale_if_all_are_different(words):
+    rows = [Record(f"{i}", f"x {i}", "ab"[i % 2], rationale=f"r {i}") for i in range(9)]
+    alone = Record("9", "x 9", "c", rationale="r 9")
+    changed = generated.shuffled([*rows, alone], words)
+    assert changed[-1] == alone
+    for before, after in zip(rows, changed, strict=False):
+        assert before.rationale != after.rationale
+
+
+def test_random_rationales_keep_their_tokens(records, words):
+    changed = generated.randomized(records, words)
+    known = {w for record in records for w in (record.rationale or "").split()}
+    shared = total = 0
     for before, after in zip(records, changed, strict=True):
         if before.rationale:
-            assert len(before.rationale.split()) == len(after.rationale.split())
-            assert set(after.rationale.split()) <= words
+            tokens = len(words.encode(before.rationale))
+            assert len(words.encode(after.rationale)) == tokens
+            assert set(after.rationale.split()) <= known
+            total += 1
+            shared += before.rationale == after.rationale
+    assert total > 200
+    assert shared == 0
 
 
 @pytest.mark.slow
@@ -66,10 +90,74 @@ def test_released_rows_need_the_release(tmp_path):
 
 
 @pytest.mark.slow
+def test_controls_have_the_vocabulary_of_the_first_version(tmp_path, monkeypatch):
+    monkeypatch.setattr(generated, "TICKETS", 120)
+    folders = []
+    for name in ("tickets_random", "tickets"):
+        generated.write(tmp_path, name, None)
+        folders.append(generated.folder_of(tmp_path, name))
+    changed, base = folders
+    model = (base / "vocabulary.model").read_bytes()
+    assert (changed / "vocabulary.model").read_bytes() == model
+    for split in ("validation", "test"):
+        name = f"{split}.jsonl"
+        assert (changed / name).read_bytes() == (base / name).read_bytes()
+    train = "train.jsonl"
+    assert (changed / train).read_bytes() != (base / train).read_bytes()
+
+
+def test_rows_of_one_premise_are_in_one_split():
+    rows = [
+        Record(f"{i}", f"premise {i // 3}{SEGMENT_SEPARATOR}hypothesis {i}", "neutral")
+        for i in range(90)
+    ]
+    split = generated._split_by_premise(rows)
+    assert split == generated._split_by_premise(rows)
+    assert sorted([*split["train"], *split["validation"]], key=rows.index) == rows
+    premises = [
+        {row.input.partition(SEGMENT_SEPARATOR)[0] for row in split[name]}
+        for name in ("train", "validation")
+    ]
+    assert not premises[0] & premises[1]
+    assert len(split["validation"]) == 9
+
+
+def test_human_rationales_are_those_of_the_same_rows(release_dir, tmp_path):
+    palm = generated._esnli(str(release_dir))
+    human = generated._esnli(str(release_dir), human=True)
+    raw = (release_dir / "esnli/esnli_valid.json").read_text().splitlines()
+    expected = {
+        f"{row['premise']}{SEGMENT_SEPARATOR}{row['hypothesis']}": row["explanation_1"]
+        for row in map(json.loads, raw)
+    }
+    for split in generated.SPLITS:
+        assert [(r.id, r.input, r.label) for r in palm[split]] == [
+            (r.id, r.input, r.label) for r in human[split]
+        ]
+        for record in human[split]:
+            assert record.teacher_label is None
+            assert record.rationale == expected.get(record.input)
+    assert all(record.rationale for record in human["train"])
+
+
+def test_teacher_chooses_the_version_of_a_dataset():
+    assert generated.name_of("esnli_released", "human") == "esnli_released_human"
+    for teacher in ("", "palm"):
+        assert generated.name_of("esnli_released", teacher) == "esnli_released"
+
+
+@pytest.mark.slow
 def test_released_rows_are_split_without_overlap(official_dir):
     rows = generated._esnli(str(official_dir))
     sizes = {split: len(records) for split, records in rows.items()}
-    assert sizes == {"train": 9842, "validation": 1000, "test": 2000}
-    ids = [record.id for split in ("validation", "test") for record in rows[split]]
-    assert len(set(ids)) == 3000
-    assert sum(record.rationale is not None for record in rows["train"]) > 9_800
+    assert sizes == {"train": 8855, "validation": 987, "test": 9824}
+    ids = [record.id for split in generated.SPLITS for record in rows[split]]
+    assert len(set(ids)) == 9842 + 9824
+    premises = [
+        {record.input.partition(SEGMENT_SEPARATOR)[0] for record in rows[split]}
+        for split in generated.SPLITS
+    ]
+    assert not premises[0] & premises[1]
+    # One premise of the released files is in both, with three test rows.
+    assert len((premises[0] | premises[1]) & premises[2]) == 1
+    assert sum(record.rationale is not None for record in rows["train"]) > 8_800

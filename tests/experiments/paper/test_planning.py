@@ -3,7 +3,14 @@ import pathlib
 import pytest
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.experiments.paper import cost, execution, listing, planning, study
+from dsbs_jax.experiments.paper import (
+    cost,
+    execution,
+    generated,
+    listing,
+    planning,
+    study,
+)
 from dsbs_jax.experiments.paper.config import parse_method
 from dsbs_jax.experiments.paper.planning import Cell
 from dsbs_jax.student import operations, sizes
@@ -23,8 +30,11 @@ RUNS = {
     "asdiv": 2 * 3 * 2 * 4,
     "alpha": 4 * 5 * 4,
     "tickets": 4 * 4 * 5,
+    "tickets_sizes": 3 * 2 * 5,
     "rationale_controls": 3 * 5,
-    "esnli_released": 4 * 5,
+    "esnli_released": 4 * 4 * 5,
+    "rationale_controls_esnli": 3 * 5,
+    "esnli_pretrained": 1 + 4 * 4 * 5,
 }
 
 
@@ -110,6 +120,61 @@ def test_studies_share_runs():
     first = {run.name for run in planning.plan(read("table1"), OUTPUT)}
     second = {run.name for run in planning.plan(read("table2"), OUTPUT)}
     assert "cqa-base-step_by_step-palm-seed0" in first & second
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        ("tickets", "rationale_controls", 5),
+        ("tickets", "tickets_sizes", 10),
+        ("esnli_released", "rationale_controls_esnli", 5),
+    ],
+)
+def test_studies_in_one_folder_agree_on_the_runs_that_they_share(first, second, shared):
+    plans = [
+        {run.name: run for run in planning.plan(read(name), OUTPUT)}
+        for name in (first, second)
+    ]
+    names = plans[0].keys() & plans[1].keys()
+    assert len(names) == shared
+    for name in names:
+        assert plans[0][name] == plans[1][name]
+
+
+def test_human_rationales_are_a_teacher_with_files_of_its_own():
+    runs = {r.name: r for r in planning.plan(read("esnli_released"), OUTPUT)}
+    palm = runs["esnli_released-tiny-step_by_step-palm-seed0"]
+    human = runs["esnli_released-tiny-step_by_step-human-seed0"]
+    assert (palm.macros["TEACHER"], human.macros["TEACHER"]) == ("palm", "human")
+    folders = {
+        str(generated.folder_of(OUTPUT, name))
+        for name in ("esnli_released", "esnli_released_human")
+    }
+    read_from = [str(run.macros["DATA_FILES"]) for run in (palm, human)]
+    assert {f for f in folders if any(f"{f}/" in text for text in read_from)} == folders
+    assert palm.macros["DATASET"] == human.macros["DATASET"] == "esnli_released"
+
+
+def test_runs_start_from_the_student_that_is_pretrained_first():
+    config = read("esnli_pretrained")
+    first, *others = planning.plan(config, OUTPUT)
+    assert first.name == "texts-tiny-pretrain-seed0"
+    assert set(first.macros["DATA_FILES"]) == {"train"}
+    assert "INITIAL_CHECKPOINT_PATH" not in first.macros
+    for run in others:
+        assert run.macros["INITIAL_CHECKPOINT_PATH"] == str(OUTPUT / first.name)
+    random = planning.plan(read("esnli_released"), OUTPUT)
+    assert [run.name for run in others] == [run.name for run in random]
+    texts = planning.TEXTS_OF_A_PAIR * config.pairs["tiny"]
+    assert first.macros["BATCH_SIZE"] == texts
+    expected = texts * config.pretrain_steps["tiny"] * sum(config.tokens["texts"][:2])
+    assert cost.cost_of(config, first.cell).tokens == expected
+
+
+def test_a_size_starts_from_one_checkpoint():
+    given = {"initial_checkpoints": {"tiny": "runs/other"}}
+    with pytest.raises(UserError, match="PRETRAIN_STEPS and INITIAL_CHECKPOINTS"):
+        read("esnli_pretrained", **given)
 
 
 def test_checkpoint_of_a_size_is_given_on_the_command_line(tmp_path):
