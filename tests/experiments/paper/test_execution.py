@@ -123,7 +123,7 @@ def test_run_of_another_process_is_left_to_it(tmp_path, monkeypatch):
 
 
 def test_runs_wait_for_pretraining_of_another_process(tmp_path, monkeypatch):
-    cell = planning.Cell("texts", "tiny", "pretrain")
+    cell = planning.Cell("d", "tiny", "pretrain")
     first = planning.PlannedRun(cell, 0, (), {})
     second = fake_run(tmp_path, {"INITIAL_CHECKPOINT_PATH": str(tmp_path / first.name)})
     grid = Grid([first, second], tmp_path, keep_checkpoints=False)
@@ -151,7 +151,7 @@ def test_runs_wait_for_pretraining_of_another_process(tmp_path, monkeypatch):
 
 
 def test_runs_do_not_wait_for_pretraining_that_failed(tmp_path):
-    first = planning.PlannedRun(planning.Cell("texts", "tiny", "pretrain"), 0, (), {})
+    first = planning.PlannedRun(planning.Cell("d", "tiny", "pretrain"), 0, (), {})
     second = fake_run(tmp_path, {"INITIAL_CHECKPOINT_PATH": str(tmp_path / first.name)})
     grid = Grid([first, second], tmp_path)
     assert execution._waits_for_pretraining(grid, second)
