@@ -48,22 +48,18 @@ def read_dataset(files: DataFiles) -> dict[str, list[Record]]:
 
 
 def read_training_rows(files: DataFiles) -> list[Record]:
-    """Reads the rows that pretraining uses: those of train, or rows without splits.
+    """Reads the inputs that pretraining uses: those of train, or rows without splits.
 
     Args:
-        files: As in `read_dataset`.
+        files: The rows, or those of each split. They need no label.
 
     Raises:
-        UserError: As `tables.read_examples`, or the splits have no train.
+        UserError: As `tables.read_inputs`, or the splits have no train.
     """
     if isinstance(files, Mapping):
         check_splits(files)
         files = files["train"]
-    records = tables.read_examples(files)
-    if isinstance(records, dict):
-        check_splits(records)
-        return records["train"]
-    return records
+    return [Record(row["id"], row["input"]) for row in tables.read_inputs(files)]
 
 
 def check_splits(splits: Mapping[str, object]) -> None:
