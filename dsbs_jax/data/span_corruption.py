@@ -29,7 +29,7 @@ from dsbs_jax.errors import UserError
 
 NOISE_DENSITY = 0.15
 MEAN_SPAN_LENGTH = 3.0
-# A text of one token has nothing to keep beside its noise.
+# A text of one token would have noise only.
 MIN_TOKENS = 2
 _END = 1  # tokens of an end of sequence
 
