@@ -25,7 +25,7 @@ def test_every_teacher_has_six_tasks():
     # The task of pretraining reads no teacher.
     targets.append("spans")
     assert list(infos(dataset_spec.CQA)) == [f"cqa_{target}" for target in targets]
-    assert len(infos(dataset_spec.ASDIV)) == 8
+    assert len(infos(dataset_spec.ASDIV)) == 9
 
 
 def test_rationale_tasks_have_their_own_task_id():
