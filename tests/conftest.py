@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 import hypothesis
@@ -21,6 +22,13 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 _PROGRAMS = tempfile.TemporaryDirectory(prefix="dsbs_jax_programs_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _PROGRAMS.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+
+
+def pytest_configure():
+    # A background job of a shell ignores Ctrl-C, and so would the processes that tests
+    # start and interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure():

@@ -61,7 +61,7 @@ def test_other_settings_replace_chosen_ones(make_plan):
         ({"dropout_rat": 0.1}, {}, "dropout_rat is not a setting; did you mean drop"),
         ({"dropout_rate": 2}, {}, "DROPOUT_RATE is 2, expected"),
         ({"model_dir": "x"}, {}, "model_dir is not a setting"),
-        ({}, {"size": "smal"}, "size is 'smal', expected one of tiny"),
+        ({}, {"size": "smal"}, "size is 'smal', expected one of micro"),
         ({"max_decode_length": 1}, {}, "at most MAX_DECODE_LENGTH, 1"),
         ({}, {"target_length": 1}, "target_length is 1, expected at least 2"),
         (
