@@ -94,44 +94,22 @@ def test_sigterm_between_steps(train, uninterrupted, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["mixed", "bfloat16"])
-def test_run_in_another_precision_resumes_bit_for_bit(
-    train, tmp_path, monkeypatch, precision
-):
-    expected = train(tmp_path / "expected", PRECISION=precision)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"PRECISION": "mixed"},
+        {"PRECISION": "bfloat16"},
+        # The run stops after 13 of 15 updates on rationales alone.
+        {"ALPHA_SCHEDULE": "cosine", "ALPHA_END": 0.9, "EXPLAIN_FIRST_STEPS": 15},
+        {"method": "label_then_rationale"},
+        {"method": "step_by_step_correct"},
+    ],
+    ids=["mixed", "bfloat16", "schedules", "label_then_rationale", "correct"],
+)
+def test_other_runs_resume_bit_for_bit(train, tmp_path, monkeypatch, changes):
+    expected = train(tmp_path / "expected", **changes)
     test_sigterm_between_steps(
-        functools.partial(train, PRECISION=precision),
-        (tmp_path / "expected", {**expected, "seconds": 0}),
-        tmp_path,
-        monkeypatch,
-    )
-
-
-@pytest.mark.slow
-def test_run_with_schedules_resumes_bit_for_bit(train, tmp_path, monkeypatch):
-    """The run stops after 13 of 15 updates on rationales alone."""
-    macros = {
-        "ALPHA_SCHEDULE": "cosine",
-        "ALPHA_END": 0.9,
-        "EXPLAIN_FIRST_STEPS": 15,
-    }
-    expected = train(tmp_path / "expected", **macros)
-    test_sigterm_between_steps(
-        functools.partial(train, **macros),
-        (tmp_path / "expected", {**expected, "seconds": 0}),
-        tmp_path,
-        monkeypatch,
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["label_then_rationale", "step_by_step_correct"])
-def test_run_of_another_method_resumes_bit_for_bit(
-    train, tmp_path, monkeypatch, method
-):
-    expected = train(tmp_path / "expected", method=method)
-    test_sigterm_between_steps(
-        functools.partial(train, method=method),
+        functools.partial(train, **changes),
         (tmp_path / "expected", {**expected, "seconds": 0}),
         tmp_path,
         monkeypatch,

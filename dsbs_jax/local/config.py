@@ -23,6 +23,19 @@ from dsbs_jax.settings import (
 from dsbs_jax.student.config import T5Config
 
 
+def check_microbatches(batch_size: int, num_microbatches: int) -> None:
+    """Checks that a batch can be split into equal parts.
+
+    Raises:
+        UserError: The rows cannot be divided by the number of parts.
+    """
+    if batch_size % num_microbatches:
+        raise UserError(
+            f"BATCH_SIZE is {batch_size}, expected a multiple of "
+            f"NUM_MICROBATCHES, {num_microbatches}"
+        )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoopConfig(Settings):
     """Training loop.
@@ -97,11 +110,7 @@ class LoopConfig(Settings):
     def __post_init__(self) -> None:
         """Checks the values."""
         super().__post_init__()
-        if self.batch_size % self.num_microbatches:
-            raise UserError(
-                f"BATCH_SIZE is {self.batch_size}, expected a multiple of "
-                f"NUM_MICROBATCHES, {self.num_microbatches}"
-            )
+        check_microbatches(self.batch_size, self.num_microbatches)
         if (self.alpha_schedule == "constant") != (self.alpha_end is None):
             wanted = "None" if self.alpha_schedule == "constant" else "0 to 1"
             raise UserError(

@@ -3,8 +3,10 @@
 import dataclasses
 from typing import Literal
 
-from dsbs_jax.errors import UserError
+from dsbs_jax.local.config import check_microbatches
 from dsbs_jax.settings import NonNegativeInt, PositiveInt, Settings, Text, setting
+from dsbs_jax.student.config import Remat
+from dsbs_jax.student.precision import Precision
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,10 +38,8 @@ class PlanConfig(Settings):
     num_microbatches: PositiveInt = setting(
         1, help="Parts of a batch that are computed one after another."
     )
-    precision: Text = setting(
-        "bfloat16", help="Types of the computation: float32, mixed or bfloat16."
-    )
-    remat: Literal["none", "dots", "full"] = setting(
+    precision: Precision = setting("bfloat16", help="Types of the computation.")
+    remat: Remat = setting(
         "none",
         help="What the backward pass computes again: 'full' complete layers, 'dots' "
         "all but their products with weights, 'none' nothing.",
@@ -59,8 +59,4 @@ class PlanConfig(Settings):
     def __post_init__(self) -> None:
         """Checks the values."""
         super().__post_init__()
-        if self.batch_size % self.num_microbatches:
-            raise UserError(
-                f"BATCH_SIZE is {self.batch_size}, expected a multiple of "
-                f"NUM_MICROBATCHES, {self.num_microbatches}"
-            )
+        check_microbatches(self.batch_size, self.num_microbatches)

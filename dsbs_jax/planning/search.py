@@ -3,12 +3,11 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
 
 from dsbs_jax.planning.config import PlanConfig
 from dsbs_jax.planning.program_plan import ProgramPlan
+from dsbs_jax.student.config import Remat
 
-Remat = Literal["none", "dots", "full"]
 # Compiles the training step of a run.
 Compile = Callable[[PlanConfig], ProgramPlan]
 

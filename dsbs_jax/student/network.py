@@ -4,7 +4,6 @@ Masks depend on the key alone. A padding query computes a value that nothing rea
 Relative position bias and mask are added once for each stack, not once for each layer.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -25,7 +24,8 @@ from dsbs_jax.student.layers import (
     RelativePositionBias,
     RMSNorm,
 )
-from dsbs_jax.student.products import PRODUCT, product
+from dsbs_jax.student.products import product
+from dsbs_jax.student.stacks import apply_layers, recomputed
 
 # Keys and values of one attention, each [B, H, M, K].
 KeysValues = tuple[jax.Array, jax.Array]
@@ -182,79 +182,6 @@ class DecoderLayer(nn.Module):
         return x + self.mlp(self.pre_mlp_layer_norm(x)), (keys, values)
 
 
-def _recomputed(
-    layer: type[nn.Module], config: T5Config, static_argnums: tuple[int, ...]
-) -> type[nn.Module]:
-    """Returns the layer type that recomputes what the config's `remat` says."""
-    if config.remat_policy == "none":
-        return layer
-    return nn.remat(layer, static_argnums=static_argnums, policy=_saveable(config))
-
-
-def _saveable(config: T5Config) -> Callable[..., Any] | None:
-    """Returns which results of a recomputed layer are stored; None stores none."""
-    if config.remat_policy == "dots":
-        # By name, because a policy does not see products inside of custom gradients.
-        return jax.checkpoint_policies.save_only_these_names(PRODUCT)
-    return None
-
-
-def _apply_layers(
-    stack: nn.Module, x: jax.Array, *context: jax.Array, deterministic: bool
-) -> jax.Array:
-    """Applies the layers of a stack one after another.
-
-    Args:
-        stack: An encoder or a decoder.
-        x: [B, T, D], for an encoder [B, S, D].
-        *context: Further array arguments of each layer.
-        deterministic: Whether dropout is off.
-
-    Returns:
-        [B, T, D].
-    """
-    # Initialization must run the layers themselves, which declare the parameters.
-    if stack.config.scan and not stack.is_initializing():
-        return _scan_layers(stack, x, *context, deterministic=deterministic)
-    for layer in stack.layers:
-        x = layer(x, *context, deterministic)
-    return x
-
-
-def _scan_layers(
-    stack: nn.Module, x: jax.Array, *context: jax.Array, deterministic: bool
-) -> jax.Array:
-    """Applies the layers with `jax.lax.scan`, which compiles one layer for all.
-
-    Flax's `nn.scan` would store the parameters of all layers in one array with a layer
-    axis, and change their names and shapes. Here each layer keeps its own parameters,
-    as in T5X's checkpoints, and they are stacked inside the step: this costs a second
-    copy of them during the step.
-    """
-    config = stack.config
-
-    def apply_layer(x: jax.Array, scanned: tuple) -> tuple[jax.Array, None]:
-        params, key = scanned
-        # A layer without parent: its parameters are passed in.
-        layer = stack.layer_type(config, parent=None)
-        rngs = None if key is None else {"dropout": key}
-        x = layer.apply({"params": params}, x, *context, deterministic, rngs=rngs)
-        return x, None
-
-    layer_params = [layer.variables["params"] for layer in stack.layers]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layer_params)
-    keys = None
-    if not deterministic:
-        keys = jax.random.split(stack.make_rng("dropout"), len(layer_params))
-    if config.remat_policy != "none":
-        # A scan's body is compiled by itself, so XLA cannot merge the recomputed layer
-        # with the original one, which `prevent_cse` would guard against.
-        apply_layer = jax.checkpoint(
-            apply_layer, prevent_cse=False, policy=_saveable(config)
-        )
-    return jax.lax.scan(apply_layer, x, (stacked, keys))[0]
-
-
 class Encoder(nn.Module):
     """The encoder stack."""
 
@@ -266,7 +193,7 @@ class Encoder(nn.Module):
         config = self.config
         self.relpos_bias = RelativePositionBias(config, bidirectional=True)
         # `deterministic` is a Python bool and must stay one.
-        layer = _recomputed(self.layer_type, config, static_argnums=(3,))
+        layer = recomputed(self.layer_type, config, static_argnums=(3,))
         self.layers = [layer(config) for _ in range(config.num_encoder_layers)]
         self.encoder_norm = RMSNorm(config.dtype)
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
@@ -287,7 +214,7 @@ class Encoder(nn.Module):
         x = self.dropout(x, deterministic=deterministic)
         bias = self.relpos_bias(x.shape[1], x.shape[1])
         bias = bias + mask_bias(allowed, self.config.dtype)
-        x = _apply_layers(self, x, bias, deterministic=deterministic)
+        x = apply_layers(self, x, bias, deterministic=deterministic)
         return self.dropout(self.encoder_norm(x), deterministic=deterministic)
 
 
@@ -317,7 +244,7 @@ class Decoder(nn.Module):
         config = self.config
         self.relpos_bias = RelativePositionBias(config, bidirectional=False)
         # `deterministic` is a Python bool and must stay one.
-        layer = _recomputed(self.layer_type, config, static_argnums=(5,))
+        layer = recomputed(self.layer_type, config, static_argnums=(5,))
         self.layers = [layer(config) for _ in range(config.num_decoder_layers)]
         self.decoder_norm = RMSNorm(config.dtype)
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
@@ -355,7 +282,7 @@ class Decoder(nn.Module):
         self_bias = self_bias + mask_bias(own_allowed, self.config.dtype)
         cross_bias = mask_bias(cross_allowed, self.config.dtype)
         context = (encoded, self_bias, cross_bias)
-        x = _apply_layers(self, x, *context, deterministic=deterministic)
+        x = apply_layers(self, x, *context, deterministic=deterministic)
         return self.dropout(self.decoder_norm(x), deterministic=deterministic)
 
     def start(self, encoded: jax.Array, cross_allowed: jax.Array, length: int) -> Cache:

@@ -1,12 +1,11 @@
 """Tests of the objective of each method: to what it reduces at special settings."""
 
-import jax
 import numpy as np
 import pytest
 
 from dsbs_jax.local import datasets
 from dsbs_jax.task_ids import LABEL, RATIONALE
-from support.students import gradients, make_student
+from support.students import assert_same_gradients, gradients, make_student
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +24,6 @@ def first_batch(tiny_data):
     return batch
 
 
-def assert_close(left, right, relative=1e-6):
-    """Compares trees within `relative` of the largest entry."""
-    scale = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(left))
-    assert scale > 1e-3
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=relative * scale),
-        left,
-        right,
-    )
-
-
 @pytest.mark.slow
 def test_label_then_rationale_with_alpha_1_is_finetuning(student, first_batch):
     """The rationale follows the label, so the label's tokens do not depend on it."""
@@ -46,7 +34,7 @@ def test_label_then_rationale_with_alpha_1_is_finetuning(student, first_batch):
     expected, _ = gradients(*student, labels, 1.0)
     grads, metrics = gradients(*student, both, 1.0)
     assert metrics["rationale_tokens"] > 0
-    assert_close(grads, expected)
+    assert_same_gradients(grads, expected)
 
 
 def assert_same_batches(left, right):

@@ -6,23 +6,13 @@ import pytest
 from dsbs_jax.student import objective
 from dsbs_jax.task_ids import LABEL, ONE, RATIONALE, TASK_BITS
 from support.students import (
+    assert_same_gradients,
     forward,
     gradients,
     make_batch,
     make_examples,
     make_packed,
 )
-
-
-def assert_same_gradients(left, right, tolerance=1e-6):
-    """Checks that trees are equal up to `tolerance` of the largest entry of `left`."""
-    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(left))
-    assert scale > 1e-3
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale),
-        left,
-        right,
-    )
 
 
 def mean_loss_gradient(model, params, examples):

@@ -40,6 +40,17 @@ VERSIONS = {
 }
 
 
+def assert_same_gradients(left, right, tolerance=1e-6):
+    """Checks that trees are equal up to `tolerance` of the largest entry of `left`."""
+    scale = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(left))
+    assert scale > 1e-3
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale),
+        left,
+        right,
+    )
+
+
 def make_student(version="t5_1_1", **changes):
     fields = {
         "vocab_size": 48,
