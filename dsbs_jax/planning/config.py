@@ -3,19 +3,18 @@
 import dataclasses
 from typing import Literal
 
-from dsbs_jax.local.config import check_microbatches
 from dsbs_jax.settings import NonNegativeInt, PositiveInt, Settings, Text, setting
-from dsbs_jax.student.config import Remat
-from dsbs_jax.student.precision import Precision
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlanConfig(Settings):
     """The run to plan.
 
+    The student's settings are checked when it is created, because their types are in
+    modules that import JAX, which `--help` must not wait for.
+
     Raises:
-        UserError: A value is out of range, or the batch cannot be split into
-            `num_microbatches` equal parts.
+        UserError: A value has another type or is out of range.
     """
 
     size: Text = setting(help="Size of the student: small, base, large, xl, xxl, …")
@@ -38,8 +37,10 @@ class PlanConfig(Settings):
     num_microbatches: PositiveInt = setting(
         1, help="Parts of a batch that are computed one after another."
     )
-    precision: Precision = setting("bfloat16", help="Types of the computation.")
-    remat: Remat = setting(
+    precision: Text = setting(
+        "bfloat16", help="Types of the computation: float32, mixed or bfloat16."
+    )
+    remat: Text = setting(
         "none",
         help="What the backward pass computes again: 'full' complete layers, 'dots' "
         "all but their products with weights, 'none' nothing.",
@@ -55,8 +56,3 @@ class PlanConfig(Settings):
     step: Literal["train", "decode", "both"] = setting(
         "both", help="The programs to compile."
     )
-
-    def __post_init__(self) -> None:
-        """Checks the values."""
-        super().__post_init__()
-        check_microbatches(self.batch_size, self.num_microbatches)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jax
 
 from dsbs_jax.errors import UserError
+from dsbs_jax.local.config import check_microbatches
 from dsbs_jax.planning import programs, report
 from dsbs_jax.planning import search as searching
 from dsbs_jax.planning.chips import Slice, slice_of
@@ -52,9 +53,10 @@ def make(config: PlanConfig) -> Plan:
     no run fits, that of the last one.
 
     Raises:
-        UserError: libtpu is not installed, or the slice, the size or the partitions are
-            wrong.
+        UserError: libtpu is not installed, or a setting of the run is wrong.
     """
+    check_microbatches(config.batch_size, config.num_microbatches)
+    programs.model_of(config)  # checks the settings of the student
     topology = slice_of(config.topology)
     heads = size_of(config.size)["NUM_HEADS"]
     devices = programs.devices_of(topology)

@@ -95,6 +95,7 @@ def test_worked_example():
     assert replaced.numpy().tolist() == [10, 99, 13, 14, 98, 16]
 
 
+@pytest.mark.slow
 def test_all_divisions_into_spans_are_equally_likely():
     # 6 items in 3 parts: 10 divisions.
     seeds = tf.random.stateless_uniform(

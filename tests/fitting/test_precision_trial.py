@@ -58,6 +58,7 @@ def test_cpu_without_bfloat16_trains_in_float32(monkeypatch):
     assert reason == "products of bfloat16 numbers are not supported"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["t5_1_0", "t5_1_1"])
 def test_layers_of_both_versions_are_measured(monkeypatch, version):
     monkeypatch.setattr(precision_trial, "_SMALLEST_WIDTH", 16)

@@ -43,6 +43,7 @@ def assert_same_batches(left, right):
         np.testing.assert_array_equal(left[name], right[name])
 
 
+@pytest.mark.slow
 def test_step_by_step_correct_with_weight_1_is_step_by_step(first_batch):
     expected = first_batch("step_by_step", rows=32)
     same = first_batch("step_by_step_correct", rows=32, WRONG_RATIONALE_WEIGHT=1.0)

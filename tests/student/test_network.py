@@ -185,6 +185,7 @@ def test_scanned_layers_do_not_change_loss_and_gradients(version, remat):
     assert_same_student(model, other, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_remat_recomputes_more_products_the_less_it_stores(scan, precision):
