@@ -182,6 +182,7 @@ def test_checkpoint_is_scored_as_the_run_scored_it(trained, tmp_path):
         ("single_task", "tiny_teacher_single_task"),
         ("label_then_rationale", "tiny_teacher_label_then_rationale"),
         ("step_by_step_correct", "tiny_teacher_step_by_step_correct"),
+        ("step_by_step_multi", "tiny_teacher_step_by_step_multi"),
     ],
 )
 @pytest.mark.slow

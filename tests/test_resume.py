@@ -117,6 +117,20 @@ def test_other_runs_resume_bit_for_bit(train, tmp_path, monkeypatch, changes):
 
 
 @pytest.mark.slow
+def test_run_on_several_rationales_resumes_bit_for_bit(
+    train, tiny_jsonl, tmp_path, monkeypatch
+):
+    rows = [json.loads(line) for line in tiny_jsonl.read_text().splitlines()]
+    for row in rows[::2]:
+        row["rationales"] = [row["rationale"], "green and gold"]
+        row["rationale_weights"] = [0.75, 0.25]
+    path = tmp_path / "several.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    changes = {"method": "step_by_step_multi", "DATA_FILES": str(path)}
+    test_other_runs_resume_bit_for_bit(train, tmp_path, monkeypatch, changes)
+
+
+@pytest.mark.slow
 def test_sigterm_in_an_evaluation(train, uninterrupted, tmp_path, monkeypatch):
     score = evaluation.Scorer.__call__
 

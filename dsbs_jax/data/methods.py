@@ -7,6 +7,7 @@ human label, with a teacher it is the teacher's:
     label                         x             label
     predict                       predict: x    label
     rationale                     explain: x    rationale (always the teacher's)
+    rationales                    explain: x    each of the row's rationales
     rationale_then_label          x             rationale, then the human label
     rationale_then_teacher_label  x             rationale, then the teacher's label
     label_then_rationale          x             human label, end token, rationale
@@ -23,6 +24,7 @@ Mixtures are named `<dataset>[_<teacher>]_<method>`:
     single_task_unlabeled     teacher   <teacher>_rationale_then_teacher_label
     label_then_rationale      human     <teacher>_label_then_rationale
     step_by_step_correct      human     predict, <teacher>_rationale
+    step_by_step_multi        human     predict, <teacher>_rationales
     pretrain                  none      spans
 
 `METHODS` describes each method, and docs/methods.md explains them. So `cqa_finetune`
@@ -53,6 +55,7 @@ Method = Literal[
     "single_task_unlabeled",
     "label_then_rationale",
     "step_by_step_correct",
+    "step_by_step_multi",
 ]
 # Pretraining on the inputs alone.
 PRETRAIN: Literal["pretrain"] = "pretrain"
@@ -84,6 +87,11 @@ class MethodInfo:
     def two_tasks(self) -> bool:
         """Whether labels and rationales are the targets of two tasks."""
         return len(self.targets) == 2
+
+    @property
+    def each_rationale(self) -> bool:
+        """Whether each rationale of a row is one example."""
+        return any(target.endswith("rationales") for target in self.targets)
 
     @property
     def rationale_first(self) -> bool:
@@ -144,6 +152,13 @@ METHODS: dict[Method, MethodInfo] = {
         alpha=0.5,
         wrong_rationale_weight=0.0,
     ),
+    # Ho et al. 2023, arXiv 2212.10071, and Tian et al. 2024, arXiv 2402.04616.
+    "step_by_step_multi": MethodInfo(
+        targets=("predict", "{t}rationales"),
+        title="step-by-step, several rationales",
+        training="on two tasks, the label and each of the teacher's rationales",
+        alpha=0.5,
+    ),
 }
 
 _PRETRAINING = MethodInfo(
@@ -180,6 +195,7 @@ class TaskInfo:
             a rationale is trained on spans of the inputs.
         label_first: Whether the target has the label, an end token and then the
             rationale. A row without a rationale has the label alone.
+        each_rationale: Whether each rationale of a row is one example.
     """
 
     name: str
@@ -189,6 +205,7 @@ class TaskInfo:
     label: str | None
     rationale: str | None
     label_first: bool = False
+    each_rationale: bool = False
 
     @property
     def dataset(self) -> str:
@@ -234,6 +251,7 @@ def task_infos(spec: DatasetSpec) -> list[TaskInfo]:
             f"{t}_label": (t, "", label, None),
             f"{t}_predict": (t, spec.predict_prefix, label, None),
             f"{t}_rationale": (t, spec.explain_prefix, None, rationale),
+            f"{t}_rationales": (t, spec.explain_prefix, None, rationale),
             f"{t}_rationale_then_label": (t, "", human, rationale),
             f"{t}_rationale_then_teacher_label": (t, "", label, rationale),
             f"{t}_label_then_rationale": (t, "", human, rationale),
@@ -241,7 +259,11 @@ def task_infos(spec: DatasetSpec) -> list[TaskInfo]:
     targets["spans"] = (None, "", None, None)
     return [
         TaskInfo(
-            f"{spec.name}_{target}", spec, *fields, label_first="label_then" in target
+            f"{spec.name}_{target}",
+            spec,
+            *fields,
+            label_first="label_then" in target,
+            each_rationale=target.endswith("_rationales"),
         )
         for target, fields in targets.items()
     ]

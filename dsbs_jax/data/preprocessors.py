@@ -72,6 +72,51 @@ def weigh_wrong_rationales(
     return dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
 
 
+def each_rationale(dataset: tf.data.Dataset, *, teacher: str) -> tf.data.Dataset:
+    """Makes one row for each rationale of a row, with the weight of the rationale.
+
+        {"id": "7", "palm_rationales": ["two and two", "count on", ""],
+         "palm_rationale_weights": [0.4, 0.2, 0.0], …}
+        -> {"id": "7", "palm_rationale": "two and two", "weight": 0.4, …},
+           {"id": "7", "palm_rationale": "count on", "weight": 0.2, …}
+
+    A weight that a row already has multiplies that of each rationale. Rationales of
+    weight 0 are skipped. Rows of a dataset without `<teacher>_rationales` are not
+    changed.
+
+    Args:
+        dataset: Rows with the fields of `row_schema`.
+        teacher: Name of the teacher whose rationales are used.
+
+    Returns:
+        The rows, without the fields of all rationales.
+    """
+    texts_field = row_schema.rationales_field(teacher)
+    weights_field = row_schema.rationale_weights_field(teacher)
+    rationale = row_schema.rationale_field(teacher)
+    if texts_field not in dataset.element_spec:
+        return dataset
+
+    def split(row: Mapping[str, tf.Tensor]) -> tf.data.Dataset:
+        row = dict(row)
+        texts, weights = row.pop(texts_field), row.pop(weights_field)
+        # A row that has lost its rationale has none of the others either.
+        used = row[row_schema.flag_of(rationale)] & (weights > 0.0)
+        row["weight"] = weights[used] * row.get("weight", 1.0)
+        row[rationale] = texts[used]
+        count = tf.size(row[rationale])
+        return tf.data.Dataset.from_tensor_slices(
+            {
+                name: value
+                if name in ("weight", rationale)
+                else tf.repeat(value[None], count, axis=0)
+                for name, value in row.items()
+            }
+        )
+
+    return dataset.flat_map(split)
+
+
 def text_to_text(
     dataset: tf.data.Dataset,
     *,

@@ -3,8 +3,9 @@
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 # Marks the end-of-sequence token (id 1) between two segments of an input, as between
 # the premise and the hypothesis of an NLI example.
@@ -25,10 +26,15 @@ class Record:
         answers: All acceptable human labels, `label` first, where a row has several;
             otherwise empty. A student is trained on `label`; a score accepts any of the
             answers.
+        rationales: All rationales, `rationale` first, where a row has several or has
+            weights; otherwise empty. Only step_by_step_multi is trained on the others.
+        rationale_weights: The weight of each of `rationales`, 0 or more; empty if each
+            has weight 1.
 
     Raises:
-        ValueError: A field is not text, is blank, or cannot be written as UTF-8; the
-            message names the field.
+        ValueError: A text is not text, is blank, or cannot be written as UTF-8, or the
+            rationales or their weights do not fit together; the message names the
+            field.
     """
 
     id: str
@@ -37,6 +43,8 @@ class Record:
     teacher_label: str | None = None
     rationale: str | None = None
     answers: tuple[str, ...] = ()
+    rationales: tuple[str, ...] = ()
+    rationale_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks every field."""
@@ -50,6 +58,47 @@ class Record:
             check_text("label", answer)
         if self.answers and self.answers[0] != self.label:
             raise ValueError("label is not the first of the answers")
+        if self.rationales or self.rationale_weights:
+            self._check_rationales()
+
+    def _check_rationales(self) -> None:
+        for rationale in self.rationales:
+            check_text("rationales", rationale)
+        if self.rationales[:1] != (self.rationale,):
+            raise ValueError(
+                "rationale is not the first of rationales, expected the same text or "
+                "no rationale"
+            )
+        found, expected = len(self.rationale_weights), len(self.rationales)
+        if found not in (0, expected):
+            raise ValueError(
+                f"rationale_weights has {found} values, expected {expected}, one for "
+                "each of rationales"
+            )
+        for weight in self.rationale_weights:
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(
+                    f"rationale_weights holds {weight}, expected finite numbers, 0 or "
+                    "more"
+                )
+
+    @property
+    def weighted_rationales(self) -> tuple[tuple[str, float], ...]:
+        """Each rationale with its weight; () without a rationale."""
+        texts = self.rationales or ((self.rationale,) if self.rationale else ())
+        return tuple(
+            zip(texts, self.rationale_weights or [1.0] * len(texts), strict=True)
+        )
+
+    def without_teacher(self) -> Self:
+        """Returns the record without the teacher's label and rationales."""
+        return dataclasses.replace(
+            self,
+            teacher_label=None,
+            rationale=None,
+            rationales=(),
+            rationale_weights=(),
+        )
 
 
 def as_row(record: Record) -> dict[str, Any]:
@@ -61,7 +110,7 @@ def as_row(record: Record) -> dict[str, Any]:
     label = list(record.answers) or record.label
     fields = dataclasses.asdict(record) | {"label": label}
     del fields["answers"]
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name: value for name, value in fields.items() if value not in (None, ())}
 
 
 def fingerprint(records: Iterable[Record]) -> str:
@@ -73,7 +122,15 @@ def fingerprint(records: Iterable[Record]) -> str:
     digest = hashlib.sha256()
     for record in records:
         label = record.answers or record.label
-        fields = record.input, label, record.teacher_label, record.rationale
+        fields: tuple[object, ...] = (
+            record.input,
+            label,
+            record.teacher_label,
+            record.rationale,
+        )
+        # Records without them have the fingerprint that earlier versions computed.
+        if record.rationales:
+            fields += record.rationales, record.rationale_weights
         digest.update(json.dumps(fields).encode() + b"\n")
     return digest.hexdigest()
 

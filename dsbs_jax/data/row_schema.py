@@ -9,7 +9,9 @@ TensorFlow has no None, so a missing text is "" with its flag `has_<field>` Fals
      "palm_rationale": "", "has_palm_rationale": False}
 
 Only a user's rows can have several acceptable human labels. If any row has several,
-every row has the field `answers`, padded with "" to the same length.
+every row has the field `answers`, padded with "" to the same length. In the same way,
+rows with several rationales, or with weights, have `<teacher>_rationales`, padded with
+"", and `<teacher>_rationale_weights`, padded with 0.
 """
 
 import dataclasses
@@ -32,6 +34,16 @@ def label_field(teacher: str) -> str:
 def rationale_field(teacher: str) -> str:
     """Returns the field of a teacher's rationales: "palm" -> "palm_rationale"."""
     return f"{teacher}_rationale"
+
+
+def rationales_field(teacher: str) -> str:
+    """Returns the field of all rationales: "palm" -> "palm_rationales"."""
+    return f"{rationale_field(teacher)}s"
+
+
+def rationale_weights_field(teacher: str) -> str:
+    """Returns the field of their weights: "palm" -> "palm_rationale_weights"."""
+    return f"{rationale_field(teacher)}_weights"
 
 
 def flag_of(field: str) -> str:
@@ -80,7 +92,8 @@ def record_columns(
 ) -> dict[str, list[Any]]:
     """Turns the records of one teacher into columns, one for each field of a row.
 
-    The column `answers` is left out if no record has several acceptable labels.
+    The column `answers` is left out if no record has several acceptable labels, and
+    the columns of all rationales if no record has `rationales`.
 
     Args:
         records: One record for each row.
@@ -100,7 +113,22 @@ def record_columns(
             [*record.answers, *[""] * (most - len(record.answers))]
             for record in records
         ]
+    if any(record.rationales for record in records):
+        columns |= _rationale_columns(records, teacher)
     return columns
+
+
+def _rationale_columns(
+    records: Sequence[Record], teacher: str
+) -> dict[str, list[list[Any]]]:
+    """Returns all rationales and their weights, padded to the same length."""
+    given = [record.weighted_rationales for record in records]
+    most = max(map(len, given))
+    padded = [[*pairs, *[("", 0.0)] * (most - len(pairs))] for pairs in given]
+    return {
+        rationales_field(teacher): [[text for text, _ in pairs] for pairs in padded],
+        rationale_weights_field(teacher): [[w for _, w in pairs] for pairs in padded],
+    }
 
 
 def answers_of(row: Mapping[str, Any]) -> tuple[str, ...]:

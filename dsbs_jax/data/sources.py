@@ -65,6 +65,7 @@ class RecordSource(seqio.DataSource):
         has_human_labels: Whether any row has a human label. Otherwise scores are the
             agreement with the teacher.
         train_rows: Number of training rows before they are subsampled.
+        most_rationales: Most rationales that a training row has, at least 1.
     """
 
     def __init__(
@@ -82,12 +83,14 @@ class RecordSource(seqio.DataSource):
         """
         self.has_human_labels = any(r.label for part in records.values() for r in part)
         self.train_rows = 0
+        self.most_rationales = 1
         self._teacher = teacher
         self._records = {split: list(part) for split, part in records.items()}
         if "train" in records:
             train = records["train"]
             self._records["train"] = [train[i] for i in subsample.choose(len(train))]
             self.train_rows = len(train)
+            self.most_rationales = max([1, *(len(r.rationales) for r in train)])
         super().__init__(splits=tuple(records))
 
     @property

@@ -77,8 +77,12 @@ def _preprocessors(
             rationale=info.rationale,
             label_first=info.label_first,
         )
-        weighing = _weighing(info, wrong_rationale_weight)
-        before = [*weighing, texts, preprocessors.tokenize]
+        before = [
+            *_weighing(info, wrong_rationale_weight),
+            *_splitting(info),
+            texts,
+            preprocessors.tokenize,
+        ]
     return [
         *before,
         seqio.CacheDatasetPlaceholder(),
@@ -107,10 +111,19 @@ def _weighing(info: TaskInfo, weight: float) -> list[Callable[..., tf.data.Datas
     ]
 
 
+def _splitting(info: TaskInfo) -> list[Callable[..., tf.data.Dataset]]:
+    """Returns the preprocessor that splits rows, if the task needs one."""
+    if info.teacher is None or not info.each_rationale:
+        return []
+    return [functools.partial(preprocessors.each_rationale, teacher=info.teacher)]
+
+
 def _shuffle_buffer(info: TaskInfo, source: seqio.DataSource) -> int:
     buffer = info.spec.shuffle_buffer
     if isinstance(source, RecordSource):
-        return max(1, min(buffer, source.train_rows))
+        # One row can become several examples.
+        examples = source.most_rationales if info.each_rationale else 1
+        return max(1, min(buffer, source.train_rows) * examples)
     return buffer
 
 

@@ -278,6 +278,8 @@ def texts_of(
     for record in records:
         yield from prefixes
         yield record.input
-        for text in (record.label, record.teacher_label, record.rationale):
+        for text in (record.label, record.teacher_label):
             if text is not None:
                 yield text
+        for rationale, _ in record.weighted_rationales:
+            yield rationale

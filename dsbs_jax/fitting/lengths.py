@@ -77,7 +77,7 @@ def target_length(
     records = records[:_COUNTED]
     labels = [r.label or r.teacher_label for r in records]
     tokens = [count(label, words) for label in labels if label is not None]
-    rationales = [r.rationale for r in records if r.rationale is not None]
+    rationales = [text for r in records for text, _ in r.weighted_rationales]
     if method.rationale_first or method.label_first:
         join = "{r}{marker}{label}" if method.rationale_first else "{label}{end}{r}"
         rationales = [

@@ -487,6 +487,12 @@ def _warnings(
             f"train: {lacking:,} of {len(rows.splits['train']):,} rows have no "
             "rationale, and half of each batch repeats the few others"
         )
+    lists = any(record.rationales for record in rows.splits["train"])
+    if METHODS[rows.method].each_rationale and not lists:
+        warnings.append(
+            "train: no row has the field 'rationales', a list of texts, so "
+            f"{rows.method} trains as step_by_step"
+        )
     for name, length, option in (
         ("inputs", inputs, "input_length"),
         ("targets", targets, "target_length"),

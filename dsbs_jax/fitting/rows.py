@@ -201,9 +201,7 @@ def _limit_teacher(
     """Removes the teacher's labels that are not in the set, with their rationales."""
     known = {None, *labels}
     limited = [
-        record
-        if record.teacher_label in known
-        else dataclasses.replace(record, teacher_label=None, rationale=None)
+        record if record.teacher_label in known else record.without_teacher()
         for record in train
     ]
     return limited, sum(one is not two for one, two in zip(limited, train, strict=True))

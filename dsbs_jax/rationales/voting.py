@@ -9,10 +9,11 @@ several candidates have the most votes, the one that came first wins.
     -> label "(3 + 4)", rationale "3 and 4.", 2 votes of 3 samples, margin 1/3
 """
 
+import collections
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import msgspec
 
@@ -29,6 +30,9 @@ from dsbs_jax.settings import Fraction, NonNegativeInt
 # problems of completions are in `dsbs_jax.data.completions`.
 MISSING_RATIONALE = "no rationale given"
 MISSING_LABEL = "no label given"
+
+# Which rationales of the samples that voted for the label a row has.
+KeptRationales = Literal["first", "all", "weighted"]
 
 T = TypeVar("T")
 
@@ -54,6 +58,9 @@ class VotedExample:
             the reason: a problem of `dsbs_jax.data.completions`, `MISSING_RATIONALE` or
             `MISSING_LABEL`.
         answers: All acceptable human labels, `label` first, where there are several.
+        rationales: All rationales that the row has, `rationale` first, where it has
+            several or has weights; otherwise empty.
+        rationale_weights: The weight of each of `rationales`, or empty.
         parser_version: Version of the rules that read the completions.
     """
 
@@ -69,6 +76,8 @@ class VotedExample:
     margin: float
     problem: str | None
     answers: tuple[str, ...] = ()
+    rationales: tuple[str, ...] = ()
+    rationale_weights: tuple[float, ...] = ()
     parser_version: int = PARSER_VERSION
 
     @property
@@ -110,6 +119,8 @@ class VotedExample:
             margin=float(votes),
             problem=problem,
             answers=record.answers,
+            rationales=record.rationales,
+            rationale_weights=record.rationale_weights,
         )
 
     @classmethod
@@ -132,6 +143,14 @@ class VotedExample:
             "teacher_label", row.get("teacher_label")
         )
         fields["teacher_label"] = teacher_label
+        fields |= {
+            "rationales": tables.text_list("rationales", row.get("rationales")),
+            "rationale_weights": tables.number_list(
+                "rationale_weights", row.get("rationale_weights")
+            ),
+        }
+        if fields["rationale"] is None:
+            fields["rationale"] = next(iter(fields["rationales"]), None)
         given = json_input.convert(dict(row), _VoteFields)
         if given.problem is not None:
             check_text("problem", given.problem)
@@ -162,6 +181,8 @@ class VotedExample:
             "label": list(self.answers) or self.label,
             "teacher_label": self.teacher_label,
             "rationale": self.rationale,
+            "rationales": list(self.rationales) or None,
+            "rationale_weights": [round(w, 6) for w in self.rationale_weights] or None,
             "parser_version": self.parser_version,
             "votes": self.votes,
             "samples": self.samples,
@@ -212,6 +233,7 @@ def vote_parsed(
     parsed: Sequence[ParsedCompletion],
     metric: Metric,
     completions: Sequence[str] = (),
+    kept: KeptRationales = "first",
 ) -> VotedExample:
     """Counts the votes of samples that are already parsed.
 
@@ -222,6 +244,9 @@ def vote_parsed(
         parsed: The samples, at least one.
         metric: Compares labels.
         completions: The raw text of each sample, where it is known.
+        kept: Which rationales of the samples that voted for the label the row has: the
+            first, all different ones, or all with weights, the share of the input's
+            samples that gave this rationale.
 
     Raises:
         ValueError: No sample is given.
@@ -232,7 +257,10 @@ def vote_parsed(
     ranked = sorted(group_by_label(parsed, metric), key=len, reverse=True)
     winners = ranked[0] if ranked else []
     runner_up_votes = len(ranked[1]) if len(ranked) > 1 else 0
-    rationale = next((p.rationale for p in winners if p.rationale), None)
+    given = collections.Counter(p.rationale for p in winners if p.rationale)
+    rationale = next(iter(given), None)
+    weights = [count / len(parsed) for count in given.values()]
+    several = kept == "weighted" or (kept == "all" and len(given) > 1)
     return VotedExample(
         id=id,
         input=input,
@@ -245,6 +273,8 @@ def vote_parsed(
         samples=len(parsed),
         margin=(len(winners) - runner_up_votes) / len(parsed),
         problem=None if rationale else (winners or parsed)[0].problem,
+        rationales=tuple(given) if several else (),
+        rationale_weights=tuple(weights) if kept == "weighted" else (),
     )
 
 

@@ -270,6 +270,7 @@ def _finish(
         plan.reader,
         plan.sampling.structured,
         LabelMatcher(labels, config.reading.synonyms) if labels else None,
+        config.reading.keep_rationales,
     )
     _check_texts(collected, replies)
     _report_cut_replies(plan, replies)

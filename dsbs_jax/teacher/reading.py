@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from dsbs_jax.errors import UserError
+from dsbs_jax.rationales.voting import KeptRationales
 from dsbs_jax.replies.reader import ReplyReader
 from dsbs_jax.settings import Settings, setting
 from dsbs_jax.teacher.prompts import Prompt
@@ -17,6 +18,12 @@ class ReadingConfig(Settings):
         False,
         help="Use the reasoning block of a reasoning model (<think>…</think>) as the "
         "rationale. By default it is removed.",
+    )
+    keep_rationales: KeptRationales = setting(
+        "first",
+        help="Which rationales of the samples that voted for the label a row has: the "
+        "first; all different ones, as `rationales`; or these with "
+        "`rationale_weights`, the share of the samples that gave each of them.",
     )
     synonyms: dict[str, str] = setting(
         {}, help="Other words for the labels: {'technician': 'visit'}."

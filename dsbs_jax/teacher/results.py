@@ -8,7 +8,7 @@ from typing import Any
 from dsbs_jax.data.completions import ParsedCompletion
 from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.rationales import voting
-from dsbs_jax.rationales.voting import VotedExample
+from dsbs_jax.rationales.voting import KeptRationales, VotedExample
 from dsbs_jax.replies import characters
 from dsbs_jax.replies.label_matching import LabelMatcher
 from dsbs_jax.replies.reader import ReplyReader
@@ -69,6 +69,7 @@ def collect(
     reader: ReplyReader,
     is_structured: bool,
     matcher: LabelMatcher | None = None,
+    kept: KeptRationales = "first",
 ) -> Collected:
     """Counts the votes of each input's replies.
 
@@ -80,6 +81,7 @@ def collect(
         reader: Reads the replies.
         is_structured: Whether the replies are structured output.
         matcher: Finds the labels that count; without it, every label counts.
+        kept: Which rationales a row has; see `voting.vote_parsed`.
     """
     examples, failed = [], []
     other_labels: collections.Counter[str] = collections.Counter()
@@ -96,7 +98,7 @@ def collect(
                 )
                 parsed = limited
             texts = [sample.text for sample in samples]
-            voted = voting.vote_parsed(*fields, parsed, spec.metric, texts)
+            voted = voting.vote_parsed(*fields, parsed, spec.metric, texts, kept)
             examples.append(
                 dataclasses.replace(
                     voted, answers=row.answers, parser_version=reader.version

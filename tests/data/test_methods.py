@@ -11,13 +11,14 @@ def infos(spec):
     return {info.name: info for info in methods.task_infos(spec)}
 
 
-def test_every_teacher_has_six_tasks():
+def test_every_teacher_has_the_same_tasks():
     targets = ["label", "predict"]
     for teacher in ("palm", "gpt_neox"):
         targets += [
             f"{teacher}_label",
             f"{teacher}_predict",
             f"{teacher}_rationale",
+            f"{teacher}_rationales",
             f"{teacher}_rationale_then_label",
             f"{teacher}_rationale_then_teacher_label",
             f"{teacher}_label_then_rationale",
@@ -25,12 +26,12 @@ def test_every_teacher_has_six_tasks():
     # The task of pretraining reads no teacher.
     targets.append("spans")
     assert list(infos(dataset_spec.CQA)) == [f"cqa_{target}" for target in targets]
-    assert len(infos(dataset_spec.ASDIV)) == 9
+    assert len(infos(dataset_spec.ASDIV)) == 10
 
 
 def test_rationale_tasks_have_their_own_task_id():
     for name, info in infos(dataset_spec.CQA).items():
-        is_label = "_then_" in name or not name.endswith("_rationale")
+        is_label = "_then_" in name or "_rationale" not in name
         expected = LABEL if is_label else RATIONALE
         assert info.task_id == expected
         assert info.single_task == ("_rationale_then_" in name)
@@ -67,6 +68,7 @@ def test_tasks_use_the_prefixes_and_the_metric_of_the_spec():
         ("single_task_unlabeled", "cqa_palm_single_task_unlabeled", "cqa_label"),
         ("label_then_rationale", "cqa_palm_label_then_rationale", "cqa_label"),
         ("step_by_step_correct", "cqa_palm_step_by_step_correct", "cqa_predict"),
+        ("step_by_step_multi", "cqa_palm_step_by_step_multi", "cqa_predict"),
         ("pretrain", "cqa_pretrain", "cqa_spans"),
     ],
 )
@@ -84,7 +86,9 @@ def test_the_layout_of_a_method_follows_from_its_targets():
         "step_by_step",
         "step_by_step_unlabeled",
         "step_by_step_correct",
+        "step_by_step_multi",
     ]
+    assert methods_with("each_rationale") == ["step_by_step_multi"]
     assert methods_with("rationale_first") == ["single_task", "single_task_unlabeled"]
     assert methods_with("label_first") == ["label_then_rationale"]
 

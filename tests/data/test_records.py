@@ -6,7 +6,7 @@ import pytest
 
 from dsbs_jax import files
 from dsbs_jax.data import tables
-from dsbs_jax.data.records import Record, as_row
+from dsbs_jax.data.records import Record, as_row, fingerprint
 
 FIELDS = ("id", "input", "label", "teacher_label", "rationale")
 
@@ -36,6 +36,46 @@ def test_answers_begin_with_the_label():
         Record("a", "x", "one", answers=("1", "one"))
     with pytest.raises(ValueError, match="label is blank"):
         Record("a", "x", "one", answers=("one", " "))
+
+
+def test_each_rationale_has_a_weight():
+    record = Record("a", "x", rationale="r", rationales=("r", "s"))
+    assert record.weighted_rationales == (("r", 1.0), ("s", 1.0))
+    weighted = dataclasses.replace(record, rationale_weights=(0.5, 0.0))
+    assert weighted.weighted_rationales == (("r", 0.5), ("s", 0.0))
+    assert Record("a", "x", rationale="r").weighted_rationales == (("r", 1.0),)
+    assert Record("a", "x").weighted_rationales == ()
+
+
+@pytest.mark.parametrize(
+    ("rationales", "weights", "problem"),
+    [
+        (("s", "r"), (), "rationale is not the first of rationales"),
+        (("r", " "), (), "rationales is blank"),
+        (("r", "s"), (1.0,), "rationale_weights has 1 values, expected 2"),
+        (("r",), (-1.0,), "rationale_weights holds -1.0, expected finite"),
+        (("r",), (float("nan"),), "rationale_weights holds nan, expected finite"),
+        ((), (1.0,), "rationale is not the first of rationales"),
+    ],
+)
+def test_rationales_and_weights_fit_together(rationales, weights, problem):
+    with pytest.raises(ValueError, match=problem):
+        Record(
+            "a", "x", rationale="r", rationales=rationales, rationale_weights=weights
+        )
+
+
+def test_record_without_the_teacher_keeps_its_label():
+    record = Record("a", "x", "one", "two", "r", (), ("r", "s"), (1.0, 2.0))
+    assert record.without_teacher() == Record("a", "x", "one")
+
+
+def test_fingerprint_covers_the_rationales():
+    record = Record("a", "x", "one", "two", "r")
+    several = dataclasses.replace(record, rationales=("r", "s"))
+    weighted = dataclasses.replace(several, rationale_weights=(1.0, 0.5))
+    prints = {fingerprint([one]) for one in (record, several, weighted)}
+    assert len(prints) == 3
 
 
 def test_row_of_a_record_is_read_back_as_the_same_record(tmp_path, capsys):

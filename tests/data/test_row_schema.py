@@ -21,6 +21,21 @@ def test_columns_without_records_have_every_field():
     assert columns == dict.fromkeys(row_schema.field_types(["sage"]), [])
 
 
+def test_rationales_and_weights_are_padded_to_the_same_length():
+    records = [
+        Record(
+            "a", "x", "1", "1", "r", rationales=("r", "s"), rationale_weights=(2, 1)
+        ),
+        Record("b", "y", "2", "2", "t"),
+        Record("c", "z", "3"),
+    ]
+    columns = row_schema.record_columns(records, "sage")
+    assert columns["sage_rationale"] == ["r", "t", ""]
+    assert columns["sage_rationales"] == [["r", "s"], ["t", ""], ["", ""]]
+    assert columns["sage_rationale_weights"] == [[2, 1], [1.0, 0.0], [0.0, 0.0]]
+    assert "sage_rationales" not in row_schema.record_columns(records[1:], "sage")
+
+
 def test_several_answers_are_padded_to_the_same_length():
     records = [
         Record("a", "x", "1", answers=("1", "one", "I")),

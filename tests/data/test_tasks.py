@@ -174,6 +174,52 @@ def test_any_acceptable_label_makes_the_teacher_right(loaded_vocabulary):
     assert targets(StudentTask(info, source, loaded_vocabulary, 0.0)).keys() == {"a"}
 
 
+def rationale_examples(vocabulary, weight=1.0):
+    """Returns the id, target and task ids of each rationale of three rows."""
+    several = {"rationales": ("count", "add"), "rationale_weights": (0.5, 1.0)}
+    records = [
+        Record("a", "2 + 2", "4", "4", "count", **several),
+        Record("b", "2 + 3", "5", "6", "one more"),
+        Record("c", "2 + 4", "6"),
+        Record("d", "2 + 5", "7", "7", "two", (), ("two", "more"), (0.0, 0.25)),
+    ]
+    source = RecordSource({"train": records}, "sage")
+    info = {i.name: i for i in methods.task_infos(SPEC)}["jars_sage_rationales"]
+    task = StudentTask(info, source, vocabulary, weight)
+    dataset = task.get_dataset(LENGTHS, "train", shuffle=False)
+    return [
+        (row["id"].decode(), row["targets_pretokenized"].decode(), set(row["task_ids"]))
+        for row in dataset.as_numpy_iterator()
+    ]
+
+
+def weighted_id(weight):
+    return {RATIONALE + (int(ONE * weight) << TASK_BITS)}
+
+
+def test_each_rationale_of_a_row_is_an_example_with_its_weight(loaded_vocabulary):
+    assert rationale_examples(loaded_vocabulary) == [
+        ("a", "count", weighted_id(0.5)),
+        ("a", "add", {RATIONALE}),
+        ("b", "one more", {RATIONALE}),
+        # "two" has weight 0.
+        ("d", "more", weighted_id(0.25)),
+    ]
+
+
+@pytest.mark.parametrize(("weight", "kept"), [(0.5, 1), (0.0, 0)])
+def test_weights_of_rationales_and_of_wrong_rows_multiply(
+    loaded_vocabulary, weight, kept
+):
+    examples = rationale_examples(loaded_vocabulary, weight)
+    wrong = [ids for name, _, ids in examples if name == "b"]
+    assert wrong == [weighted_id(weight)] * kept
+    assert [ids for name, _, ids in examples if name == "a"] == [
+        weighted_id(0.5),
+        {RATIONALE},
+    ]
+
+
 def test_two_segments_are_separated_by_the_end_of_sequence(jars, loaded_vocabulary):
     dataset = jars["jars_predict"].get_dataset(LENGTHS, "train", shuffle=False)
     row = next(dataset.as_numpy_iterator())

@@ -87,6 +87,14 @@ def test_inputs_that_are_cut_are_a_warning(make_plan):
     ]
 
 
+def test_method_of_several_rationales_warns_without_them(make_plan):
+    plan = make_plan(method="step_by_step_multi")
+    assert plan.warnings == [
+        "train: no row has the field 'rationales', a list of texts, so "
+        "step_by_step_multi trains as step_by_step"
+    ]
+
+
 def test_labels_that_a_given_vocabulary_lacks(make_plan, tiny_vocabulary, tmp_path):
     rows = tiny_rows()
     for row in rows:

@@ -93,6 +93,7 @@ def test_fields_that_a_method_trains_on():
         "single_task_unlabeled": ["teacher_label", "rationale"],
         "label_then_rationale": ["label", "rationale"],
         "step_by_step_correct": ["label", "rationale"],
+        "step_by_step_multi": ["label", "rationale"],
     }
 
 

@@ -1,5 +1,8 @@
 """Tests of the objective of each method: to what it reduces at special settings."""
 
+import json
+
+import jax
 import numpy as np
 import pytest
 
@@ -50,6 +53,34 @@ def test_step_by_step_correct_with_weight_1_is_step_by_step(first_batch):
     assert_same_batches(same, expected)
     other = first_batch("step_by_step_correct", rows=32, WRONG_RATIONALE_WEIGHT=0.5)
     assert (other["decoder_task_ids"] > RATIONALE).any()
+
+
+@pytest.fixture
+def rows_with_lists(tmp_path, tiny_jsonl):
+    """Writes the rows with `rationales`: function of a rationale -> DATA_FILES."""
+
+    def write(change):
+        path = tmp_path / "rows.jsonl"
+        rows = [json.loads(line) for line in tiny_jsonl.read_text().splitlines()]
+        rows = [{**row, **change(row["rationale"])} for row in rows]
+        path.write_text("\n".join(map(json.dumps, rows)))
+        return str(path)
+
+    return write
+
+
+@pytest.mark.slow
+def test_one_rationale_of_weight_1_is_step_by_step(
+    student, first_batch, rows_with_lists
+):
+    expected = first_batch("step_by_step", rows=32)
+    files = rows_with_lists(lambda r: {"rationales": [r], "rationale_weights": [1.0]})
+    same = first_batch("step_by_step_multi", rows=32, DATA_FILES=files)
+    assert_same_batches(same, expected)
+    grads, metrics = gradients(*student, same, 0.5)
+    expected_grads, expected_metrics = gradients(*student, expected, 0.5)
+    assert metrics == expected_metrics
+    jax.tree.map(np.testing.assert_array_equal, grads, expected_grads)
 
 
 def test_right_rationales_alone_are_trained_on(tiny_data, tiny_jsonl):

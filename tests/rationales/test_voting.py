@@ -33,6 +33,32 @@ def test_the_majority_wins_and_its_first_sample_gives_the_rationale():
     assert len(example.parsed) == len(example.completions) == 4
 
 
+@pytest.mark.parametrize(
+    ("kept", "rationales", "weights"),
+    [
+        ("first", (), ()),
+        ("all", ("B1.", "B2."), ()),
+        ("weighted", ("B1.", "B2."), (0.4, 0.2)),
+    ],
+)
+def test_rationales_of_the_vote(kept, rationales, weights):
+    pairs = [("a", "A1."), ("b", "B1."), ("b", "B2."), ("b", "B1."), ("c", "C.")]
+    parsed = [dataset_spec.DEFAULT.parse(completion(*pair)) for pair in pairs]
+    metric = dataset_spec.DEFAULT.metric
+    example = voting.vote_parsed("1", "x", None, parsed, metric, kept=kept)
+    assert example.rationale == "B1."
+    assert (example.rationales, example.rationale_weights) == (rationales, weights)
+    again = VotedExample.from_row(example.to_row())
+    assert again.rationales == example.rationales
+    assert again.rationale_weights == example.rationale_weights
+
+
+def test_one_rationale_of_weight_1_needs_no_list():
+    parsed = [dataset_spec.DEFAULT.parse(completion("a", "A."))] * 3
+    metric = dataset_spec.DEFAULT.metric
+    assert not voting.vote_parsed("1", "x", None, parsed, metric, kept="all").rationales
+
+
 def test_the_first_label_wins_a_tie():
     example = vote(*map(completion, ["b", "a", "a", "b"]))
     assert (example.teacher_label, example.votes, example.margin) == ("b", 2, 0.0)

@@ -79,6 +79,12 @@ def test_samples_are_requested_one_by_one_and_vote(serve, extract, rows):
     assert (row["votes"], row["samples"], row["margin"]) == (3, 5, 0.2)
     assert [body["seed"] for body in server.bodies] == [40, 41, 42, 43, 44]
     assert {body["temperature"] for body in server.bodies} == {0.7}
+    # Another choice of rationales sends no request.
+    assert extract(server, **options, KEEP_RATIONALES="weighted") == extraction.DONE
+    (row,) = rows("rationales.jsonl")
+    assert row["rationales"] == [row["rationale"]]
+    assert row["rationale_weights"] == [0.6]
+    assert len(server.bodies) == 5
     # With more samples later, only the additional ones are requested.
     assert extract(server, **{**options, "SAMPLES": 7}) == extraction.DONE
     assert [body["seed"] for body in server.bodies[5:]] == [45, 46]

@@ -18,7 +18,12 @@ from dsbs_jax.data.tables.reading import (
     read_split,
 )
 from dsbs_jax.data.tables.rows import note
-from dsbs_jax.data.tables.values import canonical_label, canonical_labels
+from dsbs_jax.data.tables.values import (
+    canonical_label,
+    canonical_labels,
+    number_list,
+    text_list,
+)
 
 # The default names of the columns of a record.
 FIELDS = DEFAULT.all
@@ -38,8 +43,10 @@ __all__ = [
     "json_value",
     "nearest_column",
     "note",
+    "number_list",
     "read_examples",
     "read_inputs",
     "read_split",
     "split_names",
+    "text_list",
 ]

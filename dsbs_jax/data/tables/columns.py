@@ -25,6 +25,8 @@ class ColumnMap:
         rationale: Column of the teacher's reasoning.
         teacher_label: Column of the teacher's label.
         id: Column of the row's id.
+        rationales: Column of all rationales of a row, a list.
+        rationale_weights: Column of their weights, a list.
         template: Text with column names in braces, which builds the input from several
             columns: "premise: {premise} hypothesis: {hypothesis}". "{{" and "}}" are
             literal braces. None reads the column `input`.
@@ -38,6 +40,8 @@ class ColumnMap:
     rationale: str = "rationale"
     teacher_label: str = "teacher_label"
     id: str = "id"
+    rationales: str = "rationales"
+    rationale_weights: str = "rationale_weights"
     template: str | None = None
 
     def __post_init__(self) -> None:
@@ -100,7 +104,14 @@ class ColumnMap:
         return (*self.input_columns, *chosen)
 
 
-OPTIONAL = ("label", "rationale", "teacher_label", "id")
+OPTIONAL = (
+    "label",
+    "rationale",
+    "teacher_label",
+    "id",
+    "rationales",
+    "rationale_weights",
+)
 DEFAULT = ColumnMap()
 
 

@@ -15,7 +15,13 @@ from dsbs_jax.data.tables.faults import Faults, Place
 from dsbs_jax.data.tables.ids import Ids, generated_id
 from dsbs_jax.data.tables.locations import Source
 from dsbs_jax.data.tables.table import Table, TableError, Types
-from dsbs_jax.data.tables.values import LabelColumn, scalar_text, type_name
+from dsbs_jax.data.tables.values import (
+    LabelColumn,
+    number_list,
+    scalar_text,
+    text_list,
+    type_name,
+)
 
 # The name of a split, or None.
 S = TypeVar("S")
@@ -285,14 +291,18 @@ class _RecordReader:
         text = input_text(row, columns, table.types != "none")
         if rationale is not None:
             check_text(columns.rationale, rationale)
+        rationales = text_list(columns.rationales, row.get(columns.rationales))
+        weights = columns.rationale_weights
         record = Record(
             id=self._ids.add(_id_text(row, columns.id), place, table.stem),
             input=text,
             # A label is one object in memory for all its rows.
             label=sys.intern(answers[0]) if answers else None,
             teacher_label=sys.intern(teacher_answers[0]) if teacher_answers else None,
-            rationale=rationale,
+            rationale=rationale or next(iter(rationales), None),
             answers=answers if len(answers) > 1 else (),
+            rationales=rationales,
+            rationale_weights=number_list(weights, row.get(weights)),
         )
         self.records.append(record)
         self._untyped.append(table.types == "none")

@@ -45,7 +45,8 @@ def example_rows(
     needs = _single(columns.required)
     teacher = (columns.teacher_label, columns.rationale)
     if unlabeled:
-        wanted = [name for name in columns.all if name not in teacher]
+        unused = (*teacher, columns.rationales, columns.rationale_weights)
+        wanted = [name for name in columns.all if name not in unused]
     else:
         wanted = [*columns.all]
         needs.append((columns.label, *teacher))

@@ -90,6 +90,39 @@ def canonical_labels(name: str, value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for text in texts if text is not None))
 
 
+def text_list(name: str, value: Any) -> tuple[str, ...]:
+    """Returns the texts of a list; () if the value is missing.
+
+    Raises:
+        ValueError: The value is not a list of texts; the message names the column.
+    """
+    return _items(name, value, (str,), "texts")
+
+
+def number_list(name: str, value: Any) -> tuple[float, ...]:
+    """Returns the numbers of a list; () if the value is missing.
+
+    Raises:
+        ValueError: The value is not a list of numbers; the message names the column.
+    """
+    return tuple(map(float, _items(name, value, (int, float), "numbers")))
+
+
+def _items(
+    name: str, value: Any, types: tuple[type, ...], expected: str
+) -> tuple[Any, ...]:
+    items = [] if value is None else value
+    found = type_name(value)
+    if isinstance(items, list):
+        wrong = [x for x in items if not isinstance(x, types) or isinstance(x, bool)]
+        if not wrong:
+            return tuple(items)
+        found = f"a list with {type_name(wrong[0])}"
+    raise ValueError(
+        f"field {name!r} must be a list of {expected} or null, found {found}"
+    )
+
+
 def number_text(value: float) -> str:
     """Returns the shortest text of a finite number: 1.0 -> "1", 2.5 -> "2.5"."""
     if value.is_integer() and abs(value) < _FIRST_EXPONENT:

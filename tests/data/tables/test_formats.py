@@ -174,6 +174,57 @@ def test_several_answers(tmp_path):
         assert tables.read_examples(tmp_path / name) == expected
 
 
+def test_several_rationales(tmp_path):
+    rows = [
+        {
+            "input": "a",
+            "label": "x",
+            "rationale": None,
+            "rationales": ["r", "s"],
+            "rationale_weights": [1.0, 0.5],
+        },
+        {"input": "b", "label": "x", "rationale": "t"},
+    ]
+    for name in ("mine.jsonl", "mine.json", "mine.parquet"):
+        WRITERS[name](rows, tmp_path / name)
+        first, second = tables.read_examples(tmp_path / name)
+        assert (first.rationale, first.rationales) == ("r", ("r", "s"))
+        assert first.rationale_weights == (1.0, 0.5)
+        assert (second.rationale, second.rationales) == ("t", ())
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        (
+            {"rationales": "r"},
+            "field 'rationales' must be a list of texts or null, fou",
+        ),
+        ({"rationales": ["r", 1]}, "list of texts or null, found a list with integer"),
+        (
+            {"rationales": ["r"], "rationale_weights": [True]},
+            "field 'rationale_weights' must be a list of numbers or null, found a list "
+            "with true",
+        ),
+        (
+            {"rationales": ["r", "s"], "rationale_weights": [1]},
+            "rationale_weights has 1 values, expected 2",
+        ),
+        (
+            {"rationale": "s", "rationales": ["r", "s"]},
+            "rationale is not the first of rationales",
+        ),
+    ],
+)
+def test_wrong_rationales_name_file_row_and_field(tmp_path, fields, problem):
+    path = tmp_path / "mine.jsonl"
+    write_json_lines([{"input": "a", "label": "x", **fields}], path)
+    with pytest.raises(UserError) as caught:
+        tables.read_examples(path)
+    assert str(caught.value).startswith(f"{path}: 1 bad line: line 1: ")
+    assert problem in str(caught.value)
+
+
 def test_globs_lists_and_splits(tmp_path):
     rows = [{"input": "a", "label": "x"}]
     for name in ("one.jsonl", "two.csv", "pandas/one.csv"):
