@@ -136,7 +136,7 @@ def label(options: argparse.Namespace, batches: list[Batch]) -> dict:
 
     def decode_all(rows: list) -> None:
         predictions, _ = predictor(params, rows)
-        answers[:] = [np.trim_zeros(tokens).tolist() for tokens in predictions]
+        answers[:] = [np.trim_zeros(np.asarray(row)).tolist() for row in predictions]
 
     first, seconds = workload.time_twice(decode_all, [inputs])
     shape = workload.SHAPES[options.size]
