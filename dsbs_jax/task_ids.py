@@ -12,6 +12,8 @@ feature of its own would have to be in every task. An id without upper bits has 
 
 LABEL = 1
 RATIONALE = 2
+# A token that the decoder reads and that has no loss.
+CONTEXT = 3
 
 # The lower bits of an id are the task.
 TASK_BITS = 2

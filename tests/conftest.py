@@ -143,6 +143,22 @@ def tiny_jsonl(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_counterfactual_jsonl(tmp_path_factory):
+    """The same rows with counterfactual rationales."""
+    path = tmp_path_factory.mktemp("counterfactual") / "tiny.jsonl"
+    labels = [row["label"] for row in tiny_rows()]
+    with path.open("w") as file:
+        for row in tiny_rows():
+            other = next(label for label in labels if label != row["label"])
+            row |= {
+                "counterfactual_rationale": "the other is more",
+                "counterfactual_label": other,
+            }
+            file.write(json.dumps(row) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
 def tiny_vocabulary(tmp_path_factory):
     """A SentencePiece model trained on these rows: 104 pieces and 100 sentinels."""
     from dsbs_jax.data import vocabulary

@@ -183,11 +183,16 @@ def test_checkpoint_is_scored_as_the_run_scored_it(trained, tmp_path):
         ("label_then_rationale", "tiny_teacher_label_then_rationale"),
         ("step_by_step_correct", "tiny_teacher_step_by_step_correct"),
         ("step_by_step_multi", "tiny_teacher_step_by_step_multi"),
+        ("counterfactual", "tiny_teacher_counterfactual"),
     ],
 )
 @pytest.mark.slow
-def test_methods_train_two_steps(train_tiny, tmp_path, method, mixture):
-    results = train_tiny(tmp_path / "run", method)
+def test_methods_train_two_steps(
+    train_tiny, tiny_counterfactual_jsonl, tmp_path, method, mixture
+):
+    results = train_tiny(
+        tmp_path / "run", method, DATA_FILES=str(tiny_counterfactual_jsonl)
+    )
     assert results["mixture"] == mixture
     assert results["last"]["step"] == 2
 

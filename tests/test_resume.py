@@ -131,6 +131,15 @@ def test_run_on_several_rationales_resumes_bit_for_bit(
 
 
 @pytest.mark.slow
+def test_counterfactual_run_resumes_bit_for_bit(
+    train, tiny_counterfactual_jsonl, tmp_path, monkeypatch
+):
+    changes = {"method": "counterfactual"}
+    changes["DATA_FILES"] = str(tiny_counterfactual_jsonl)
+    test_other_runs_resume_bit_for_bit(train, tmp_path, monkeypatch, changes)
+
+
+@pytest.mark.slow
 def test_sigterm_in_an_evaluation(train, uninterrupted, tmp_path, monkeypatch):
     score = evaluation.Scorer.__call__
 

@@ -13,7 +13,7 @@ from dsbs_jax.api import student_cards
 from dsbs_jax.api.student import PREDICTIONS_FILE, Student
 from dsbs_jax.data.column_config import TrainingColumnConfig
 from dsbs_jax.data.data_config import Files
-from dsbs_jax.data.methods import METHODS
+from dsbs_jax.data.methods import METHODS, prefixes_of
 from dsbs_jax.data.tables.columns import ColumnMap
 from dsbs_jax.errors import UserError
 from dsbs_jax.fitting import plan as plans
@@ -142,6 +142,7 @@ def fit(
             config.initial_checkpoint,
             rows.splits,
             pathlib.Path(scratch),
+            prefixes_of(METHODS[rows.method]),
         )
         plan = plans.make(rows, chosen, folder, config, others)
         plan.check_folder()

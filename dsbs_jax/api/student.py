@@ -206,7 +206,7 @@ class Student:
         _check_inputs(inputs)
         self._check_explains()
         if self.spec.single_task:
-            answers, _ = self._generate("", inputs, max_length)
+            answers, _ = self._generate(self.spec.label_prefix, inputs, max_length)
             return [split_answer(answer)[0] for answer in answers]
         length = max_length or self.spec.target_length
         return self._generate(self.spec.explain_prefix or "", inputs, length)[0]

@@ -11,6 +11,12 @@ human label, with a teacher it is the teacher's:
     rationale_then_label          x             rationale, then the human label
     rationale_then_teacher_label  x             rationale, then the teacher's label
     label_then_rationale          x             human label, end token, rationale
+    factual_label                 [Factual] x   human label
+    factual_rationale_then_label  [Factual] x   [Factual], rationale, human label
+    counterfactual_rationale_then_label
+                                  [Counterfactual] x
+                                                [Counterfactual], counterfactual
+                                                rationale, its label
     spans                         x with gaps   spans of x (`span_corruption`)
 
 Mixtures are named `<dataset>[_<teacher>]_<method>`:
@@ -25,6 +31,8 @@ Mixtures are named `<dataset>[_<teacher>]_<method>`:
     label_then_rationale      human     <teacher>_label_then_rationale
     step_by_step_correct      human     predict, <teacher>_rationale
     step_by_step_multi        human     predict, <teacher>_rationales
+    counterfactual            human     <teacher>_factual_rationale_then_label,
+                                        <teacher>_counterfactual_rationale_then_label
     pretrain                  none      spans
 
 `METHODS` describes each method, and docs/methods.md explains them. So `cqa_finetune`
@@ -42,7 +50,7 @@ import itertools
 from typing import Literal
 
 from dsbs_jax.data import row_schema
-from dsbs_jax.data.dataset_spec import DatasetSpec
+from dsbs_jax.data.dataset_spec import EXPLAIN_PREFIX, PREDICT_PREFIX, DatasetSpec
 from dsbs_jax.data.metrics import Metric
 from dsbs_jax.task_ids import LABEL, RATIONALE
 
@@ -56,6 +64,7 @@ Method = Literal[
     "label_then_rationale",
     "step_by_step_correct",
     "step_by_step_multi",
+    "counterfactual",
 ]
 # Pretraining on the inputs alone.
 PRETRAIN: Literal["pretrain"] = "pretrain"
@@ -85,8 +94,13 @@ class MethodInfo:
 
     @property
     def two_tasks(self) -> bool:
-        """Whether labels and rationales are the targets of two tasks."""
+        """Whether the method has two tasks, each with half of a batch."""
         return len(self.targets) == 2
+
+    @property
+    def counterfactual(self) -> bool:
+        """Whether the second task has counterfactual rationales."""
+        return any("counterfactual" in target for target in self.targets)
 
     @property
     def each_rationale(self) -> bool:
@@ -159,6 +173,17 @@ METHODS: dict[Method, MethodInfo] = {
         training="on two tasks, the label and each of the teacher's rationales",
         alpha=0.5,
     ),
+    # SCOTT, Wang et al. 2023, arXiv 2305.01879.
+    "counterfactual": MethodInfo(
+        targets=(
+            "{t}factual_rationale_then_label",
+            "{t}counterfactual_rationale_then_label",
+        ),
+        title="counterfactual rationales",
+        training="to write the teacher's rationale and then the label, and to follow "
+        "counterfactual rationales to their labels",
+        alpha=0.5,
+    ),
 }
 
 _PRETRAINING = MethodInfo(
@@ -171,8 +196,22 @@ def info_of(method: AnyMethod) -> MethodInfo:
     return _PRETRAINING if method == PRETRAIN else METHODS[method]
 
 
+# Prefixes of inputs and targets of the counterfactual method (arXiv 2305.01879).
+FACTUAL_PREFIX = "[Factual] "
+COUNTERFACTUAL_PREFIX = "[Counterfactual] "
+
+
+def prefixes_of(method: MethodInfo) -> tuple[str, ...]:
+    """Returns the prefixes of the inputs of a user's rows."""
+    if method.counterfactual:
+        return FACTUAL_PREFIX, COUNTERFACTUAL_PREFIX
+    return PREDICT_PREFIX, EXPLAIN_PREFIX
+
+
 # Separates rationale and label in the target of the single-task methods.
 ANSWER_MARKER = " So the answer is "
+
+_BOTH_PREFIXED = "factual_rationale_then_label"
 
 WITHOUT_HUMAN_LABELS: tuple[Method, ...] = (
     "distill",
@@ -196,6 +235,9 @@ class TaskInfo:
         label_first: Whether the target has the label, an end token and then the
             rationale. A row without a rationale has the label alone.
         each_rationale: Whether each rationale of a row is one example.
+        target_prefix: Text before the target.
+        counterfactual: Whether only the tokens of the label have a loss, and belong to
+            the rationale task.
     """
 
     name: str
@@ -206,6 +248,8 @@ class TaskInfo:
     rationale: str | None
     label_first: bool = False
     each_rationale: bool = False
+    target_prefix: str = ""
+    counterfactual: bool = False
 
     @property
     def dataset(self) -> str:
@@ -223,7 +267,13 @@ class TaskInfo:
 
         With `label_first`, it is the id of the tokens up to the first end token.
         """
-        return LABEL if self.label is not None or self.is_pretraining else RATIONALE
+        is_label = self.label is not None and not self.counterfactual
+        return LABEL if is_label or self.is_pretraining else RATIONALE
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the metric compares the student's answers with the labels."""
+        return self.label is not None and not self.counterfactual
 
     @property
     def is_pretraining(self) -> bool:
@@ -244,9 +294,11 @@ def task_infos(spec: DatasetSpec) -> list[TaskInfo]:
     targets: dict[str, tuple[str | None, str, str | None, str | None]] = {
         "label": (None, "", human, None),
         "predict": (None, spec.predict_prefix, human, None),
+        "factual_label": (None, FACTUAL_PREFIX, human, None),
     }
     for t in spec.teachers:
         label, rationale = row_schema.label_field(t), row_schema.rationale_field(t)
+        other_rationale, other_label = row_schema.counterfactual_fields(t)
         targets |= {
             f"{t}_label": (t, "", label, None),
             f"{t}_predict": (t, spec.predict_prefix, label, None),
@@ -255,6 +307,13 @@ def task_infos(spec: DatasetSpec) -> list[TaskInfo]:
             f"{t}_rationale_then_label": (t, "", human, rationale),
             f"{t}_rationale_then_teacher_label": (t, "", label, rationale),
             f"{t}_label_then_rationale": (t, "", human, rationale),
+            f"{t}_factual_rationale_then_label": (t, FACTUAL_PREFIX, human, rationale),
+            f"{t}_counterfactual_rationale_then_label": (
+                t,
+                COUNTERFACTUAL_PREFIX,
+                other_label,
+                other_rationale,
+            ),
         }
     targets["spans"] = (None, "", None, None)
     return [
@@ -264,6 +323,9 @@ def task_infos(spec: DatasetSpec) -> list[TaskInfo]:
             *fields,
             label_first="label_then" in target,
             each_rationale=target.endswith("_rationales"),
+            # In this method the target has the prefix of the input.
+            target_prefix=fields[1] if target.endswith(_BOTH_PREFIXED) else "",
+            counterfactual="_counterfactual_" in target,
         )
         for target, fields in targets.items()
     ]
@@ -299,4 +361,6 @@ def test_task_name(dataset: str, method: AnyMethod) -> str:
     if method == PRETRAIN:
         return f"{dataset}_spans"
     target = "predict" if method.startswith("step_by_step") else "label"
+    if info_of(method).counterfactual:
+        target = "factual_label"
     return f"{dataset}_{target}"

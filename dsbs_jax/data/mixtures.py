@@ -286,7 +286,8 @@ def rationales_only(data: MethodData) -> MethodData:
     tasks = [
         task
         for task in seqio.get_subtasks(data.mixture)
-        if data.tasks[task.name].task_id == RATIONALE
+        if data.tasks[task.name].label is None
+        and data.tasks[task.name].task_id == RATIONALE
     ]
     if not tasks:
         raise UserError(

@@ -20,7 +20,7 @@ from dsbs_jax.data import row_schema
 from dsbs_jax.data.methods import ANSWER_MARKER
 from dsbs_jax.data.metrics import Metric
 from dsbs_jax.data.records import SEGMENT_SEPARATOR
-from dsbs_jax.task_ids import ONE, RATIONALE, TASK_BITS
+from dsbs_jax.task_ids import CONTEXT, ONE, RATIONALE, TASK_BITS
 
 # Id of the end-of-sequence token in every T5 vocabulary.
 END = 1
@@ -124,6 +124,7 @@ def text_to_text(
     label: str | None = None,
     rationale: str | None = None,
     label_first: bool = False,
+    target_prefix: str = "",
 ) -> tf.data.Dataset:
     """Makes `inputs` and `targets`, and skips rows without a field that is needed.
 
@@ -151,6 +152,7 @@ def text_to_text(
         rationale: Name of the field of the rationale.
         label_first: Whether the target is the label, and the rationale its
             continuation. Rows without a rationale have an empty continuation.
+        target_prefix: Text before the target.
 
     Returns:
         Examples `{"id", "inputs", "targets"}`, scalar strings, with `label_first` also
@@ -166,6 +168,8 @@ def text_to_text(
 
     def convert(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         target = tf.strings.join([row[f] for f in fields], separator=ANSWER_MARKER)
+        if target_prefix:
+            target = tf.strings.join([target_prefix, target])
         example = {
             "id": row["id"],
             "inputs": tf.strings.join([prefix, row["input"]]),
@@ -180,6 +184,49 @@ def text_to_text(
         return example
 
     complete = dataset.filter(is_complete)
+    return complete.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def counterfactual_text(
+    dataset: tf.data.Dataset, *, prefix: str, rationale: str, label: str
+) -> tf.data.Dataset:
+    """Makes `inputs`, `targets` and, apart from them, the `answer`.
+
+    The answer is the only text that has a loss (Wang et al. 2023, arXiv 2305.01879):
+
+        {"id": "7", "input": "2 + 2", "palm_counterfactual_rationale": "two and three",
+         "palm_counterfactual_label": "5", …}
+        -> {"id": "7", "inputs": "[Counterfactual] 2 + 2",
+            "targets": "[Counterfactual] two and three So the answer is",
+            "answer": "5"}
+
+    Args:
+        dataset: Rows with the fields of `row_schema`.
+        prefix: Text before the input and before the target.
+        rationale: Name of the field of the counterfactual rationale.
+        label: Name of the field of its label.
+
+    Returns:
+        Examples of the rows that have both fields; none if the dataset lacks them.
+    """
+    missing = {rationale, label} - dataset.element_spec.keys()
+    absent: dict[str, object] = {}
+    for name in missing:
+        absent |= {name: "", row_schema.flag_of(name): False}
+
+    def convert(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        context = [prefix, row[rationale], ANSWER_MARKER.rstrip()]
+        return {
+            "id": row["id"],
+            "inputs": tf.strings.join([prefix, row["input"]]),
+            "targets": tf.strings.join(context),
+            "answer": row[label],
+        }
+
+    flags = row_schema.flag_of(rationale), row_schema.flag_of(label)
+    complete = dataset.map(lambda row: {**row, **absent}).filter(
+        lambda row: row[flags[0]] & row[flags[1]]
+    )
     return complete.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
 
 
@@ -228,13 +275,20 @@ def tokenize(
     {"targets": "4", "continuation": "two and two"} -> {"targets": [31, 1, 12, 9, 12],
         "targets_pretokenized": "4"}
 
+    An answer is encoded apart, so that the number of tokens before it is known:
+
+    {"targets": "two and three So the answer is", "answer": "5"}
+    -> {"targets": [12, 9, 14, 6, 3, 8, 2, 35], "context": 7,
+        "targets_pretokenized": "two and three So the answer is 5"}
+
     Args:
-        dataset: The examples that `text_to_text` returns.
+        dataset: The examples that `text_to_text` or `counterfactual_text` returns.
         output_features: Features with the vocabularies of `inputs` and `targets`.
 
     Returns:
         Examples with int32 `inputs` [S] and `targets` [T], without a final
-        end-of-sequence token. `continuation` is removed.
+        end-of-sequence token. `continuation` and `answer` are removed. `context`, int32
+        scalar, is the number of target tokens before the answer.
     """
 
     def convert(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -246,6 +300,11 @@ def tokenize(
             ids = words.encode_tf(example.pop("continuation"))
             end = tf.fill([tf.cast(tf.size(ids) > 0, tf.int32)], words.eos_id)
             target_ids = tf.concat([target_ids, tf.cast(end, ids.dtype), ids], axis=0)
+        if "answer" in example:
+            answer = example.pop("answer")
+            targets = tf.strings.join([targets, answer], separator=" ")
+            example["context"] = tf.size(target_ids)
+            target_ids = tf.concat([target_ids, words.encode_tf(answer)], axis=0)
         return {
             **example,
             "inputs": encode_segments(inputs, output_features["inputs"].vocabulary),
@@ -268,6 +327,9 @@ def add_task_ids(
     With task id 1 and `label_first`: {"targets": [31, 1, 12, 9, 1]} -> {"targets":
     [31, 1, 12, 9, 1], "task_ids": [1, 1, 2, 2, 2]}
 
+    With task id 2 and 3 tokens of context: {"targets": [12, 9, 14, 35, 1], "context":
+    3} -> {"targets": [12, 9, 14, 35, 1], "task_ids": [3, 3, 3, 2, 2]}
+
     It runs after the targets are cut and their end-of-sequence token is appended, so
     that both have the same length.
 
@@ -285,6 +347,9 @@ def add_task_ids(
             is_end = tf.cast(example["targets"] == END, tf.int32)
             ends_before = tf.cumsum(is_end, exclusive=True)
             ids = tf.where(ends_before > 0, RATIONALE, ids)
+        if "context" in example:
+            place = tf.range(tf.size(ids))
+            ids = tf.where(place < example.pop("context"), CONTEXT, ids)
         if "weight" in example:
             weighted = ids + _upper_bits(example.pop("weight"))
             ids = tf.where(ids == RATIONALE, weighted, ids) if label_first else weighted

@@ -30,6 +30,9 @@ class Record:
             weights; otherwise empty. Only step_by_step_multi is trained on the others.
         rationale_weights: The weight of each of `rationales`, 0 or more; empty if each
             has weight 1.
+        counterfactual_rationale: The teacher's reasoning for another answer than the
+            right one.
+        counterfactual_label: The answer to which `counterfactual_rationale` leads.
 
     Raises:
         ValueError: A text is not text, is blank, or cannot be written as UTF-8, or the
@@ -45,12 +48,20 @@ class Record:
     answers: tuple[str, ...] = ()
     rationales: tuple[str, ...] = ()
     rationale_weights: tuple[float, ...] = ()
+    counterfactual_rationale: str | None = None
+    counterfactual_label: str | None = None
 
     def __post_init__(self) -> None:
         """Checks every field."""
         check_text("id", self.id)
         check_text("input", self.input)
-        for name in ("label", "teacher_label", "rationale"):
+        for name in (
+            "label",
+            "teacher_label",
+            "rationale",
+            "counterfactual_rationale",
+            "counterfactual_label",
+        ):
             value = getattr(self, name)
             if value is not None:
                 check_text(name, value)
@@ -98,6 +109,8 @@ class Record:
             rationale=None,
             rationales=(),
             rationale_weights=(),
+            counterfactual_rationale=None,
+            counterfactual_label=None,
         )
 
 
@@ -131,6 +144,8 @@ def fingerprint(records: Iterable[Record]) -> str:
         # Records without them have the fingerprint that earlier versions computed.
         if record.rationales:
             fields += record.rationales, record.rationale_weights
+        if record.counterfactual_rationale:
+            fields += record.counterfactual_rationale, record.counterfactual_label
         digest.update(json.dumps(fields).encode() + b"\n")
     return digest.hexdigest()
 

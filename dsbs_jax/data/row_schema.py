@@ -11,7 +11,8 @@ TensorFlow has no None, so a missing text is "" with its flag `has_<field>` Fals
 Only a user's rows can have several acceptable human labels. If any row has several,
 every row has the field `answers`, padded with "" to the same length. In the same way,
 rows with several rationales, or with weights, have `<teacher>_rationales`, padded with
-"", and `<teacher>_rationale_weights`, padded with 0.
+"", and `<teacher>_rationale_weights`, padded with 0. If any row has a counterfactual
+rationale, every row has the fields of `counterfactual_fields` and their flags.
 """
 
 import dataclasses
@@ -44,6 +45,12 @@ def rationales_field(teacher: str) -> str:
 def rationale_weights_field(teacher: str) -> str:
     """Returns the field of their weights: "palm" -> "palm_rationale_weights"."""
     return f"{rationale_field(teacher)}_weights"
+
+
+def counterfactual_fields(teacher: str) -> tuple[str, str]:
+    """Returns the fields of the counterfactual rationale and its label."""
+    name = f"{teacher}_counterfactual"
+    return f"{name}_rationale", f"{name}_label"
 
 
 def flag_of(field: str) -> str:
@@ -93,7 +100,7 @@ def record_columns(
     """Turns the records of one teacher into columns, one for each field of a row.
 
     The column `answers` is left out if no record has several acceptable labels, and
-    the columns of all rationales if no record has `rationales`.
+    the columns of all rationales and of counterfactual ones if no record has them.
 
     Args:
         records: One record for each row.
@@ -115,6 +122,22 @@ def record_columns(
         ]
     if any(record.rationales for record in records):
         columns |= _rationale_columns(records, teacher)
+    if any(record.counterfactual_rationale for record in records):
+        columns |= _counterfactual_columns(records, teacher)
+    return columns
+
+
+def _counterfactual_columns(
+    records: Sequence[Record], teacher: str
+) -> dict[str, list[Any]]:
+    rationale, label = counterfactual_fields(teacher)
+    columns: dict[str, list[Any]] = {}
+    for name, texts in (
+        (rationale, [record.counterfactual_rationale for record in records]),
+        (label, [record.counterfactual_label for record in records]),
+    ):
+        columns[name] = [text or "" for text in texts]
+        columns[flag_of(name)] = [text is not None for text in texts]
     return columns
 
 

@@ -8,7 +8,7 @@ import seqio
 import tensorflow as tf
 
 from dsbs_jax.data import preprocessors, row_schema, span_corruption
-from dsbs_jax.data.methods import ANSWER_MARKER, TaskInfo
+from dsbs_jax.data.methods import ANSWER_MARKER, FACTUAL_PREFIX, TaskInfo
 from dsbs_jax.data.metrics import Target
 from dsbs_jax.data.sources import RecordSource
 
@@ -23,7 +23,7 @@ def output_features(vocabulary: seqio.Vocabulary) -> dict[str, seqio.Feature]:
         "inputs": seqio.Feature(vocabulary=vocabulary, add_eos=True),
         "targets": seqio.Feature(vocabulary=vocabulary, add_eos=True),
         "task_ids": seqio.Feature(
-            vocabulary=seqio.PassThroughVocabulary(size=3), add_eos=False
+            vocabulary=seqio.PassThroughVocabulary(size=4), add_eos=False
         ),
     }
 
@@ -54,7 +54,7 @@ class StudentTask(seqio.Task):
             preprocessors=_preprocessors(info, wrong_rationale_weight),
             output_features=output_features(vocabulary),
             postprocess_fn=functools.partial(_keep_label, single_task=info.single_task),
-            metric_fns=[] if info.label is None else [info.metric],
+            metric_fns=[info.metric] if info.is_scored else [],
             shuffle_buffer_size=_shuffle_buffer(info, source),
         )
 
@@ -70,17 +70,10 @@ def _preprocessors(
         # The steps after the placeholder are repeated in each pass over the data.
         after = [span_corruption.split_long_texts, span_corruption.corrupt]
     else:
-        texts = functools.partial(
-            preprocessors.text_to_text,
-            prefix=info.prefix,
-            label=info.label,
-            rationale=info.rationale,
-            label_first=info.label_first,
-        )
         before = [
             *_weighing(info, wrong_rationale_weight),
             *_splitting(info),
-            texts,
+            _texts(info),
             preprocessors.tokenize,
         ]
     return [
@@ -96,9 +89,32 @@ def _preprocessors(
     ]
 
 
+def _texts(info: TaskInfo) -> Callable[..., tf.data.Dataset]:
+    """Returns the preprocessor that makes the texts of inputs and targets."""
+    if info.counterfactual:
+        assert info.rationale is not None and info.label is not None
+        return functools.partial(
+            preprocessors.counterfactual_text,
+            prefix=info.prefix,
+            rationale=info.rationale,
+            label=info.label,
+        )
+    return functools.partial(
+        preprocessors.text_to_text,
+        prefix=info.prefix,
+        label=info.label,
+        rationale=info.rationale,
+        label_first=info.label_first,
+        target_prefix=info.target_prefix,
+    )
+
+
 def _weighing(info: TaskInfo, weight: float) -> list[Callable[..., tf.data.Dataset]]:
     """Returns the preprocessor that weighs rationales, if the task needs one."""
     if info.teacher is None or info.rationale is None or weight == 1.0:
+        return []
+    if info.counterfactual:
+        # Their labels are wrong on purpose.
         return []
     return [
         functools.partial(
@@ -147,8 +163,10 @@ def split_answer(text: str) -> tuple[str, str]:
     """Splits a single-task output into rationale and label, at its last marker.
 
     "4 are more So the answer is red" -> ("4 are more", "red")
+    "[Factual] 4 are more So the answer is red" -> ("4 are more", "red")
     """
     rationale, _, label = text.rpartition(ANSWER_MARKER.strip())
+    rationale = rationale.strip().removeprefix(FACTUAL_PREFIX.strip())
     return rationale.strip(), label.strip()
 
 

@@ -283,3 +283,5 @@ def texts_of(
                 yield text
         for rationale, _ in record.weighted_rationales:
             yield rationale
+        if record.counterfactual_rationale is not None:
+            yield record.counterfactual_rationale

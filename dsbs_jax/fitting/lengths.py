@@ -2,12 +2,17 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import seqio
 
-from dsbs_jax.data import dataset_spec, label_spelling
-from dsbs_jax.data.methods import ANSWER_MARKER, MethodInfo
+from dsbs_jax.data import label_spelling, methods
+from dsbs_jax.data.methods import (
+    ANSWER_MARKER,
+    COUNTERFACTUAL_PREFIX,
+    FACTUAL_PREFIX,
+    MethodInfo,
+)
 from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
 from dsbs_jax.errors import UserError
 
@@ -49,10 +54,13 @@ class ChosenLength:
 
 
 def input_length(
-    records: Sequence[Record], words: seqio.Vocabulary, given: int | None
+    records: Sequence[Record],
+    words: seqio.Vocabulary,
+    method: MethodInfo,
+    given: int | None,
 ) -> ChosenLength:
     """Chooses the length of inputs, with the longer prefix and the end token."""
-    prefix = max(dataset_spec.PREDICT_PREFIX, dataset_spec.EXPLAIN_PREFIX, key=len)
+    prefix = max(methods.prefixes_of(method), key=len)
     counts = [count(prefix + r.input, words) for r in records[:_COUNTED]]
     return choose(counts, given, MAX_INPUTS)
 
@@ -78,7 +86,9 @@ def target_length(
     labels = [r.label or r.teacher_label for r in records]
     tokens = [count(label, words) for label in labels if label is not None]
     rationales = [text for r in records for text, _ in r.weighted_rationales]
-    if method.rationale_first or method.label_first:
+    if method.counterfactual:
+        rationales = list(_prefixed_targets(records))
+    elif method.rationale_first or method.label_first:
         join = "{r}{marker}{label}" if method.rationale_first else "{label}{end}{r}"
         rationales = [
             join.format(
@@ -99,6 +109,18 @@ def target_length(
     chosen = [choose(part, None, MAX_TARGETS).tokens for part in kinds]
     longest = max([_round_up(longest_label), *chosen])
     return choose(counts, given or longest, MAX_TARGETS)
+
+
+def _prefixed_targets(records: Iterable[Record]) -> Iterator[str]:
+    """Yields the targets of the counterfactual method."""
+    for record in records:
+        label = record.label or record.teacher_label
+        if record.rationale and label:
+            yield f"{FACTUAL_PREFIX}{record.rationale}{ANSWER_MARKER}{label}"
+        label = record.counterfactual_label
+        if record.counterfactual_rationale and label:
+            text = f"{record.counterfactual_rationale}{ANSWER_MARKER}{label}"
+            yield f"{COUNTERFACTUAL_PREFIX}{text}"
 
 
 def label_length(

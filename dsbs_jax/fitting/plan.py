@@ -223,7 +223,7 @@ def make(
     }
     method = METHODS[rows.method]
     targets = lengths.target_length(train, chosen.words, method, config.target_length)
-    inputs = lengths.input_length(train, chosen.words, config.input_length)
+    inputs = lengths.input_length(train, chosen.words, method, config.input_length)
     label_tokens = lengths.label_length(
         rows.labels or target_labels(train),
         chosen.words,
@@ -407,6 +407,8 @@ def _training_choices(rows: FitRows, config: FitConfig) -> list[Choice]:
 
 
 def _batch_reason(method: MethodInfo) -> str:
+    if method.counterfactual:
+        return "half rationales, half counterfactual rationales"
     if method.two_tasks:
         return "half labels, half rationales"
     joined = method.label_first or method.rationale_first

@@ -17,6 +17,7 @@ from dsbs_jax.reports.data_quality import DataReport
 
 # Labels that an error names.
 _SHOWN = 20
+_COUNTERFACTUAL = ("counterfactual_rationale", "counterfactual_label")
 _HELD_OUT = ("validation", "test")
 
 
@@ -213,6 +214,10 @@ def _choose_method(train: Sequence[Record], given: Method | None) -> tuple[Metho
         "label": sum(r.label is not None for r in train),
         "teacher_label": sum(r.teacher_label is not None for r in train),
         "rationale": sum(r.rationale is not None for r in train),
+        **{
+            field: sum(getattr(r, field) is not None for r in train)
+            for field in _COUNTERFACTUAL
+        },
     }
     found = (
         f"of {len(train):,} training rows {counts['label']:,} have a label, "
@@ -247,7 +252,8 @@ def needed_fields(method: Method) -> list[str]:
     )
     rationale = any("rationale" in target for target in targets)
     label = "teacher_label" if teacher else "label"
-    return [label, *(["rationale"] if rationale else [])]
+    other = _COUNTERFACTUAL if METHODS[method].counterfactual else ()
+    return [label, *(["rationale"] if rationale else []), *other]
 
 
 def uses_rationales(method: Method) -> bool:

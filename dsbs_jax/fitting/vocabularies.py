@@ -10,6 +10,7 @@ import seqio
 from dsbs_jax import hub
 from dsbs_jax.data import vocabulary
 from dsbs_jax.data.data_config import T5_VOCABULARY
+from dsbs_jax.data.dataset_spec import EXPLAIN_PREFIX, PREDICT_PREFIX
 from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import student_folder
@@ -45,6 +46,7 @@ def choose(
     checkpoint: str | None,
     splits: Mapping[str, Sequence[Record]],
     scratch: pathlib.Path,
+    prefixes: Sequence[str] = (PREDICT_PREFIX, EXPLAIN_PREFIX),
 ) -> ChosenVocabulary:
     """Chooses a vocabulary: the given one, the checkpoint's, or one that is trained.
 
@@ -53,6 +55,7 @@ def choose(
         checkpoint: The weights from which the training starts.
         splits: The rows; only training rows are used to train a vocabulary.
         scratch: Folder for a vocabulary that is trained.
+        prefixes: The prefixes of the method's inputs.
 
     Raises:
         UserError: The vocabulary cannot be read, the checkpoint has none, or none can
@@ -67,7 +70,7 @@ def choose(
     else:
         model = scratch / "sentencepiece.model"
         pieces = suitable_pieces(splits["train"])
-        texts = vocabulary.texts_of(splits["train"])
+        texts = vocabulary.texts_of(splits["train"], prefixes)
         vocabulary.train(texts, model, pieces, at_most=True)
         words = vocabulary.load(str(model))
         reason = f"trained on the texts of {len(splits['train']):,} training rows"

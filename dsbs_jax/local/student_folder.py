@@ -151,7 +151,7 @@ def answer_tasks(data: mixtures.MethodData) -> tuple[TaskInfo, TaskInfo | None]:
     """
     infos = infos_of(data.mixture)
     label_task = next((info for info in infos if info.task_id == LABEL), None)
-    explain_task = next((info for info in infos if info.task_id != LABEL), None)
+    explain_task = next((info for info in infos if info.label is None), None)
     if label_task is None:
         raise UserError(f"{data.mixture.name!r} has no task with labels")
     return label_task, explain_task

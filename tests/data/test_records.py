@@ -8,7 +8,15 @@ from dsbs_jax import files
 from dsbs_jax.data import tables
 from dsbs_jax.data.records import Record, as_row, fingerprint
 
-FIELDS = ("id", "input", "label", "teacher_label", "rationale")
+FIELDS = (
+    "id",
+    "input",
+    "label",
+    "teacher_label",
+    "rationale",
+    "counterfactual_rationale",
+    "counterfactual_label",
+)
 
 
 def test_missing_texts_are_none():
@@ -66,7 +74,7 @@ def test_rationales_and_weights_fit_together(rationales, weights, problem):
 
 
 def test_record_without_the_teacher_keeps_its_label():
-    record = Record("a", "x", "one", "two", "r", (), ("r", "s"), (1.0, 2.0))
+    record = Record("a", "x", "one", "two", "r", (), ("r", "s"), (1.0, 2.0), "t", "two")
     assert record.without_teacher() == Record("a", "x", "one")
 
 
@@ -74,8 +82,10 @@ def test_fingerprint_covers_the_rationales():
     record = Record("a", "x", "one", "two", "r")
     several = dataclasses.replace(record, rationales=("r", "s"))
     weighted = dataclasses.replace(several, rationale_weights=(1.0, 0.5))
-    prints = {fingerprint([one]) for one in (record, several, weighted)}
-    assert len(prints) == 3
+    other = {"counterfactual_rationale": "t", "counterfactual_label": "two"}
+    counterfactual = dataclasses.replace(record, **other)
+    records = (record, several, weighted, counterfactual)
+    assert len({fingerprint([one]) for one in records}) == 4
 
 
 def test_row_of_a_record_is_read_back_as_the_same_record(tmp_path, capsys):

@@ -36,6 +36,18 @@ def test_rationales_and_weights_are_padded_to_the_same_length():
     assert "sage_rationales" not in row_schema.record_columns(records[1:], "sage")
 
 
+def test_counterfactual_rationales_have_flags():
+    records = [
+        Record("a", "x", counterfactual_rationale="r", counterfactual_label="1"),
+        Record("b", "y"),
+    ]
+    columns = row_schema.record_columns(records, "sage")
+    rationale, label = row_schema.counterfactual_fields("sage")
+    assert (columns[rationale], columns[label]) == (["r", ""], ["1", ""])
+    assert columns[row_schema.flag_of(rationale)] == [True, False]
+    assert rationale not in row_schema.record_columns(records[1:], "sage")
+
+
 def test_several_answers_are_padded_to_the_same_length():
     records = [
         Record("a", "x", "1", answers=("1", "one", "I")),

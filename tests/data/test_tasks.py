@@ -7,7 +7,7 @@ from dsbs_jax.data import dataset_spec, methods, tasks
 from dsbs_jax.data.records import Record
 from dsbs_jax.data.sources import RecordSource
 from dsbs_jax.data.tasks import StudentTask, split_answer
-from dsbs_jax.task_ids import LABEL, ONE, RATIONALE, TASK_BITS
+from dsbs_jax.task_ids import CONTEXT, LABEL, ONE, RATIONALE, TASK_BITS
 
 LENGTHS = {"inputs": 64, "targets": 64, "task_ids": 64}
 RECORDS = {
@@ -220,6 +220,56 @@ def test_weights_of_rationales_and_of_wrong_rows_multiply(
     ]
 
 
+OTHER = {"counterfactual_rationale": "1 more is red", "counterfactual_label": "blue"}
+
+
+def counterfactual_task(vocabulary, target, records, weight=1.0):
+    source = RecordSource({"train": records}, "sage")
+    name = f"jars_sage_{target}_rationale_then_label"
+    info = {i.name: i for i in methods.task_infos(SPEC)}[name]
+    return StudentTask(info, source, vocabulary, weight)
+
+
+def test_both_sides_have_the_prefix_of_the_kind_of_rationale(loaded_vocabulary):
+    records = [Record("a", "2 red", "red", "blue", "2 are red", **OTHER)]
+    expected = {
+        "factual": ("[Factual] ", "2 are red So the answer is red"),
+        "counterfactual": ("[Counterfactual] ", "1 more is red So the answer is blue"),
+    }
+    for target, (prefix, text) in expected.items():
+        # A counterfactual label is not a wrong label of the teacher.
+        weight = 0.0 if target == "counterfactual" else 1.0
+        task = counterfactual_task(loaded_vocabulary, target, records, weight)
+        (row,) = task.get_dataset(LENGTHS, "train", shuffle=False).as_numpy_iterator()
+        assert row["inputs_pretokenized"].decode() == f"{prefix}2 red"
+        assert row["targets_pretokenized"].decode() == prefix + text
+        # The pieces are those of the complete text.
+        pieces = loaded_vocabulary.encode(prefix + text)
+        assert row["targets"].tolist() == [*pieces, loaded_vocabulary.eos_id]
+
+
+def test_only_the_answer_of_a_counterfactual_rationale_has_a_loss(loaded_vocabulary):
+    records = [Record("a", "2 red", "red", "red", "2 are red", **OTHER)]
+    task = counterfactual_task(loaded_vocabulary, "counterfactual", records)
+    (row,) = task.get_dataset(LENGTHS, "train", shuffle=False).as_numpy_iterator()
+    answer = [*loaded_vocabulary.encode("blue"), loaded_vocabulary.eos_id]
+    trained = row["task_ids"] == RATIONALE
+    assert row["targets"][trained].tolist() == answer
+    assert trained[-len(answer) :].all()
+    assert set(row["task_ids"][~trained]) == {CONTEXT}
+    factual = counterfactual_task(loaded_vocabulary, "factual", records)
+    (row,) = factual.get_dataset(LENGTHS, "train", shuffle=False).as_numpy_iterator()
+    assert set(row["task_ids"]) == {LABEL}
+
+
+def test_rows_without_a_counterfactual_rationale_are_skipped(loaded_vocabulary):
+    without = Record("b", "3 red", "red", "red", "3 are red")
+    half = Record("c", "4 red", "red", counterfactual_rationale="none")
+    for records in ([without], [without, half]):
+        task = counterfactual_task(loaded_vocabulary, "counterfactual", records)
+        assert not [*task.get_dataset(LENGTHS, "train").as_numpy_iterator()]
+
+
 def test_two_segments_are_separated_by_the_end_of_sequence(jars, loaded_vocabulary):
     dataset = jars["jars_predict"].get_dataset(LENGTHS, "train", shuffle=False)
     row = next(dataset.as_numpy_iterator())
@@ -245,6 +295,7 @@ def test_truncated_texts_keep_their_end_of_sequence(jars):
         ("So the answer is red", "", "red"),
         ("red", "", "red"),
         ("a So the answer is b So the answer is c", "a So the answer is b", "c"),
+        ("[Factual] 4 are more So the answer is red", "4 are more", "red"),
     ],
 )
 def test_single_task_output_is_split_at_its_last_marker(text, rationale, label):

@@ -1,5 +1,7 @@
 """Tests of the feature lengths of a fit."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from fitting.conftest import record
@@ -53,6 +55,22 @@ def test_target_of_a_single_task_holds_rationale_and_label(words):
     one = lengths.target_length(records, words, METHODS["step_by_step"], None)
     text = "3 red and 2 blue So the answer is red"
     assert both.longest == lengths.count(text, words) > one.longest
+
+
+def test_targets_of_both_kinds_of_rationales_have_prefixes(words):
+    other = {"counterfactual_rationale": "5 blue", "counterfactual_label": "blue"}
+    first = record(0, "red", "red", "3 red and 2 blue")
+    records = [dataclasses.replace(first, **other)]
+    method = METHODS["counterfactual"]
+    found = lengths.target_length(records, words, method, None)
+    texts = (
+        "[Factual] 3 red and 2 blue So the answer is red",
+        "[Counterfactual] 5 blue So the answer is blue",
+    )
+    assert found.longest == max(lengths.count(text, words) for text in texts)
+    source = lengths.input_length(records, words, method, None)
+    text = f"[Counterfactual] {first.input}"
+    assert source.longest == lengths.count(text, words)
 
 
 def test_label_first_target_has_an_end_token_between_its_parts(words):

@@ -94,6 +94,12 @@ def test_fields_that_a_method_trains_on():
         "label_then_rationale": ["label", "rationale"],
         "step_by_step_correct": ["label", "rationale"],
         "step_by_step_multi": ["label", "rationale"],
+        "counterfactual": [
+            "label",
+            "rationale",
+            "counterfactual_rationale",
+            "counterfactual_label",
+        ],
     }
 
 

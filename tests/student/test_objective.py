@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dsbs_jax.student import objective
-from dsbs_jax.task_ids import LABEL, ONE, RATIONALE, TASK_BITS
+from dsbs_jax.task_ids import CONTEXT, LABEL, ONE, RATIONALE, TASK_BITS
 from support.students import (
     assert_same_gradients,
     forward,
@@ -60,6 +60,18 @@ def test_weight_multiplies_a_token_in_the_mean_of_its_task():
     weights = objective.token_weights(ids, 0.25, counts)
     expected = 0.25 * losses["label_loss"] + 0.75 * losses["rationale_loss"]
     np.testing.assert_allclose(jnp.sum(weights * nats), expected, rtol=1e-6)
+
+
+def test_context_has_no_loss():
+    ids = jnp.array([[CONTEXT, CONTEXT, RATIONALE, LABEL]])
+    nats = jnp.array([[100.0, 100.0, 3.0, 8.0]])
+    counts = objective.task_token_counts(ids)
+    np.testing.assert_array_equal(counts, [1.0, 1.0])
+    losses = objective.task_losses(nats, ids, counts)
+    assert (losses["label_loss"], losses["rationale_loss"]) == (8.0, 3.0)
+    np.testing.assert_allclose(
+        objective.token_weights(ids, 0.25, counts), [[0.0, 0.0, 0.75, 0.25]]
+    )
 
 
 def test_mean_of_equal_weights_is_that_of_weight_1():

@@ -27,6 +27,8 @@ class ColumnMap:
         id: Column of the row's id.
         rationales: Column of all rationales of a row, a list.
         rationale_weights: Column of their weights, a list.
+        counterfactual_rationale: Column of the reasoning for another answer.
+        counterfactual_label: Column of this answer.
         template: Text with column names in braces, which builds the input from several
             columns: "premise: {premise} hypothesis: {hypothesis}". "{{" and "}}" are
             literal braces. None reads the column `input`.
@@ -42,6 +44,8 @@ class ColumnMap:
     id: str = "id"
     rationales: str = "rationales"
     rationale_weights: str = "rationale_weights"
+    counterfactual_rationale: str = "counterfactual_rationale"
+    counterfactual_label: str = "counterfactual_label"
     template: str | None = None
 
     def __post_init__(self) -> None:
@@ -111,6 +115,8 @@ OPTIONAL = (
     "id",
     "rationales",
     "rationale_weights",
+    "counterfactual_rationale",
+    "counterfactual_label",
 )
 DEFAULT = ColumnMap()
 

@@ -17,7 +17,9 @@ from dsbs_jax.data.tables.locations import Source
 from dsbs_jax.data.tables.table import Table, TableError, Types
 from dsbs_jax.data.tables.values import (
     LabelColumn,
+    canonical_label,
     number_list,
+    optional_text,
     scalar_text,
     text_list,
     type_name,
@@ -282,15 +284,16 @@ class _RecordReader:
                 f"field {columns.teacher_label!r} must be one value, found list"
             )
         teacher_answers = teacher.add(teacher_label, place, table.types != "none")
-        rationale = row.get(columns.rationale)
-        if rationale is not None and not isinstance(rationale, str):
-            raise ValueError(
-                f"field {columns.rationale!r} must be text or null, found "
-                f"{type_name(rationale)}"
-            )
+        rationale = optional_text(columns.rationale, row)
+        other_rationale = optional_text(columns.counterfactual_rationale, row)
+        other = columns.counterfactual_label
         text = input_text(row, columns, table.types != "none")
-        if rationale is not None:
-            check_text(columns.rationale, rationale)
+        for name, given in (
+            (columns.rationale, rationale),
+            (columns.counterfactual_rationale, other_rationale),
+        ):
+            if given is not None:
+                check_text(name, given)
         rationales = text_list(columns.rationales, row.get(columns.rationales))
         weights = columns.rationale_weights
         record = Record(
@@ -303,6 +306,8 @@ class _RecordReader:
             answers=answers if len(answers) > 1 else (),
             rationales=rationales,
             rationale_weights=number_list(weights, row.get(weights)),
+            counterfactual_rationale=other_rationale,
+            counterfactual_label=canonical_label(other, row.get(other)),
         )
         self.records.append(record)
         self._untyped.append(table.types == "none")
@@ -321,6 +326,9 @@ class _RecordReader:
                         record,
                         label=human.untyped_text(record.label),
                         teacher_label=teacher.untyped_text(record.teacher_label),
+                        counterfactual_label=human.untyped_text(
+                            record.counterfactual_label
+                        ),
                     )
         return records
 

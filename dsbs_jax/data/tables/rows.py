@@ -45,8 +45,8 @@ def example_rows(
     needs = _single(columns.required)
     teacher = (columns.teacher_label, columns.rationale)
     if unlabeled:
-        unused = (*teacher, columns.rationales, columns.rationale_weights)
-        wanted = [name for name in columns.all if name not in unused]
+        used = {*columns.input_columns, columns.label, columns.id}
+        wanted = [name for name in columns.all if name in used]
     else:
         wanted = [*columns.all]
         needs.append((columns.label, *teacher))

@@ -16,7 +16,7 @@ import functools
 import math
 import re
 import sys
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Any, Literal
 
 from dsbs_jax.data.tables.faults import Faults, Place
@@ -88,6 +88,18 @@ def canonical_labels(name: str, value: Any) -> tuple[str, ...]:
     items = value if isinstance(value, list) else [value]
     texts = (canonical_label(name, item) for item in items)
     return tuple(dict.fromkeys(text for text in texts if text is not None))
+
+
+def optional_text(name: str, row: Mapping[str, Any]) -> str | None:
+    """Returns the text of a column; None if it is missing.
+
+    Raises:
+        ValueError: The value is not text; the message names the column.
+    """
+    value = row.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(f"field {name!r} must be text or null, found {type_name(value)}")
 
 
 def text_list(name: str, value: Any) -> tuple[str, ...]:

@@ -118,11 +118,12 @@ def cost_of(config: GridConfig, cell: Cell) -> Cost:
         )
     source, label, rationale = config.tokens[cell.dataset]
     size = sizes.size_of(cell.size)
-    if cell.two_tasks:
+    info = info_of(cell.method)
+    if info.rationale_first:
+        targets = [rationale + _MARKER + label] * len(info.targets)
+    elif cell.two_tasks:
         targets = [label, rationale]
-    elif info_of(cell.method).rationale_first:
-        targets = [rationale + _MARKER + label]
-    elif info_of(cell.method).label_first:
+    elif info.label_first:
         targets = [label + rationale]
     else:
         targets = [label]

@@ -27,8 +27,10 @@ def test_template_names_plain_columns_only(template, message):
 
 def test_columns_that_are_read_and_that_a_table_must_have():
     columns = ColumnMap(template="{a} {b} {a}", label="kind")
-    lists = ("rationales", "rationale_weights")
-    assert columns.all == ("a", "b", "kind", "rationale", "teacher_label", "id", *lists)
+    assert columns.all == (
+        *("a", "b", "kind", "rationale", "teacher_label", "id", "rationales"),
+        *("rationale_weights", "counterfactual_rationale", "counterfactual_label"),
+    )
     assert columns.required == ("a", "b", "kind")
     with pytest.raises(
         UserError, match="column 'text' is mapped to two fields, input and l"

@@ -197,6 +197,10 @@ def test_several_rationales(tmp_path):
     ("fields", "problem"),
     [
         (
+            {"counterfactual_rationale": 7},
+            "field 'counterfactual_rationale' must be text or null, found integer",
+        ),
+        (
             {"rationales": "r"},
             "field 'rationales' must be a list of texts or null, fou",
         ),
@@ -223,6 +227,19 @@ def test_wrong_rationales_name_file_row_and_field(tmp_path, fields, problem):
         tables.read_examples(path)
     assert str(caught.value).startswith(f"{path}: 1 bad line: line 1: ")
     assert problem in str(caught.value)
+
+
+def test_counterfactual_rationales(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "input,label,counterfactual_rationale,counterfactual_label\n"
+        "a,1.0,why,2.0\nb,3.0,,\n"
+    )
+    first, second = tables.read_examples(path)
+    # The labels of a column of numbers have the same canonical text.
+    assert (first.label, first.counterfactual_label) == ("1", "2")
+    assert first.counterfactual_rationale == "why"
+    assert second.counterfactual_rationale is second.counterfactual_label is None
 
 
 def test_globs_lists_and_splits(tmp_path):
