@@ -67,8 +67,8 @@ def comparable(examples: Iterable[VotedExample]) -> list[VotedExample]:
 
 
 def is_correct(example: VotedExample, metric: Metric) -> bool:
-    """Returns whether the teacher label is right; without a label it is wrong."""
-    target, teacher_label = example.target, example.teacher_label
+    """Returns whether the teacher's own label is right; without a label it is wrong."""
+    target, teacher_label = example.target, example.unaided_label
     if target is None or teacher_label is None:
         return False
     return metric.accepts(target, teacher_label)
@@ -77,10 +77,11 @@ def is_correct(example: VotedExample, metric: Metric) -> bool:
 def accuracy(examples: Iterable[VotedExample], metric: Metric) -> Proportion:
     """Returns the proportion of right teacher labels among the comparable rows.
 
-    A row without a teacher label counts as wrong.
+    A row without a teacher label counts as wrong. Labels that the teacher gave only
+    with help do not count.
     """
     # Comparable rows have a human label; `or` only tells the type checker.
-    pairs = ((e.target or "", e.teacher_label) for e in comparable(examples))
+    pairs = ((e.target or "", e.unaided_label) for e in comparable(examples))
     score = scoring.score_teacher(pairs, metric)
     return Proportion(score.correct, score.rows)
 
@@ -134,7 +135,7 @@ def _class_score(
     answers: collections.Counter[str] = collections.Counter()
     wrong: collections.Counter[str] = collections.Counter()
     for example in rows:
-        label = example.teacher_label
+        label = example.unaided_label
         answers[NO_TEACHER_LABEL if label is None else class_of(label)] += 1
         if label is not None and not is_correct(example, metric):
             wrong[label] += 1

@@ -86,6 +86,8 @@ class Quality:
         leakage: Maps n to the proportion of kept rows whose rationale states the
             teacher label within its first n words; infinity means anywhere.
         margins: Inputs by vote margin; empty when every input has one sample.
+        answer_given: Proportion of kept rows whose rationale the teacher wrote after it
+            was given the human label.
         shown: Examples by title; the title says how they were chosen.
     """
 
@@ -99,6 +101,7 @@ class Quality:
     unit: str
     leakage: dict[float, Proportion]
     margins: list[MarginBin]
+    answer_given: Proportion
     shown: dict[str, list[VotedExample]]
 
 
@@ -131,6 +134,9 @@ def measure(
         unit=limits.unit,
         leakage=_leakage(result.kept),
         margins=_margins(examples, metric),
+        answer_given=Proportion(
+            sum(e.answer_given for e in result.kept), len(result.kept)
+        ),
         shown=_shown_examples(result, metric),
     )
 

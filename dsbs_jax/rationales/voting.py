@@ -62,6 +62,9 @@ class VotedExample:
             several or has weights; otherwise empty.
         rationale_weights: The weight of each of `rationales`, or empty.
         parser_version: Version of the rules that read the completions.
+        answer_given: Whether the teacher was given the human label, because it did not
+            reach it without help.
+        own_label: With `answer_given`, the label that the teacher gave without help.
     """
 
     id: str
@@ -79,6 +82,13 @@ class VotedExample:
     rationales: tuple[str, ...] = ()
     rationale_weights: tuple[float, ...] = ()
     parser_version: int = PARSER_VERSION
+    answer_given: bool = False
+    own_label: str | None = None
+
+    @property
+    def unaided_label(self) -> str | None:
+        """The label that the teacher gave without help."""
+        return self.own_label if self.answer_given else self.teacher_label
 
     @property
     def target(self) -> Target | None:
@@ -168,6 +178,8 @@ class VotedExample:
             votes=votes,
             samples=samples,
             margin=margin,
+            answer_given=given.answer_given,
+            own_label=given.own_label,
         )
 
     def to_row(self) -> dict[str, Any]:
@@ -187,18 +199,22 @@ class VotedExample:
             "votes": self.votes,
             "samples": self.samples,
             "margin": round(self.margin, 6),
+            "answer_given": self.answer_given or None,
+            "own_label": self.own_label,
         }
         return {name: value for name, value in row.items() if value is not None}
 
 
 class _VoteFields(msgspec.Struct):
-    """The fields of a row that describe the vote. A field that is null is missing."""
+    """The fields of a row that `to_row` adds. A field that is null is missing."""
 
     votes: NonNegativeInt | None = None
     samples: NonNegativeInt | None = None
     margin: Fraction | None = None
     completions: list[str] = []
     problem: str | None = None
+    answer_given: bool = False
+    own_label: str | None = None
 
 
 def vote(

@@ -45,6 +45,11 @@ class ExtractionConfig(Settings):
         "the labels of the prompt file, or the human labels of the data if they are a "
         "small closed set. An empty list allows any label.",
     )
+    give_answers: bool = setting(
+        False,
+        help="Ask the teacher again, with the human label given, for rows whose label "
+        "it does not reach with a rationale. Such rows have `answer_given`.",
+    )
 
     def __post_init__(self) -> None:
         """Checks that LABELS has two or more labels, all different and not blank."""

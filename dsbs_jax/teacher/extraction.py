@@ -20,9 +20,11 @@ from dsbs_jax.rationales import accuracy, filters, output_files
 from dsbs_jax.rationales.filters import FilterResult
 from dsbs_jax.replies import specs
 from dsbs_jax.replies.label_matching import LabelMatcher
+from dsbs_jax.reports.proportion import Proportion
 from dsbs_jax.teacher import (
     batch_records,
     folder,
+    given_answers,
     label_set,
     prompts,
     reading,
@@ -99,7 +101,12 @@ def extract(
         summary = _send_requests(plan, store, config)
         if summary.missing:
             return dataclasses.replace(unfinished, status=_stopped_early(summary))
-        return _finish(plan, store, summary, config, unfinished, kept_file)
+        collected = _collect(plan, store, summary, config, unfinished)
+        _check_texts(collected, _stored(plan, store))
+        asked_again = _ask_with_answers(plan, store, config, unfinished, collected)
+        if isinstance(asked_again, RunSummary):
+            return dataclasses.replace(unfinished, status=_stopped_early(asked_again))
+        return _finish(plan, store, asked_again, config, unfinished, kept_file)
     finally:
         store.close()
 
@@ -251,29 +258,74 @@ def _stopped_early(summary: RunSummary) -> int:
     return status
 
 
-def _finish(
+def _collect(
     plan: RequestPlan,
     store: Store,
     summary: RunSummary,
     config: ExtractionSettings,
     unfinished: ExtractionResult,
-    kept_file: pathlib.Path | None,
-) -> ExtractionResult:
-    """Votes, filters, writes the files and prints the summary."""
-    spec, labels = specs.for_new_rows(plan.prompt.spec), unfinished.labels
-    replies = _stored(plan, store)
-    collected = results.collect(
+) -> Collected:
+    """Votes over the replies to a plan's requests."""
+    labels = unfinished.labels
+    return results.collect(
         plan.inputs,
-        replies,
+        _stored(plan, store),
         summary.failed,
-        spec,
+        specs.for_new_rows(plan.prompt.spec),
         plan.reader,
         plan.sampling.structured,
         LabelMatcher(labels, config.reading.synonyms) if labels else None,
         config.reading.keep_rationales,
     )
-    _check_texts(collected, replies)
-    _report_cut_replies(plan, replies)
+
+
+def _ask_with_answers(
+    plan: RequestPlan,
+    store: Store,
+    config: ExtractionSettings,
+    unfinished: ExtractionResult,
+    collected: Collected,
+) -> Collected | RunSummary:
+    """With GIVE_ANSWERS, asks again for rows that the teacher got wrong.
+
+    Returns:
+        The answers, or the summary of a run that stopped early.
+    """
+    metric = specs.for_new_rows(plan.prompt.spec).metric
+    again = None
+    if config.extraction.give_answers:
+        again = given_answers.plan_of(plan, collected.examples, metric)
+    if again is None:
+        return collected
+    rows = counted(len(again.inputs), "row")
+    print(f"asking again for {rows}, with the human label given")
+    summary = _send_requests(again, store, config)
+    if summary.missing:
+        return summary
+    if summary.failed:
+        failed = counted(len(summary.failed), "request")
+        print(f"{failed} with the answer given failed; the same command repeats them")
+    aided = _collect(again, store, summary, config, unfinished).examples
+    examples = given_answers.merge(collected.examples, aided, metric)
+    given = sum(example.answer_given for example in examples)
+    return dataclasses.replace(
+        collected,
+        examples=examples,
+        answer_given=Proportion(given, len(again.inputs)),
+    )
+
+
+def _finish(
+    plan: RequestPlan,
+    store: Store,
+    collected: Collected,
+    config: ExtractionSettings,
+    unfinished: ExtractionResult,
+    kept_file: pathlib.Path | None,
+) -> ExtractionResult:
+    """Filters, writes the files and prints the summary."""
+    spec = specs.for_new_rows(plan.prompt.spec)
+    _report_cut_replies(plan, _stored(plan, store))
     filtered = filters.apply(collected.examples, config.filters, spec)
     majority_label, majority = accuracy.majority_class(collected.examples)
     budget, output = config.budget, unfinished.folder
@@ -291,6 +343,7 @@ def _finish(
         failed_count=len(collected.failed),
         failed_label_count=sum("label" in row for row in collected.failed),
         other_labels=dict(collected.other_labels.most_common()),
+        answer_given=collected.answer_given,
         teacher_accuracy=accuracy.accuracy(collected.examples, spec.metric),
         majority_label=majority_label,
         majority_accuracy=majority,

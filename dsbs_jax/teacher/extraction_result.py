@@ -42,7 +42,10 @@ class ExtractionResult:
         failed_label_count: Number of failed inputs with a human label.
         labels: The label set, or None if every label counts.
         other_labels: Number of samples by label, for labels outside the label set.
-        teacher_accuracy: The teacher's accuracy on the rows with a human label.
+        answer_given: Inputs with a rationale for the given human label, among those
+            that were requested again with GIVE_ANSWERS.
+        teacher_accuracy: The teacher's accuracy on the rows with a human label, without
+            help.
         majority_label: The most frequent human label, or None without human labels.
         majority_accuracy: The accuracy of always answering `majority_label`.
         cost: Everything spent on the folder, in the currency of the prices; None
@@ -64,6 +67,7 @@ class ExtractionResult:
     failed_label_count: int = 0
     labels: tuple[str, ...] | None = None
     other_labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    answer_given: Proportion = Proportion(0, 0)
     teacher_accuracy: Proportion = Proportion(0, 0)
     majority_label: str | None = None
     majority_accuracy: Proportion = Proportion(0, 0)
@@ -82,6 +86,12 @@ class ExtractionResult:
     def summary(self) -> str:
         """Returns the printout: accuracy, shares of kept and dropped rows, the card."""
         lines = [self._accuracy_line()]
+        if self.answer_given.total:
+            given = self.answer_given
+            lines.append(
+                f"answer given: {given.count:,} of {given.total:,} rows that the "
+                f"teacher got wrong ({given.percent}) have a rationale for it"
+            )
         kept = Proportion(self.kept_count, self.inputs)
         lines.append(f"kept: {_share(kept)} in {self.rationales}")
         for reason, count in self.dropped_counts.items():
@@ -142,6 +152,11 @@ class ExtractionResult:
             "other_labels": dict(self.other_labels),
             "cost": self.cost,
         }
+        if self.answer_given.total:
+            fields["answer_given"] = {
+                "rows": self.answer_given.count,
+                "requested": self.answer_given.total,
+            }
         if self.teacher_accuracy.total:
             fields["teacher_accuracy"] = _accuracy_fields(self.teacher_accuracy)
             majority = _accuracy_fields(self.majority_accuracy)

@@ -12,6 +12,7 @@ from dsbs_jax.rationales.voting import KeptRationales, VotedExample
 from dsbs_jax.replies import characters
 from dsbs_jax.replies.label_matching import LabelMatcher
 from dsbs_jax.replies.reader import ReplyReader
+from dsbs_jax.reports.proportion import Proportion
 from dsbs_jax.teacher.request_plan import ExtractionInput
 from dsbs_jax.teacher.store import StoredReply
 
@@ -27,11 +28,14 @@ class Collected:
         examples: The voted examples: inputs with a reply that has text.
         failed: The rows of failed.jsonl: inputs without a reply that has text.
         other_labels: Number of samples by label, for labels outside the label set.
+        answer_given: Inputs with a rationale for the given human label, among those
+            that were requested again.
     """
 
     examples: list[VotedExample]
     failed: list[dict[str, Any]]
     other_labels: collections.Counter[str]
+    answer_given: Proportion = Proportion(0, 0)
 
 
 def parse_reply(

@@ -86,6 +86,15 @@ def _counts(quality: Quality) -> list[Block]:
         share = quality.samples_with_label
         text = f"{share.count:,} of {share.total:,} samples have a label"
         blocks.append(Paragraph(f"{text} ({share.percent})."))
+    if quality.answer_given.count:
+        share = quality.answer_given
+        text = (
+            f"On {share.count:,} of the {share.total:,} kept rows ({share.percent}, "
+            f"95 % interval {share.percent_interval}) the teacher was given the human "
+            "label, because it did not reach it without help. The teacher's accuracy "
+            "below is that without help."
+        )
+        blocks.append(Paragraph(text))
     if quality.problems:
         columns = [
             Column("reason for a missing label or rationale"),
@@ -257,6 +266,7 @@ def _fields(example: VotedExample, reason: str | None) -> TextFields:
         "input": example.input,
         "human label": example.label,
         "teacher label": example.teacher_label,
+        "teacher label without help": example.own_label,
         "rationale": example.rationale,
     }
     if example.samples > 1:
