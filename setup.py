@@ -78,7 +78,7 @@ setuptools.setup(
         # The templates of the pages.
         "jinja2>=3.1.0",
         "markupsafe>=2.1.0",
-        # Comparison of two students, and of two methods over seeds.
+        # Tests and intervals of cards and reports.
         "scipy>=1.13.0",
         "statsmodels>=0.14.2",
         # TensorBoard, plots and progress bars.
@@ -113,6 +113,8 @@ setuptools.setup(
             "uvicorn>=0.30.0",
             "prometheus-client>=0.20.0",
         ],
+        # Near-duplicate rationales on the quality card.
+        "duplicates": ["datasketch>=1.6.5"],
         # Trackers. mlflow-skinny is MLflow without its server; the other two packages
         # write its database.
         "wandb": ["wandb>=0.20.0"],
@@ -121,6 +123,7 @@ setuptools.setup(
             "pytest>=8.2.0",
             "hypothesis>=6.100.0",
             "datasets>=4.2.0",
+            "datasketch>=1.6.5",
             "pytest-cov>=6.0.0",
             "pytest-xdist>=3.6.0",
             # The metrics of reports are compared with it.

@@ -14,6 +14,7 @@ if typing.TYPE_CHECKING:
     from dsbs_jax.api.prompts import init_prompt as init_prompt
     from dsbs_jax.api.student import Student as Student
     from dsbs_jax.api.student_cards import write_student_card as write_student_card
+    from dsbs_jax.api.swaps import write_swapped as write_swapped
     from dsbs_jax.errors import UserError as UserError
     from dsbs_jax.teacher.extraction_result import ExtractionResult as ExtractionResult
 
@@ -33,6 +34,7 @@ _MODULES = {
     "Student": "dsbs_jax.api.student",
     "UserError": "dsbs_jax.errors",
     "write_student_card": "dsbs_jax.api.student_cards",
+    "write_swapped": "dsbs_jax.api.swaps",
 }
 
 # The modules that import without TensorFlow and JAX.
@@ -41,6 +43,7 @@ _LIGHT = {
     "dsbs_jax.api.planning",
     "dsbs_jax.api.prediction",
     "dsbs_jax.api.prompts",
+    "dsbs_jax.api.swaps",
 }
 
 __all__ = list(_MODULES)

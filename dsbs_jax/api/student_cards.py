@@ -10,11 +10,15 @@ from dsbs_jax import files, json_input
 from dsbs_jax.api.student import Student
 from dsbs_jax.data import tables
 from dsbs_jax.data.records import Record
+from dsbs_jax.errors import UserError
 from dsbs_jax.local import curves, student_folder
 from dsbs_jax.local.student_folder import StudentSpec
-from dsbs_jax.reports import saved_report, student_card
+from dsbs_jax.rationales.card import bias_inputs
+from dsbs_jax.rationales.card.config import BiasConfig
+from dsbs_jax.reports import inheritance, saved_report, student_card
 from dsbs_jax.reports.classification import ClassificationReport
 from dsbs_jax.reports.curve_plots import Curves
+from dsbs_jax.reports.inheritance import Inheritance
 from dsbs_jax.reports.open_answers import OpenReport
 from dsbs_jax.reports.page import WrittenPage
 from dsbs_jax.reports.report import Texts
@@ -27,12 +31,18 @@ _LOSSES = {"label_loss": "label", "rationale_loss": "rationale", "loss": "total"
 
 
 def write_student_card(
-    run: _Path, output: _Path | None = None, *, test_data: _Path | None = None
+    run: _Path,
+    output: _Path | None = None,
+    *,
+    test_data: _Path | None = None,
+    group_by: Sequence[str] = (),
+    group_file: _Path | None = None,
 ) -> WrittenPage:
     """Writes a page about a trained student.
 
-    The page shows the curves of training, the metrics, examples with the rationales of
-    the student and of the teacher, the settings of the run, and facts about the data.
+    The page shows the curves of training, the metrics, the skew of teacher and student,
+    examples with the rationales of both, the settings of the run, and facts about the
+    data.
 
         dsbs_jax.write_student_card("runs/tickets")
 
@@ -42,6 +52,10 @@ def write_student_card(
         test_data: Labeled rows to score the student on, with the fields of a training
             row. None takes the run's `report/report.json`, and without it the run's
             `data/test.jsonl`. The page shows the teacher's rationales of the same rows.
+        group_by: Columns whose values are groups of test rows; the page compares the
+            accuracy of teacher and student in each group.
+        group_file: File with these columns, whose rows have the ids of the test rows;
+            by default the test rows.
 
     Raises:
         UserError: The folder holds no student, or a file cannot be read.
@@ -49,6 +63,10 @@ def write_student_card(
     """
     folder = pathlib.Path(run)
     spec = student_folder.read_spec(folder)
+    bias = BiasConfig(
+        group_by=tuple(group_by),
+        group_file=None if group_file is None else os.fspath(group_file),
+    )
     report, source = _report(folder, spec, test_data)
     results = folder / saved_report.RESULTS
     best = saved_report.read_best(results) if results.exists() else None
@@ -59,6 +77,7 @@ def write_student_card(
         curves=_curves(folder),
         facts=_facts(folder, spec) | source,
         settings=_settings(folder),
+        inheritance=_inheritance(folder, spec, _test_file(folder, test_data), bias),
     )
     page = pathlib.Path(output or folder) / student_card.HTML
     files.write(page, card.as_html())
@@ -69,8 +88,7 @@ def _report(
     folder: pathlib.Path, spec: StudentSpec, test_data: _Path | None
 ) -> tuple[_Report | None, dict[str, str]]:
     """Returns the report, with rationales in its examples, and its source."""
-    own = saved_report.split_files(folder).get(saved_report.scored_split(folder))
-    data = own if test_data is None else pathlib.Path(test_data)
+    data = _test_file(folder, test_data)
     rows = [] if data is None else tables.read_split(os.fspath(data))
     path = folder / saved_report.REPORT
     saved = None
@@ -94,6 +112,44 @@ def _report(
     }
     report = dataclasses.replace(report, examples=examples)
     return report, {"report on": source}
+
+
+def _test_file(folder: pathlib.Path, test_data: _Path | None) -> pathlib.Path | None:
+    """Returns the file of the test rows: the given one, or that of the run."""
+    if test_data is not None:
+        return pathlib.Path(test_data)
+    return saved_report.split_files(folder).get(saved_report.scored_split(folder))
+
+
+def _inheritance(
+    folder: pathlib.Path,
+    spec: StudentSpec,
+    data: pathlib.Path | None,
+    bias: BiasConfig,
+) -> Inheritance | None:
+    """Compares the labels of teacher and student on the test rows that have both.
+
+    Raises:
+        UserError: Groups are wanted, and the comparison or a column is not possible.
+    """
+    records = [] if data is None else tables.read_split(os.fspath(data))
+    rows = [r for r in records if r.label and r.teacher_label and not r.answers]
+    if data is None or not rows or spec.closed_labels is None:
+        if bias.group_by:
+            raise UserError(
+                "GROUP_BY needs a student with a closed label set, and test rows with "
+                "label and teacher_label"
+            )
+        return None
+    columns = bias_inputs.read_columns(bias, [data], {row.id for row in rows})
+    student = Student.load(os.fspath(folder))
+    predictions = student.predict([row.input for row in rows])
+    return inheritance.compare(
+        [str(row.label) for row in rows],
+        [row.teacher_label for row in rows],
+        [prediction.predicted_label for prediction in predictions],
+        {name: [column.get(r.id) for r in rows] for name, column in columns.items()},
+    )
 
 
 def _with_rationales(

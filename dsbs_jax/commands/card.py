@@ -8,7 +8,7 @@ import typer
 
 from dsbs_jax.commands import options
 from dsbs_jax.errors import UserError
-from dsbs_jax.rationales.card.config import CardConfig, SourceConfig
+from dsbs_jax.rationales.card.config import BiasConfig, CardConfig, SourceConfig
 from dsbs_jax.rationales.filters import FilterConfig
 from dsbs_jax.settings import settings_of
 
@@ -22,6 +22,7 @@ _EXAMPLES = options.examples(
 _GROUPS = {
     "Rationales": SourceConfig,
     "Filters": FilterConfig,
+    "Groups and swapped terms": BiasConfig,
     "Limits of the student": CardConfig,
 }
 
@@ -77,8 +78,10 @@ def _student_card(
     run: str, output: str | None, test_data: str | None, settings: Mapping[str, Any]
 ) -> tuple[str, str]:
     """Writes the page of a student; returns its headline and path."""
+    groups = ("group_by", "group_file")
     for info in settings_of(CardConfig):
-        if info.field in settings and settings[info.field] != info.default:
+        given = settings.get(info.field, info.default)
+        if given != info.default and info.field not in groups:
             raise UserError(
                 f"--{info.field} is for the card of rationales, and {run} is a student"
             )
@@ -87,5 +90,7 @@ def _student_card(
     tensorflow_import.import_quietly()
     from dsbs_jax.api import student_cards
 
-    written = student_cards.write_student_card(run, output, test_data=test_data)
+    written = student_cards.write_student_card(
+        run, output, test_data=test_data, **{name: settings[name] for name in groups}
+    )
     return written.headline, str(written.page)

@@ -21,12 +21,14 @@ from dsbs_jax.commands import (
     prompt,
     report,
     serve,
+    swap,
 )
 
 _SUBCOMMANDS = (
     prompt,
     extract,
     card,
+    swap,
     fit,
     evaluate,
     predict,

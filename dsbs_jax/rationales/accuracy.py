@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dsbs_jax.data import arithmetic, metrics, scoring
 from dsbs_jax.data.metrics import Metric
 from dsbs_jax.rationales.voting import VotedExample
+from dsbs_jax.reports.label_skew import OTHER_LABELS
 from dsbs_jax.reports.proportion import Proportion
 
 # Human labels with more different values than this are treated as free text.
@@ -17,7 +18,6 @@ SHOWN_WRONG_LABELS = 3
 
 # Names of classes that are not labels.
 NO_TEACHER_LABEL = "(no label)"
-OTHER_LABELS = "(other)"
 NO_ARITHMETIC = "(no arithmetic)"
 _POOLED = (OTHER_LABELS, NO_ARITHMETIC)
 

@@ -215,8 +215,8 @@ def words_until_label(example: VotedExample) -> float:
         A number of words from 1, or infinity if the rationale does not contain the
         label.
     """
-    label = _words(example.teacher_label or "")
-    words = _words(example.rationale or "")
+    label = words_of(example.teacher_label or "")
+    words = words_of(example.rationale or "")
     # One search in the joined text, because comparing the label at every word takes
     # quadratic time on long texts.
     before, match, _ = f" {' '.join(words)} ".partition(f" {' '.join(label)} ")
@@ -225,7 +225,8 @@ def words_until_label(example: VotedExample) -> float:
     return len(before.split()) + len(label)
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """Returns the words of a text in lower case: "It's a Dog." -> it, s, a, dog."""
     return _WORD.findall(text.casefold())
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dsbs_jax.reports import curve_plots, page, report
 from dsbs_jax.reports.classification import ClassificationReport
 from dsbs_jax.reports.curve_plots import Curves
+from dsbs_jax.reports.inheritance import Inheritance
 from dsbs_jax.reports.open_answers import OpenReport
 from dsbs_jax.reports.page import Block, Column, Heading, Paragraph, Picture, Row, Table
 from dsbs_jax.reports.saved_report import BestCheckpoint
@@ -25,6 +26,8 @@ class StudentCard:
         curves: The curves of training.
         facts: Facts about student and data, by name.
         settings: The settings of the run, by macro name.
+        inheritance: The labels of teacher and student on the test rows; None without a
+            closed label set or without teacher labels.
     """
 
     title: str
@@ -33,6 +36,7 @@ class StudentCard:
     curves: Curves = Curves()
     facts: Mapping[str, str | int] = dataclasses.field(default_factory=dict)
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    inheritance: Inheritance | None = None
 
     def headline(self) -> str:
         """Returns the most important figure in a sentence or two."""
@@ -55,6 +59,8 @@ class StudentCard:
             blocks += [Paragraph(self.headline())]
         else:
             blocks += dataclasses.replace(self.report, examples={}).blocks()
+        if self.inheritance is not None:
+            blocks += self.inheritance.blocks()
         blocks += self._training()
         if self.report is not None:
             blocks += report.example_blocks(self.report.examples)

@@ -1,11 +1,14 @@
-"""The tables of a classification report."""
+"""The tables of reports and cards."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dsbs_jax.reports.calibration import Calibration
 from dsbs_jax.reports.class_scores import ClassScore, Confusion
+from dsbs_jax.reports.label_skew import LabelSkew
 from dsbs_jax.reports.page import Block, Column, Heading, Paragraph, Row, Table
+from dsbs_jax.reports.paired import PairedComparison
 from dsbs_jax.reports.proportion import NO_VALUE, Proportion
+from dsbs_jax.reports.subgroups import Subgroups
 
 # With more classes than this, the page lists the most frequent mistakes only.
 _MAX_TABLE = 12
@@ -78,3 +81,58 @@ def calibration(figures: Calibration | None) -> list[Block]:
     titles = ("rows", "mean confidence", "accuracy")
     table = Table([Column("confidence"), *map(_number, titles)], rows)
     return [Heading("Calibration"), Paragraph(note), table]
+
+
+def skew(figures: LabelSkew, targets: str, answers: str) -> Table:
+    """Returns the table of a label skew.
+
+    Args:
+        figures: The shares of the labels.
+        targets: What the targets are, such as "human label".
+        answers: What the answers are, such as "teacher label".
+    """
+    titles = (f"{targets}, %", f"{answers}, %", "difference", "95 % interval")
+    rows: list[Row] = [
+        [
+            name,
+            f"{100 * pair.first.value:.2f}",
+            f"{100 * pair.second.value:.2f}",
+            *points(pair),
+        ]
+        for name, pair in figures.classes.items()
+    ]
+    return Table([Column("class"), *map(_number, titles)], rows)
+
+
+def points(pair: PairedComparison) -> tuple[str, str]:
+    """Returns a difference and its interval in percentage points."""
+    low, high = pair.interval
+    return f"{100 * pair.difference:+.2f}", f"{100 * low:+.2f} to {100 * high:+.2f}"
+
+
+def homogeneity(figures: LabelSkew) -> str:
+    """Returns the result of the Stuart–Maxwell test as a sentence."""
+    return f"Stuart–Maxwell test that all shares are equal: p = {figures.p_value:.4f}."
+
+
+def subgroups(groups: Mapping[str, Subgroups], title: str) -> list[Block]:
+    """Returns the section with the accuracy of each group; empty without groups.
+
+    Args:
+        groups: The accuracy by value, for each column.
+        title: The title of the section.
+    """
+    blocks: list[Block] = []
+    for column, figures in groups.items():
+        rows: list[Row] = [
+            [name, share.count, share.total, share.percent, share.percent_interval]
+            for name, share in figures.accuracy.items()
+        ]
+        titles = ("right", "rows", "accuracy", "95 % interval")
+        text = (
+            f"Chi-squared test that the accuracy is the same for all values of "
+            f"{column}: p = {figures.p_value:.4f}."
+        )
+        table = Table([Column(column), *map(_number, titles)], rows)
+        blocks += [table, Paragraph(text)]
+    return [Heading(title), *blocks] if blocks else []

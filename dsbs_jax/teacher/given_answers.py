@@ -1,10 +1,11 @@
-"""Asks the teacher again, with the human label given, for rows that it gets wrong.
+r"""Asks the teacher again, with the human label given, for rows that it gets wrong.
 
-STaR (Zelikman et al. 2022, section 3.2) calls this rationalization: the teacher first
-reasons without help, and only where it does not reach the right answer, the question
-gives the answer as a hint. MT-CoT (Li et al. 2022, section 3.1) combines both in this
-way too. The hint is part of the input, so a request with it is a request like any
-other: it is stored under a hash of its own body, and resumes, caps and batches apply.
+STaR (Zelikman et al. 2022, arXiv 2203.14465) calls this rationalization: the teacher
+first reasons without help, and only where it does not reach the right answer, the
+question gives the answer as a hint. The rationales named CROP in Li et al. 2022 (arXiv
+2210.06726) combine both in the same way. The hint is part of the input, so a request
+with it is a request like any other: it is stored under a hash of its own body, and
+resumes, caps and batches apply.
 
     input "line is dead", label "visit"
     -> "line is dead\n(The correct answer is: visit)"
@@ -21,17 +22,27 @@ from dsbs_jax.rationales import accuracy
 from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.teacher.request_plan import RequestPlan
 
+_BEFORE, _AFTER = "\n(The correct answer is: ", ")"
+
 
 def with_answer(input: str, label: str) -> str:
     """Returns an input that gives the label.
 
     A change to this text would send paid requests again.
     """
-    return f"{input}\n(The correct answer is: {label})"
+    return f"{input}{_BEFORE}{label}{_AFTER}"
+
+
+def split(text: str) -> tuple[str, str | None]:
+    """Separates an input from its label; the label is None if none is given."""
+    input, before, label = text.rpartition(_BEFORE)
+    if not (before and label.endswith(_AFTER)):
+        return text, None
+    return input, label.removesuffix(_AFTER)
 
 
 def is_needed(example: VotedExample, metric: Metric) -> bool:
-    """Whether a row has a human label that the teacher did not give with a rationale."""
+    """Whether the teacher did not reach a row's human label with a rationale."""
     if example.label is None:
         return False
     return example.rationale is None or not accuracy.is_correct(example, metric)

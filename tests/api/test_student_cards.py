@@ -178,3 +178,35 @@ def test_wrong_folders_and_files_are_reported(copy, tmp_path):
     with pytest.raises(UserError, match="curve.jsonl: line 1: broken JSON"):
         student_cards.write_student_card(copy)
     assert not (copy / "card.html").exists()
+
+
+def test_skew_of_teacher_and_student(copy, tiny_jsonl):
+    rows = [json.loads(line) for line in tiny_jsonl.read_text().splitlines()]
+    rows = [row | {"id": f"r{n}", "shelf": "ab"[n % 2]} for n, row in enumerate(rows)]
+    rows = [row | {"teacher_label": row["label"]} for row in rows]
+    data = copy / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = page_of(copy, test_data=data, group_by=["shelf"])
+    wanted = {
+        "Skew of teacher and student",
+        "Accuracy of teacher and student by group",
+    }
+    assert wanted <= set(headings(text))
+    student = dsbs_jax.Student.load(str(copy))
+    predictions = student.predict([row["input"] for row in rows])
+    right = [
+        prediction.predicted_label == row["label"]
+        for prediction, row in zip(predictions, rows, strict=True)
+        if row["shelf"] == "a"
+    ]
+    cells = re.findall(r"<tr>\s*<td>a</td>(.*?)</tr>", text, re.DOTALL)[-1]
+    share = f"{100 * sum(right) / len(right):.2f} %"
+    assert re.findall("<td[^>]*>(.*?)</td>", cells)[:3] == [
+        str(len(right)),
+        "100.00 %",
+        share,
+    ]
+    with pytest.raises(UserError, match="no row has the column 'tier' of GROUP_BY"):
+        student_cards.write_student_card(copy, test_data=data, group_by=["tier"])
+    with pytest.raises(UserError, match="GROUP_BY needs a student with a closed"):
+        student_cards.write_student_card(copy, group_by=["shelf"])

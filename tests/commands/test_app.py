@@ -18,6 +18,7 @@ SUBCOMMANDS = [
     "prompt init",
     "extract",
     "card",
+    "swap",
     "fit",
     "eval",
     "predict",

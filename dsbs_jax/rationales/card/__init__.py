@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dsbs_jax import files
 from dsbs_jax.data import completions, dataset_spec
 from dsbs_jax.data.dataset_spec import DatasetSpec
-from dsbs_jax.rationales import filters, output_files, quality
-from dsbs_jax.rationales.card import content, plots
+from dsbs_jax.rationales import bias, filters, output_files, quality, texts
+from dsbs_jax.rationales.card import bias_content, content, plots, text_content
 from dsbs_jax.rationales.lengths import TokenLimits
 from dsbs_jax.rationales.quality import Quality
 from dsbs_jax.rationales.voting import VotedExample
@@ -29,6 +29,8 @@ def write(
     limits: TokenLimits | None = None,
     failed: int = 0,
     facts: Mapping[str, object] | None = None,
+    columns: Mapping[str, Mapping[str, str]] | None = None,
+    swapped: Sequence[VotedExample] | None = None,
 ) -> Quality:
     """Writes `card.png`, `card.md` and `card.html`, replacing existing ones.
 
@@ -43,6 +45,9 @@ def write(
         facts: Facts about the rationales by name, such as the teacher's name. The
             current parser version is added, unless the facts hold the "parser version"
             that parsed the rows.
+        columns: Columns whose values are groups of rows: for each column the value by
+            id of the row.
+        swapped: The teacher's answers to the same ids after terms were swapped.
 
     Returns:
         The figures of the card.
@@ -57,6 +62,9 @@ def write(
         page.Paragraph(content.headline(figures)),
         picture,
         *content.sections(figures, result, facts),
+        *bias_content.sections(bias.measure(examples, spec.metric, columns, swapped)),
+        *text_content.sections(texts.measure(result.kept, spec.metric)),
+        *content.example_sections(figures, result),
     ]
     folder = pathlib.Path(folder)
     files.write(folder / PICTURE, picture.content)

@@ -40,7 +40,26 @@ class SourceConfig(Settings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CardConfig(FilterConfig, SourceConfig):
+class BiasConfig(Settings):
+    """The groups and the swapped inputs that show a bias."""
+
+    group_by: tuple[Text, ...] = setting(
+        (), help="Columns whose values are groups; the card compares their accuracy."
+    )
+    group_file: AnyPath | None = setting(
+        None,
+        help="File with the columns of GROUP_BY, whose rows have the ids of the "
+        "rationales; by default the files of the rationales.",
+    )
+    swapped: AnyPath | None = setting(
+        None,
+        help="The teacher's answers to the inputs after `dsbs-jax swap`: the folder of "
+        "the extraction, or a file of rows.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CardConfig(FilterConfig, SourceConfig, BiasConfig):
     """Settings of the command: the rationales, the filters and the student's limits."""
 
     vocabulary_path: AnyPath | None = setting(
@@ -56,9 +75,13 @@ class CardConfig(FilterConfig, SourceConfig):
     output_dir: LocalPath = setting(help="Folder to write the card to.")
 
     def __post_init__(self) -> None:
-        """Checks that exactly one source is given."""
+        """Checks the combination of the sources."""
         super().__post_init__()
         if bool(self.data_files) == bool(self.release):
             raise UserError("give either --data_files, or --release and --dataset")
         if self.release and not self.dataset:
             raise UserError("--release needs --dataset")
+        if self.group_file and not self.group_by:
+            raise UserError("--group_file needs --group_by")
+        if self.group_by and self.release and not self.group_file:
+            raise UserError("--group_by with --release needs --group_file")

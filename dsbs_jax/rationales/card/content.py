@@ -44,7 +44,7 @@ def headline(quality: Quality) -> str:
 def sections(
     quality: Quality, result: filters.FilterResult, facts: Mapping[str, object]
 ) -> list[Block]:
-    """Returns the sections of the card, which follow the headline and the plots.
+    """Returns the first sections of the card, after the headline and the plots.
 
     Args:
         quality: The figures.
@@ -59,7 +59,6 @@ def sections(
         *_lengths(quality),
         *_leakage(quality),
         *_margins(quality),
-        *_examples(quality, result),
     ]
 
 
@@ -67,7 +66,8 @@ def _accuracy_cells(right: Proportion) -> Row:
     return [right.count, right.total, right.percent, right.percent_interval]
 
 
-def _short(label: str) -> str:
+def short(label: str) -> str:
+    """Cuts a long label for a table."""
     return label if len(label) <= _MAX_LABEL else f"{label[:_MAX_LABEL]}…"
 
 
@@ -152,9 +152,9 @@ def _accuracy(quality: Quality) -> list[Block]:
     ]
     class_rows: list[Row] = []
     for score in classes.scores:
-        wrong = [f"{_short(x)} × {count:,}" for x, count in score.wrong_labels]
+        wrong = [f"{short(x)} × {count:,}" for x, count in score.wrong_labels]
         cells = _accuracy_cells(score.correct)
-        class_rows.append([_short(score.name), *cells, "; ".join(wrong) or NO_VALUE])
+        class_rows.append([short(score.name), *cells, "; ".join(wrong) or NO_VALUE])
     columns = [Column("human label"), *_ACCURACY_COLUMNS]
     blocks: list[Block] = [
         Heading("Teacher accuracy"),
@@ -168,9 +168,9 @@ def _accuracy(quality: Quality) -> list[Block]:
 
 def _confusion(quality: Quality) -> Table:
     classes = quality.classes
-    header = [Column(_short(name), numeric=True) for name in classes.columns]
+    header = [Column(short(name), numeric=True) for name in classes.columns]
     rows: list[Row] = [
-        [_short(score.name), *(score.answers.get(name, 0) for name in classes.columns)]
+        [short(score.name), *(score.answers.get(name, 0) for name in classes.columns)]
         for score in classes.scores
     ]
     return Table([Column("human ↓ teacher →"), *header], rows)
@@ -249,7 +249,13 @@ def _margins(quality: Quality) -> list[Block]:
     return [Heading("Vote margins"), Paragraph(note), Table(columns, rows)]
 
 
-def _examples(quality: Quality, result: filters.FilterResult) -> list[Block]:
+def example_sections(quality: Quality, result: filters.FilterResult) -> list[Block]:
+    """Returns the last sections of the card, which show examples of rows.
+
+    Args:
+        quality: The figures.
+        result: The rows that the filters dropped, with the reasons.
+    """
     # By identity, because two dropped rows may be equal and have different reasons.
     reasons = {id(example): reason for example, reason in result.dropped}
     blocks: list[Block] = []

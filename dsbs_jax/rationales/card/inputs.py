@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dsbs_jax.data import dataset_spec, tables
@@ -26,6 +26,7 @@ class RationaleSet:
         spec: The dataset, whose metric compares labels.
         facts: What the card states about the set, by name.
         failed: Inputs without a voted example, because no reply came.
+        paths: The files of the rows; empty for released data.
     """
 
     examples: list[VotedExample]
@@ -33,6 +34,7 @@ class RationaleSet:
     spec: DatasetSpec
     facts: Mapping[str, object]
     failed: int = 0
+    paths: Sequence[pathlib.Path] = ()
 
 
 def read_file(
@@ -59,7 +61,7 @@ def read_file(
     next_to_it = path.with_name(output_files.FILTERED)
     if filtered_file is None and next_to_it.is_file() and next_to_it != path:
         filtered_file = next_to_it
-        failed = len(_read_rows(path.with_name(output_files.FAILED)))
+        failed = len(read_rows(path.with_name(output_files.FAILED)))
         report = output_files.read_report(path.with_name(output_files.REPORT))
     if dataset is None:
         dataset = report.dataset if report else dataset_spec.DEFAULT.name
@@ -77,7 +79,7 @@ def read_file(
         "parser version": _parser_versions(paths),
     }
     examples = [*result.kept, *(example for example, _ in result.dropped)]
-    return RationaleSet(examples, result, spec, facts, failed)
+    return RationaleSet(examples, result, spec, facts, failed, paths)
 
 
 def _parser_versions(paths: list[pathlib.Path]) -> str:
@@ -85,12 +87,12 @@ def _parser_versions(paths: list[pathlib.Path]) -> str:
     versions = {
         str(row.get("parser_version", "not recorded"))
         for path in paths
-        for row in _read_rows(path)
+        for row in read_rows(path)
     }
     return ", ".join(sorted(versions))
 
 
-def _read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
+def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
     """Reads the rows of a file; a missing or empty file has none."""
     has_rows = path.is_file() and path.stat().st_size
     return tables.read_inputs(path) if has_rows else []

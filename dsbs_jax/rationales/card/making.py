@@ -6,7 +6,7 @@ import pathlib
 from dsbs_jax.data.dataset_spec import FeatureLengths
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import card, lengths
-from dsbs_jax.rationales.card import content, inputs
+from dsbs_jax.rationales.card import bias_inputs, content, inputs
 from dsbs_jax.rationales.card.config import CardConfig
 from dsbs_jax.rationales.card.inputs import RationaleSet
 from dsbs_jax.rationales.lengths import TokenLimits
@@ -32,6 +32,10 @@ def make(config: CardConfig) -> WrittenPage:
         limits=_limits(config, rationales.spec.feature_lengths),
         failed=rationales.failed,
         facts=rationales.facts,
+        columns=bias_inputs.read_columns(
+            config, rationales.paths, {example.id for example in rationales.examples}
+        ),
+        swapped=bias_inputs.read_swapped(config, rationales),
     )
     page = pathlib.Path(config.output_dir) / card.HTML
     return WrittenPage(page, content.headline(figures))
