@@ -13,6 +13,11 @@ while a rationale quotes the two facts and states the conclusion:
 The teacher makes the mistakes of a language model: some answers are wrong, and their
 rationales agree with them; many completions continue with another, invented ticket; and
 some give no answer. The parser of a real teacher's completions reads these as well.
+
+The teacher also answers several times, in other words (`samples`), and explains a label
+that it is given (`explain`): the right one, as a teacher that is asked again with the
+human label, or a wrong one, as for the counterfactual rationales of SCOTT (Wang et al.
+2023, arXiv 2305.01879). `reply` answers the text of such a question.
 """
 
 import dataclasses
@@ -23,6 +28,7 @@ from collections.abc import Sequence
 from dsbs_jax import files
 from dsbs_jax.data import dataset_spec
 from dsbs_jax.data.records import Record, as_row
+from dsbs_jax.teacher import given_answers
 
 VISIT, REMOTE = "visit", "remote"
 SIZES = {"validation": 200, "test": 400}
@@ -58,6 +64,13 @@ _DISTRACTING = [
 ]
 _DISTRACTING_FACTS = 6
 _NAMES = ["Ana", "Bo", "Carl", "Dina", "Emil", "Fay", "Gus", "Hana", "Ivo", "Jun"]
+# What the teacher concludes if none, one or both of the two are down. Without samples,
+# it uses the first of each.
+_CONCLUSIONS = (
+    ["Both work", "Nothing is broken", "Neither of them fails"],
+    ["Only one is down", "Exactly one of them fails", "One of the two is broken"],
+    ["Both are down", "Neither of them works", "Both of them fail"],
+)
 _NO_ANSWER = [
     "The ticket does not say enough to decide. Please ask for the router's lights.",
     "It could be either. A colleague should have a look first.",
@@ -127,25 +140,114 @@ def draw_tickets(count: int, seed: int, avoid: Sequence[Ticket] = ()) -> list[Ti
     return tickets
 
 
-def complete(ticket: Ticket, rng: random.Random) -> str:
-    """Returns the scripted teacher's completion for a ticket."""
+def complete(ticket: Ticket, rng: random.Random, is_varied: bool = False) -> str:
+    """Returns the scripted teacher's completion for a ticket.
+
+    Args:
+        ticket: The ticket.
+        rng: Random numbers.
+        is_varied: Whether the words differ between completions of the same ticket, as
+            with a temperature above 0.
+    """
     if rng.random() < UNPARSABLE:
         return rng.choice(_NO_ANSWER)
     down, quotes = list(ticket.down), list(ticket.quotes)
     if rng.random() < WRONG:
-        # The teacher misreads one of the two facts, and in half of these cases quotes
-        # an unrelated fact for it.
-        which = rng.randrange(2)
-        down[which] = not down[which]
-        if rng.random() < 0.5:
-            quotes[which] = rng.choice(ticket.others)
-    conclusion = ("Both work", "Only one is down", "Both are down")[sum(down)]
-    answer = f"{quotes[0]}, {quotes[1]}. {conclusion}."
-    answer += f" So the answer is {decide(*down)}."
+        _misread(ticket, down, quotes, rng)
+    answer = _reason(down, quotes, rng if is_varied else None)
     if rng.random() < RUNS_ON:
         more = f"\n\nQ: {draw_ticket(rng).input}\nA: {draw_ticket(rng).quotes[0]}"
         answer += more[: rng.randrange(20, len(more))]
     return answer
+
+
+def _misread(
+    ticket: Ticket, down: list[bool], quotes: list[str], rng: random.Random
+) -> None:
+    """Misreads one of the two facts; in half of the cases quotes an unrelated one."""
+    which = rng.randrange(2)
+    down[which] = not down[which]
+    if rng.random() < 0.5:
+        quotes[which] = rng.choice(ticket.others)
+
+
+def _reason(down: Sequence[bool], quotes: list[str], rng: random.Random | None) -> str:
+    """Returns rationale and answer, in random words if random numbers are given."""
+    conclusion = _CONCLUSIONS[sum(down)][0]
+    if rng is not None:
+        conclusion = rng.choice(_CONCLUSIONS[sum(down)])
+        rng.shuffle(quotes)
+    answer = f"{quotes[0]}, {quotes[1]}. {conclusion}."
+    return f"{answer} So the answer is {decide(*down)}."
+
+
+def samples(ticket: Ticket, rng: random.Random, count: int) -> list[str]:
+    """Returns completions for a ticket, each with its own words and mistakes."""
+    return [complete(ticket, rng, is_varied=True) for _ in range(count)]
+
+
+def explain(ticket: Ticket, label: str, rng: random.Random) -> str:
+    """Returns a completion that reasons to a given label.
+
+    For a wrong label, the teacher misreads one of the two facts, so the rationale leads
+    to this label.
+    """
+    down, quotes = list(ticket.down), list(ticket.quotes)
+    if label != ticket.label:
+        _misread(ticket, down, quotes, rng)
+    return _reason(down, quotes, rng)
+
+
+def read_ticket(text: str) -> Ticket:
+    """Reads the text of a generated ticket.
+
+    Raises:
+        ValueError: A fact that decides is missing.
+    """
+    facts = text.partition(": ")[2].split(", ")
+    down, quotes = [], []
+    for name, phrasings in _DECISIVE.items():
+        found = [
+            (is_down, fact)
+            for is_down, known in enumerate(phrasings)
+            for fact in facts
+            if fact in known
+        ]
+        if len(found) != 1:
+            raise ValueError(
+                f"{text!r:.80}: found {len(found)} facts about the {name}, expected one"
+            )
+        down.append(bool(found[0][0]))
+        quotes.append(found[0][1])
+    others = tuple(fact for fact in facts if fact not in quotes)
+    return Ticket(text, (down[0], down[1]), (quotes[0], quotes[1]), others)
+
+
+def reply(question: str, sample: int = 0, seed: int = 0) -> str:
+    r"""Answers a question, as a server does with the last question of a prompt.
+
+    "Ana: no calls, …\n(The correct answer is: visit)" is answered by `explain`, and a
+    question without an answer by one of `samples`.
+
+    Args:
+        question: The text of a ticket, or one with an answer
+            (`given_answers.with_answer`).
+        sample: Number of the sample, from 0.
+        seed: Seed of the teacher.
+
+    Raises:
+        ValueError: The question holds no ticket, or its answer is not a label.
+    """
+    rng = random.Random(f"{seed} {sample} {question}")
+    text, label = given_answers.split(question)
+    ticket = read_ticket(text)
+    if label is None:
+        return complete(ticket, rng, is_varied=True)
+    if label not in (VISIT, REMOTE):
+        raise ValueError(
+            f"found the answer {label!r:.40}, expected {VISIT} or {REMOTE}"
+        )
+    return explain(ticket, label, rng)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,15 @@
 """The generated dataset and its scripted teacher."""
 
+import collections
+import hashlib
 import json
+import random
 
-from dsbs_jax.data import completions, data_files
+import pytest
+
+from dsbs_jax.data import completions, data_files, dataset_spec
 from dsbs_jax.experiments import demo_data
+from dsbs_jax.teacher import given_answers
 
 
 def test_same_seed_gives_the_same_data():
@@ -78,6 +84,76 @@ def test_problems_name_each_completion_without_a_label():
         completions.NO_MARKER,
         completions.RUNS_ON,
     }
+
+
+def test_the_replies_to_the_demos_prompts_have_not_changed():
+    """The demo's published numbers depend on every byte."""
+    made = demo_data.make(800)
+    text = json.dumps([made.completions[split] for split in sorted(made.completions)])
+    assert hashlib.sha256(text.encode()).hexdigest() == (
+        "8b6feb70088846ad1139547a64a7d573c697021793e7a849879e9b57e9bd2b85"
+    )
+
+
+def parse(text):
+    return dataset_spec.DEFAULT.parse(text)
+
+
+def test_samples_differ_in_words_and_make_their_own_mistakes():
+    tickets = demo_data.draw_tickets(300, seed=2)
+    rng = random.Random(0)
+    right = different = 0
+    for ticket in tickets:
+        labels = [parse(text) for text in demo_data.samples(ticket, rng, 5)]
+        votes = collections.Counter(p.label for p in labels if p.label)
+        right += votes.most_common(1)[0][0] == ticket.label
+        different += len({p.rationale for p in labels if p.rationale}) > 1
+    # A vote over five is right more often than one sample, of which 7 % are wrong.
+    assert right / 300 > 0.97 and different / 300 > 0.95
+
+
+@pytest.mark.parametrize("label", [demo_data.VISIT, demo_data.REMOTE])
+def test_the_teacher_explains_the_label_that_it_is_given(label):
+    for n, ticket in enumerate(demo_data.draw_tickets(200, seed=3)):
+        question = given_answers.with_answer(ticket.input, label)
+        text = demo_data.reply(question, sample=n)
+        parsed = parse(text)
+        assert parsed.label == label and parsed.rationale
+        quotes = parsed.rationale.split(". ")[0].split(", ")
+        assert all(quote in ticket.input for quote in quotes)
+        if label == ticket.label:
+            assert set(quotes) == set(ticket.quotes)
+
+
+def test_a_ticket_is_read_from_its_text():
+    for ticket in demo_data.draw_tickets(200, seed=4):
+        read = demo_data.read_ticket(ticket.input)
+        assert (read.down, read.quotes) == (ticket.down, ticket.quotes)
+        assert sorted(read.others) == sorted(ticket.others)
+
+
+def test_a_reply_depends_on_sample_and_seed_only():
+    text = demo_data.draw_tickets(1, seed=5)[0].input
+    replies = [demo_data.reply(text, sample=n) for n in range(20)]
+    assert replies == [demo_data.reply(text, sample=n) for n in range(20)]
+    assert len(set(replies)) > 3
+    assert replies != [demo_data.reply(text, n, seed=1) for n in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ("Ana: no calls", "found 0 facts about the internet, expected one"),
+        ("Ana: no calls, internet works, internet is dead", "found 2 facts about the"),
+        (
+            "Ana: no calls, internet works\n(The correct answer is: yes)",
+            "found the answer 'yes', expected visit or remote",
+        ),
+    ],
+)
+def test_other_questions_are_errors(question, message):
+    with pytest.raises(ValueError, match=message):
+        demo_data.reply(question)
 
 
 def test_written_files_read_back_as_the_same_records(tmp_path):
