@@ -114,7 +114,7 @@ setuptools.setup(
             "prometheus-client>=0.20.0",
         ],
         # Near-duplicate rationales on the quality card.
-        "duplicates": ["datasketch>=1.6.5"],
+        "duplicates": ["datasketch>=1.5.3"],
         # Trackers. mlflow-skinny is MLflow without its server; the other two packages
         # write its database.
         "wandb": ["wandb>=0.20.0"],
@@ -123,7 +123,7 @@ setuptools.setup(
             "pytest>=8.2.0",
             "hypothesis>=6.100.0",
             "datasets>=4.2.0",
-            "datasketch>=1.6.5",
+            "datasketch>=1.5.3",
             "pytest-cov>=6.0.0",
             "pytest-xdist>=3.6.0",
             # The metrics of reports are compared with it.

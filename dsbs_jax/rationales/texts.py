@@ -32,7 +32,10 @@ SEARCHED_ROWS = 20_000
 SHOWN_GROUPS = 5
 # Replaces words of the input and numbers in a template.
 BLANK = "…"
-_PERMUTATIONS = 128
+# Bands of MinHash and values in a band. Two texts with a similarity of 0.8 share a band
+# with a probability of 1 - (1 - 0.8**5)**25 = 0.99995.
+_BANDS, _BAND_SIZE = 25, 5
+_PERMUTATIONS = _BANDS * _BAND_SIZE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -276,7 +279,7 @@ def _leaders(sets: Sequence[set[str]]) -> list[int]:
     """Returns for each set the index of the first one in its group (union-find)."""
     import datasketch  # of the extra "duplicates"
 
-    index = datasketch.MinHashLSH(threshold=SIMILARITY, num_perm=_PERMUTATIONS)
+    index = datasketch.MinHashLSH(params=(_BANDS, _BAND_SIZE), num_perm=_PERMUTATIONS)
     leaders = list(range(len(sets)))
 
     def leader(place: int) -> int:

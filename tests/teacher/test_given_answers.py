@@ -11,6 +11,9 @@ from dsbs_jax.rationales.filters import FilterConfig
 from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.reports.proportion import Proportion
 from dsbs_jax.teacher import extraction, given_answers
+from support.batch_server import answered, batch_server, completion
+
+__all__ = ["batch_server"]
 
 
 def script(question, _):
@@ -97,6 +100,21 @@ def test_failed_requests_leave_the_teachers_own_answer(
     out = capsys.readouterr().out
     assert "2 requests with the answer given failed" in out
     assert "answer given: 0 of 2 rows" in out
+
+
+def test_batches_carry_the_second_requests(batch_server, extract, rows):
+    def answer(line):
+        asked = line["body"]["messages"][-1]["content"].rpartition("Q: ")[2]
+        return answered(completion(script(asked.removesuffix("\nA:"), 0)))
+
+    batch_server.answer = answer
+    options = {"labels": True, "count": 5, "BATCH": True, "BATCH_PERIOD": 0.01}
+    for _ in range(2):
+        assert extract(batch_server, **options, GIVE_ANSWERS=True) == extraction.DONE
+        # Five rows, and the three whose human label is not "visit".
+        assert len(batch_server.requests()) == 8 and batch_server.direct == 0
+    given = [row["id"] for row in rows("rationales.jsonl") if "answer_given" in row]
+    assert given == ["n0", "n4"]
 
 
 def example(id_, label, teacher_label, rationale="R."):

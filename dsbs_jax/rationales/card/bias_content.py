@@ -36,8 +36,8 @@ def _lengths(bias: Bias) -> list[Block]:
         blocks.append(_length_table("teacher label", bias.accuracy_lengths))
     if bias.length_p_value is not None:
         text = (
-            "Right and wrong rows have rationales of the same length: p = "
-            f"{bias.length_p_value:.4f} (Mann–Whitney test)."
+            "Mann–Whitney test that right and wrong rows have rationales of the same "
+            f"length: p = {bias.length_p_value:.4f}."
         )
         blocks.append(Paragraph(text))
     if len(bias.label_lengths) > 1:
