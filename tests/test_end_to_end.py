@@ -184,6 +184,7 @@ def test_checkpoint_is_scored_as_the_run_scored_it(trained, tmp_path):
         ("step_by_step_correct", "tiny_teacher_step_by_step_correct"),
         ("step_by_step_multi", "tiny_teacher_step_by_step_multi"),
         ("counterfactual", "tiny_teacher_counterfactual"),
+        ("mutual_information", "tiny_teacher_mutual_information"),
     ],
 )
 @pytest.mark.slow

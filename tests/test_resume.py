@@ -103,8 +103,9 @@ def test_sigterm_between_steps(train, uninterrupted, tmp_path, monkeypatch):
         {"ALPHA_SCHEDULE": "cosine", "ALPHA_END": 0.9, "EXPLAIN_FIRST_STEPS": 15},
         {"method": "label_then_rationale"},
         {"method": "step_by_step_correct"},
+        {"method": "mutual_information", "BATCH_SIZE": 8},
     ],
-    ids=["mixed", "bfloat16", "schedules", "label_then_rationale", "correct"],
+    ids=["mixed", "bfloat16", "schedules", "label_then_rationale", "correct", "pairs"],
 )
 def test_other_runs_resume_bit_for_bit(train, tmp_path, monkeypatch, changes):
     expected = train(tmp_path / "expected", **changes)

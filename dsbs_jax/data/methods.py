@@ -11,6 +11,7 @@ human label, with a teacher it is the teacher's:
     rationale_then_label          x             rationale, then the human label
     rationale_then_teacher_label  x             rationale, then the teacher's label
     label_then_rationale          x             human label, end token, rationale
+    pair                          both          label and rationale of one row
     factual_label                 [Factual] x   human label
     factual_rationale_then_label  [Factual] x   [Factual], rationale, human label
     counterfactual_rationale_then_label
@@ -33,6 +34,7 @@ Mixtures are named `<dataset>[_<teacher>]_<method>`:
     step_by_step_multi        human     predict, <teacher>_rationales
     counterfactual            human     <teacher>_factual_rationale_then_label,
                                         <teacher>_counterfactual_rationale_then_label
+    mutual_information        human     <teacher>_pair
     pretrain                  none      spans
 
 `METHODS` describes each method, and docs/methods.md explains them. So `cqa_finetune`
@@ -65,6 +67,7 @@ Method = Literal[
     "step_by_step_correct",
     "step_by_step_multi",
     "counterfactual",
+    "mutual_information",
 ]
 # Pretraining on the inputs alone.
 PRETRAIN: Literal["pretrain"] = "pretrain"
@@ -84,6 +87,8 @@ class MethodInfo:
             `ALPHA`.
         wrong_rationale_weight: Weight of the rationales of rows on which the teacher is
             wrong, 0 to 1; the default of `WRONG_RATIONALE_WEIGHT`.
+        beta: Weight of the cross-entropy between the pooled distributions of label and
+            rationale; the default of `BETA`.
     """
 
     targets: tuple[str, ...]
@@ -91,6 +96,12 @@ class MethodInfo:
     training: str
     alpha: float = 1.0
     wrong_rationale_weight: float = 1.0
+    beta: float = 0.0
+
+    @property
+    def paired(self) -> bool:
+        """Whether one example has the label and the rationale of a row."""
+        return any(target.endswith("pair") for target in self.targets)
 
     @property
     def two_tasks(self) -> bool:
@@ -184,6 +195,15 @@ METHODS: dict[Method, MethodInfo] = {
         "counterfactual rationales to their labels",
         alpha=0.5,
     ),
+    # Chen et al. 2024, arXiv 2403.03348.
+    "mutual_information": MethodInfo(
+        targets=("{t}pair",),
+        title="step-by-step, mutual information",
+        training="on two tasks, the label and the teacher's rationale, with similar "
+        "distributions of tokens for both",
+        alpha=0.5,
+        beta=0.1,
+    ),
 }
 
 _PRETRAINING = MethodInfo(
@@ -238,6 +258,8 @@ class TaskInfo:
         target_prefix: Text before the target.
         counterfactual: Whether only the tokens of the label have a loss, and belong to
             the rationale task.
+        paired: Whether the example also has the input and the target of the rationale
+            task.
     """
 
     name: str
@@ -250,6 +272,7 @@ class TaskInfo:
     each_rationale: bool = False
     target_prefix: str = ""
     counterfactual: bool = False
+    paired: bool = False
 
     @property
     def dataset(self) -> str:
@@ -284,7 +307,7 @@ class TaskInfo:
     def single_task(self) -> bool:
         """Whether the target is the rationale followed by the label."""
         both = self.label is not None and self.rationale is not None
-        return both and not self.label_first
+        return both and not self.label_first and not self.paired
 
 
 def task_infos(spec: DatasetSpec) -> list[TaskInfo]:
@@ -307,6 +330,7 @@ def task_infos(spec: DatasetSpec) -> list[TaskInfo]:
             f"{t}_rationale_then_label": (t, "", human, rationale),
             f"{t}_rationale_then_teacher_label": (t, "", label, rationale),
             f"{t}_label_then_rationale": (t, "", human, rationale),
+            f"{t}_pair": (t, spec.predict_prefix, human, rationale),
             f"{t}_factual_rationale_then_label": (t, FACTUAL_PREFIX, human, rationale),
             f"{t}_counterfactual_rationale_then_label": (
                 t,
@@ -326,6 +350,7 @@ def task_infos(spec: DatasetSpec) -> list[TaskInfo]:
             # In this method the target has the prefix of the input.
             target_prefix=fields[1] if target.endswith(_BOTH_PREFIXED) else "",
             counterfactual="_counterfactual_" in target,
+            paired=target.endswith("_pair"),
         )
         for target, fields in targets.items()
     ]
@@ -360,7 +385,9 @@ def test_task_name(dataset: str, method: AnyMethod) -> str:
     """
     if method == PRETRAIN:
         return f"{dataset}_spans"
-    target = "predict" if method.startswith("step_by_step") else "label"
-    if info_of(method).counterfactual:
+    info = info_of(method)
+    is_prefixed = method.startswith("step_by_step") or info.paired
+    target = "predict" if is_prefixed else "label"
+    if info.counterfactual:
         target = "factual_label"
     return f"{dataset}_{target}"

@@ -62,9 +62,11 @@ class MethodData:
 
         A user's rows are scored on human labels, also if the method trains on the
         teacher's labels. The released code validates on the labels that it trains on.
+        Pairs are scored as the label task, on the same labels.
         """
         own = isinstance(self.test_task.source, RecordSource)
-        if own and self.test_task.info.dataset == self.spec.name:
+        own &= self.test_task.info.dataset == self.spec.name
+        if own or any(info.paired for info in self.tasks.values()):
             return self.test_task
         return self.mixture
 

@@ -230,6 +230,48 @@ def counterfactual_text(
     return complete.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
 
 
+def pair_text(
+    dataset: tf.data.Dataset,
+    *,
+    prefix: str,
+    explain_prefix: str,
+    label: str,
+    rationale: str,
+) -> tf.data.Dataset:
+    """Makes the inputs and targets of both tasks of a row, in one example.
+
+        {"id": "7", "input": "2 + 2", "label": "4", "palm_rationale": "two and two", …}
+        -> {"id": "7", "inputs": "predict: 2 + 2", "targets": "4",
+            "explain_inputs": "explain: 2 + 2", "explain_targets": "two and two"}
+
+    Args:
+        dataset: Rows with the fields of `row_schema`.
+        prefix: Text before the input of the label task.
+        explain_prefix: Text before the input of the rationale task.
+        label: Name of the field of the label.
+        rationale: Name of the field of the rationale.
+
+    Returns:
+        Examples of the rows with a label. Without a rationale the texts of the
+        rationale task are empty. `weight` is kept.
+    """
+
+    def convert(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        explain = tf.strings.join([explain_prefix, row["input"]])
+        has = row[row_schema.flag_of(rationale)]
+        example = {
+            "id": row["id"],
+            "inputs": tf.strings.join([prefix, row["input"]]),
+            "targets": row[label],
+            "explain_inputs": tf.where(has, explain, ""),
+            "explain_targets": row[rationale],
+        }
+        return example | ({"weight": row["weight"]} if "weight" in row else {})
+
+    labeled = dataset.filter(lambda row: row[row_schema.flag_of(label)])
+    return labeled.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+
+
 def encode_segments(text: tf.Tensor, vocabulary: seqio.Vocabulary) -> tf.Tensor:
     """Encodes a text whose segments are separated by the end-of-sequence token.
 
@@ -288,7 +330,8 @@ def tokenize(
     Returns:
         Examples with int32 `inputs` [S] and `targets` [T], without a final
         end-of-sequence token. `continuation` and `answer` are removed. `context`, int32
-        scalar, is the number of target tokens before the answer.
+        scalar, is the number of target tokens before the answer. `explain_inputs` and
+        `explain_targets` are encoded like the others.
     """
 
     def convert(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -305,6 +348,11 @@ def tokenize(
             targets = tf.strings.join([targets, answer], separator=" ")
             example["context"] = tf.size(target_ids)
             target_ids = tf.concat([target_ids, words.encode_tf(answer)], axis=0)
+        if "explain_inputs" in example:
+            sources = output_features["explain_inputs"].vocabulary
+            text = example["explain_inputs"]
+            example["explain_inputs"] = encode_segments(text, sources)
+            example["explain_targets"] = words.encode_tf(example["explain_targets"])
         return {
             **example,
             "inputs": encode_segments(inputs, output_features["inputs"].vocabulary),
@@ -338,6 +386,10 @@ def add_task_ids(
         task_id: The task of the target.
         label_first: Whether the tokens after the first end-of-sequence token belong to
             the rationale task. The `weight` of an example then applies to them only.
+
+    Returns:
+        The examples with `task_ids`; those with `explain_targets` also with
+        `explain_task_ids`, to which alone their `weight` applies.
     """
 
     def convert(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -350,6 +402,11 @@ def add_task_ids(
         if "context" in example:
             place = tf.range(tf.size(ids))
             ids = tf.where(place < example.pop("context"), CONTEXT, ids)
+        if "explain_targets" in example:
+            explain = tf.fill(tf.shape(example["explain_targets"]), RATIONALE)
+            if "weight" in example:
+                explain += _upper_bits(example.pop("weight"))
+            example["explain_task_ids"] = explain
         if "weight" in example:
             weighted = ids + _upper_bits(example.pop("weight"))
             ids = tf.where(ids == RATIONALE, weighted, ids) if label_first else weighted

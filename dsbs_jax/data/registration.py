@@ -22,6 +22,7 @@ from dsbs_jax.data.mixtures import EQUAL_RATES, Part, Rates
 from dsbs_jax.data.sources import SourceFactory
 from dsbs_jax.data.splits import ALL_ROWS, Subsample
 from dsbs_jax.data.vocabulary import SENTINELS
+from dsbs_jax.errors import UserError
 
 # The values and the mixture's name of the last registered_mixture, by dataset.
 _registered: dict[str, tuple[DataConfig, seqio.Vocabulary, str]] = {}
@@ -72,8 +73,13 @@ def registered_mixture(config: DataConfig, vocabulary: seqio.Vocabulary) -> str:
         `MIXTURE_OR_TASK_NAME`, or the name of the method's mixture.
 
     Raises:
-        UserError: As `mixtures.build`.
+        UserError: As `mixtures.build`, or T5X cannot train the method.
     """
+    if methods.info_of(config.method).paired:
+        raise UserError(
+            f"METHOD is {config.method!r}, which only the local engine trains; "
+            "expected another method for T5X, whose examples have one task each"
+        )
     known = _registered.get(config.dataset)
     if known and known[:2] == (config, vocabulary):
         return known[2]
@@ -112,6 +118,8 @@ def _add(
         for method in (*METHODS, methods.PRETRAIN):
             without_labels = (*methods.WITHOUT_HUMAN_LABELS, methods.PRETRAIN)
             if spec.parts and method not in without_labels:
+                continue
+            if methods.info_of(method).paired:  # only the local engine reads pairs
                 continue
             mixture = mixtures.make_mixture(spec, method, teacher, tasks, rates)
             _replace(seqio.MixtureRegistry, mixture)

@@ -28,6 +28,16 @@ def output_features(vocabulary: seqio.Vocabulary) -> dict[str, seqio.Feature]:
     }
 
 
+def pair_features(vocabulary: seqio.Vocabulary) -> dict[str, seqio.Feature]:
+    """Returns the features of a task whose examples have both tasks of a row."""
+    features = output_features(vocabulary)
+    return {
+        **features,
+        "explain_inputs": features["inputs"],
+        "explain_targets": features["targets"],
+    }
+
+
 class StudentTask(seqio.Task):
     """A SeqIO task that keeps its `TaskInfo` as `info`."""
 
@@ -52,7 +62,9 @@ class StudentTask(seqio.Task):
             name=info.name,
             source=source,
             preprocessors=_preprocessors(info, wrong_rationale_weight),
-            output_features=output_features(vocabulary),
+            output_features=(pair_features if info.paired else output_features)(
+                vocabulary
+            ),
             postprocess_fn=functools.partial(_keep_label, single_task=info.single_task),
             metric_fns=[info.metric] if info.is_scored else [],
             shuffle_buffer_size=_shuffle_buffer(info, source),
@@ -98,6 +110,15 @@ def _texts(info: TaskInfo) -> Callable[..., tf.data.Dataset]:
             prefix=info.prefix,
             rationale=info.rationale,
             label=info.label,
+        )
+    if info.paired:
+        assert info.rationale is not None and info.label is not None
+        return functools.partial(
+            preprocessors.pair_text,
+            prefix=info.prefix,
+            explain_prefix=info.spec.explain_prefix,
+            label=info.label,
+            rationale=info.rationale,
         )
     return functools.partial(
         preprocessors.text_to_text,

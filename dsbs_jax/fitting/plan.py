@@ -411,7 +411,7 @@ def _batch_reason(method: MethodInfo) -> str:
         return "half rationales, half counterfactual rationales"
     if method.two_tasks:
         return "half labels, half rationales"
-    joined = method.label_first or method.rationale_first
+    joined = method.label_first or method.rationale_first or method.paired
     return "labels with their rationales" if joined else "labels"
 
 

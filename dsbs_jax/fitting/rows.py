@@ -250,9 +250,10 @@ def needed_fields(method: Method) -> list[str]:
         target in ("{t}label", "{t}predict") or target.endswith("teacher_label")
         for target in targets
     )
-    rationale = any("rationale" in target for target in targets)
+    info = METHODS[method]
+    rationale = info.paired or any("rationale" in target for target in targets)
     label = "teacher_label" if teacher else "label"
-    other = _COUNTERFACTUAL if METHODS[method].counterfactual else ()
+    other = _COUNTERFACTUAL if info.counterfactual else ()
     return [label, *(["rationale"] if rationale else []), *other]
 
 

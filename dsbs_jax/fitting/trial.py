@@ -101,7 +101,12 @@ def _time_steps(
     abstract = state.abstract_state(model, optimizer, partitioner)
     current = state.init_state(model, optimizer, abstract, key)
     train_step = step.make_train_step(
-        model, optimizer, partitioner, make_alpha(loop), loop.num_microbatches
+        model,
+        optimizer,
+        partitioner,
+        make_alpha(loop),
+        loop.num_microbatches,
+        config.beta,
     )
     batch = partitioner.put_batch(_typical_batch(config, data, model, partitioner))
     seconds = []

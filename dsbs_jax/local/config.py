@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from dsbs_jax.data.data_config import DataConfig
+from dsbs_jax.data.methods import info_of
 from dsbs_jax.errors import UserError
 from dsbs_jax.settings import (
     AnyPath,
@@ -69,6 +70,11 @@ class LoopConfig(Settings):
         0,
         help="Updates at the start whose batches have rationales only. The later ones "
         "have LABEL_RATE and RATIONALE_RATE.",
+    )
+    beta: NonNegativeFloat | None = setting(
+        None,
+        help="Weight of the cross-entropy between the pooled distributions of label "
+        "and rationale, for mutual_information. None takes the method's, 0.1.",
     )
     batch_size: PositiveInt = setting(
         help="Rows of a batch, of all tasks together. With PACK, a row holds several "
@@ -281,6 +287,31 @@ class TrainSettings(PredictionSettings):
 
     loop: LoopConfig
     optimizer: OptimizerConfig = OptimizerConfig()
+
+    @property
+    def beta(self) -> float:
+        """BETA, or else the method's."""
+        if self.loop.beta is not None:
+            return self.loop.beta
+        return info_of(self.data.method).beta
+
+    def __post_init__(self) -> None:
+        """Checks that the examples are pairs of label and rationale if BETA is not 0.
+
+        Raises:
+            UserError: The method or the mixture has no pairs.
+        """
+        named = self.data.mixture_or_task_name
+        if self.beta and not info_of(self.data.method).paired:
+            raise UserError(
+                f"BETA is {self.beta}, expected None for METHOD {self.data.method!r}; "
+                "mutual_information uses it"
+            )
+        if self.beta and named is not None:
+            raise UserError(
+                f"MIXTURE_OR_TASK_NAME is {named!r}, expected None for METHOD "
+                f"{self.data.method!r}, whose mixture has pairs"
+            )
 
     def all_settings(self, student: T5Config) -> list[Settings]:
         """Returns every setting of the run; they are enough to repeat it.

@@ -12,6 +12,7 @@ import tensorflow as tf
 from dsbs_jax.data.feature_converter import DistillationFeatureConverter
 from dsbs_jax.data.mixtures import MethodData
 from dsbs_jax.errors import UserError
+from dsbs_jax.local import pairs
 from dsbs_jax.local.row_merging import Batch, round_up_length
 from dsbs_jax.task_ids import TASK_BITS
 
@@ -156,8 +157,20 @@ def training_batches(
             training.
 
     Yields:
-        int32 features, [B, S] for the encoder and [B, T] for the decoder.
+        int32 features, [B, S] for the encoder and [B, T] for the decoder. Rows of
+        pairs have the features of `pairs.batches`.
+
+    Raises:
+        UserError: The examples are pairs, and `pack` is set.
     """
+    if pairs.has_pairs(data):
+        if pack:
+            raise UserError(
+                f"PACK is True, expected False for {data.mixture.name!r}, whose rows "
+                "have two examples each"
+            )
+        yield from map(trim, pairs.batches(data, batch_size, seed, start))
+        return
     dataset = seqio.get_dataset(
         data.mixture,
         task_feature_lengths=dict(data.task_feature_lengths),

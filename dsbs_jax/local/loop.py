@@ -58,6 +58,7 @@ class _Run:
     model: Transformer
     partitioner: Partitioner
     optimizer: optax.GradientTransformation
+    beta: float
     abstract: state.TrainState
     checkpoints: checkpoints.Checkpoints
     state: state.TrainState
@@ -165,6 +166,7 @@ def _set_up(config: TrainSettings, columns: ColumnMap | None) -> _Run:
         model=model,
         partitioner=partitioner,
         optimizer=optimizer,
+        beta=config.beta,
         abstract=abstract,
         checkpoints=saved,
         state=start,
@@ -226,6 +228,7 @@ def _update_until_done(run: _Run) -> int:
         run.partitioner,
         make_alpha(config),
         config.num_microbatches,
+        run.beta,
     )
     for number in range(start, config.train_steps + 1):
         if _is_evaluation_due(run, number):

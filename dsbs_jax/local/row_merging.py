@@ -52,7 +52,7 @@ def merge_rows(batch: Batch, tokens_per_row: int, multiple_of: int = 1) -> Batch
 
     Args:
         batch: int32, one example in each row: [B, S] for encoder features, [B, T] for
-            decoder features.
+            decoder features. A batch with segment ids is not changed.
         tokens_per_row: Input tokens of a row on average, at most. Half of the student's
             width (D / 2) is a good choice: the cost of attention for a token grows with
             the length of the row, all other costs grow with D.
@@ -63,6 +63,8 @@ def merge_rows(batch: Batch, tokens_per_row: int, multiple_of: int = 1) -> Batch
         `decoder_segment_ids`: the number of the example that each token belongs to,
         from 1 in each row. The batch itself if merging saves no row.
     """
+    if "encoder_segment_ids" in batch:
+        return batch
     lengths = np.stack(
         [
             (batch["encoder_input_tokens"] > 0).sum(axis=1),

@@ -11,7 +11,7 @@ import optax
 from dsbs_jax.local.alpha_schedule import AlphaSchedule
 from dsbs_jax.local.partitioning import LOGICAL_AXIS_RULES, Partitioner
 from dsbs_jax.local.state import TrainState
-from dsbs_jax.student import objective
+from dsbs_jax.student import mutual_information, objective
 from dsbs_jax.student.cross_entropy import num_parts
 from dsbs_jax.student.network import Transformer
 
@@ -28,6 +28,7 @@ def gradients(
     num_microbatches: int = 1,
     dropout_key: jax.Array | None = None,
     data_size: int = 1,
+    beta: float = 0.0,
 ) -> tuple[Any, Metrics]:
     """Returns the gradients of the objective over a batch, and its metrics.
 
@@ -46,13 +47,19 @@ def gradients(
         num_microbatches: Parts of the batch that are computed one after another.
         dropout_key: Key for dropout; None runs without dropout.
         data_size: Devices over which the rows are spread.
+        beta: Weight of the cross-entropy between the pooled distributions of label and
+            rationale. Above 0 the rows are pairs (`pairs.batches`), and the logits of a
+            microbatch exist at the same time.
     """
     counts = objective.task_token_counts(batch["decoder_task_ids"])
+    num_pairs = mutual_information.pair_count(batch["decoder_task_ids"])
 
     def loss(
         params: Any, part: Batch, key: jax.Array | None
     ) -> tuple[jax.Array, Metrics]:
         tasks = part["decoder_task_ids"]
+        if beta:
+            return _pair_loss(model, params, part, key, alpha, counts, beta / num_pairs)
         rows = max(1, len(tasks) // data_size)
         # `apply` returns what the method returns, but Flax types it as variables.
         losses: Any = model.apply(
@@ -95,12 +102,51 @@ def gradients(
     return jax.lax.fori_loop(0, num_microbatches, add, zeros)
 
 
+def _pair_loss(
+    model: Transformer,
+    params: Any,
+    part: Batch,
+    key: jax.Array | None,
+    alpha: float | jax.Array,
+    counts: jax.Array,
+    pair_weight: jax.Array,
+) -> tuple[jax.Array, Metrics]:
+    """Computes the objective of a part of a batch of pairs, from its logits.
+
+    Args:
+        model: The student.
+        params: Its parameters.
+        part: The rows.
+        key: Key for dropout, or None.
+        alpha: Weight of the label task.
+        counts: Float32 [2], `task_token_counts` of the complete batch.
+        pair_weight: Weight of the cross-entropy of each pair.
+    """
+    tasks = part["decoder_task_ids"]
+    logits: Any = model.apply(
+        {"params": params},
+        part["encoder_input_tokens"],
+        part["decoder_input_tokens"],
+        encoder_segment_ids=part["encoder_segment_ids"],
+        decoder_segment_ids=part["decoder_segment_ids"],
+        deterministic=key is None,
+        rngs=None if key is None else {"dropout": key},
+    )
+    total, metrics = objective.distillation_loss(
+        logits, part["decoder_target_tokens"], tasks, alpha, counts
+    )
+    pair_loss = pair_weight * mutual_information.pooled_cross_entropy(logits, tasks)
+    total += pair_loss
+    return total, {**metrics, "loss": total, "pair_loss": pair_loss}
+
+
 def make_train_step(
     model: Transformer,
     optimizer: optax.GradientTransformation,
     partitioner: Partitioner,
     alpha: float | AlphaSchedule,
     num_microbatches: int = 1,
+    beta: float = 0.0,
 ) -> StepFn:
     """Compiles (state, batch, key) -> (state, metrics).
 
@@ -114,6 +160,7 @@ def make_train_step(
         partitioner: The mesh.
         alpha: Weight of the label task, 0 to 1, or a function of the updates done.
         num_microbatches: Parts of a batch that are computed one after another.
+        beta: As in `gradients`.
     """
 
     def train_step(
@@ -129,6 +176,7 @@ def make_train_step(
                 num_microbatches,
                 key,
                 partitioner.data_size,
+                beta,
             )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

@@ -127,7 +127,7 @@ def spec_of_run(
         input_length=lengths["inputs"],
         target_length=lengths["targets"],
         label_prefix=label_task.prefix,
-        explain_prefix=explain_task.prefix if explain_task else None,
+        explain_prefix=_explain_prefix(label_task, explain_task),
         single_task=label_task.single_task,
         labels=_label_set(config, data),
         metric=data.spec.metric.name,
@@ -139,6 +139,12 @@ def spec_of_run(
         validation_fingerprint=_fingerprint(data, "validation"),
         sentinels=data.vocabulary.extra_ids,
     )
+
+
+def _explain_prefix(label_task: TaskInfo, explain_task: TaskInfo | None) -> str | None:
+    if label_task.paired:
+        return label_task.spec.explain_prefix
+    return explain_task.prefix if explain_task else None
 
 
 def answer_tasks(data: mixtures.MethodData) -> tuple[TaskInfo, TaskInfo | None]:

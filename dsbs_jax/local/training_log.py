@@ -128,6 +128,8 @@ class TrainingLog:
             if tokens.any():
                 loss = np.average(columns[f"{task}_loss"], weights=tokens)
                 means[f"{task}_loss"] = float(loss)
+        if "pair_loss" in columns:
+            means["pair_loss"] = float(columns["pair_loss"].mean())
         return means
 
     def _check_finite(self, updates: Sequence[_Update], losses: np.ndarray) -> None:

@@ -124,7 +124,7 @@ def distillation_loss(
     logits: jax.Array,
     targets: jax.Array,
     task_ids: jax.Array,
-    alpha: float,
+    alpha: float | jax.Array,
     token_counts: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Computes the objective of a batch, or the contribution of a part of a batch.

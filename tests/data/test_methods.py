@@ -22,19 +22,21 @@ def test_every_teacher_has_the_same_tasks():
             f"{teacher}_rationale_then_label",
             f"{teacher}_rationale_then_teacher_label",
             f"{teacher}_label_then_rationale",
+            f"{teacher}_pair",
             f"{teacher}_factual_rationale_then_label",
             f"{teacher}_counterfactual_rationale_then_label",
         ]
     # The task of pretraining reads no teacher.
     targets.append("spans")
     assert list(infos(dataset_spec.CQA)) == [f"cqa_{target}" for target in targets]
-    assert len(infos(dataset_spec.ASDIV)) == 13
+    assert len(infos(dataset_spec.ASDIV)) == 14
 
 
 def test_rationale_tasks_have_their_own_task_id():
     for name, info in infos(dataset_spec.CQA).items():
         is_label = "_then_" in name or "_rationale" not in name
         is_label &= "counterfactual" not in name
+        assert info.paired == name.endswith("_pair")
         expected = LABEL if is_label else RATIONALE
         assert info.task_id == expected
         assert info.single_task == ("_rationale_then_" in name)
@@ -73,6 +75,7 @@ def test_tasks_use_the_prefixes_and_the_metric_of_the_spec():
         ("step_by_step_correct", "cqa_palm_step_by_step_correct", "cqa_predict"),
         ("step_by_step_multi", "cqa_palm_step_by_step_multi", "cqa_predict"),
         ("counterfactual", "cqa_palm_counterfactual", "cqa_factual_label"),
+        ("mutual_information", "cqa_palm_mutual_information", "cqa_predict"),
         ("pretrain", "cqa_pretrain", "cqa_spans"),
     ],
 )
@@ -93,6 +96,7 @@ def test_the_layout_of_a_method_follows_from_its_targets():
         "step_by_step_multi",
         "counterfactual",
     ]
+    assert methods_with("paired") == ["mutual_information"]
     assert methods_with("counterfactual") == ["counterfactual"]
     assert methods_with("each_rationale") == ["step_by_step_multi"]
     assert methods_with("rationale_first") == [

@@ -100,6 +100,7 @@ def test_fields_that_a_method_trains_on():
             "counterfactual_rationale",
             "counterfactual_label",
         ],
+        "mutual_information": ["label", "rationale"],
     }
 
 

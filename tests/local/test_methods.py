@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from dsbs_jax.local import datasets
+from dsbs_jax.local import datasets, step
 from dsbs_jax.task_ids import LABEL, RATIONALE
 from support.students import assert_same_gradients, gradients, make_student
 
@@ -81,6 +81,49 @@ def test_one_rationale_of_weight_1_is_step_by_step(
     expected_grads, expected_metrics = gradients(*student, expected, 0.5)
     assert metrics == expected_metrics
     jax.tree.map(np.testing.assert_array_equal, grads, expected_grads)
+
+
+def as_rows_of_one_task(pairs):
+    """Splits each pair into a row of labels and a row of rationales."""
+    batch = {}
+    for name, values in pairs.items():
+        segments = pairs[f"{name.split('_')[0]}_segment_ids"]
+        rows = []
+        for row, segment in ((r, s) for r in range(len(values)) for s in (1, 2)):
+            part = values[row][segments[row] == segment]
+            rows.append(np.pad(part, (0, values.shape[1] - len(part))))
+        batch[name] = np.stack(rows)
+    return {name: rows for name, rows in batch.items() if "segment" not in name}
+
+
+@pytest.mark.slow
+def test_mutual_information_with_beta_0_is_step_by_step(student, first_batch):
+    pairs = first_batch("mutual_information", rows=4)
+    rows = as_rows_of_one_task(pairs)
+    tasks = rows["decoder_task_ids"][:, 0].tolist()
+    assert tasks == [LABEL, RATIONALE] * 4
+    expected, expected_metrics = gradients(*student, rows, 0.3)
+    grads, metrics = gradients(*student, pairs, 0.3)
+    for name, value in expected_metrics.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-5)
+    assert_same_gradients(grads, expected)
+
+
+@pytest.mark.slow
+def test_microbatches_of_pairs_add_up(student, first_batch):
+    pairs = first_batch("mutual_information", rows=4)
+    both = jax.jit(
+        step.gradients, static_argnames=("model", "num_microbatches", "beta")
+    )
+    expected, expected_metrics = both(*student, pairs, 0.3, beta=0.1)
+    grads, metrics = both(*student, pairs, 0.3, num_microbatches=2, beta=0.1)
+    np.testing.assert_allclose(metrics["loss"], expected_metrics["loss"], rtol=1e-5)
+    assert metrics["pair_loss"] > 0
+    assert_same_gradients(grads, expected)
+    # The cross-entropy is a third term of the loss.
+    _, without = both(*student, pairs, 0.3)
+    term = metrics["loss"] - without["loss"]
+    np.testing.assert_allclose(term, metrics["pair_loss"], rtol=1e-4)
 
 
 def test_right_rationales_alone_are_trained_on(tiny_data, tiny_jsonl):

@@ -121,7 +121,7 @@ def cost_of(config: GridConfig, cell: Cell) -> Cost:
     info = info_of(cell.method)
     if info.rationale_first:
         targets = [rationale + _MARKER + label] * len(info.targets)
-    elif cell.two_tasks:
+    elif cell.two_tasks or info.paired:
         targets = [label, rationale]
     elif info.label_first:
         targets = [label + rationale]
