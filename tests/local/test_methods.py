@@ -1,13 +1,16 @@
 """Tests of the objective of each method: to what it reduces at special settings."""
 
+import dataclasses
 import json
 
 import jax
 import numpy as np
 import pytest
 
+from dsbs_jax.data import mixtures
+from dsbs_jax.errors import UserError
 from dsbs_jax.local import datasets, step
-from dsbs_jax.task_ids import LABEL, RATIONALE
+from dsbs_jax.task_ids import CONTEXT, LABEL, RATIONALE
 from support.students import assert_same_gradients, gradients, make_student
 
 
@@ -81,6 +84,28 @@ def test_one_rationale_of_weight_1_is_step_by_step(
     expected_grads, expected_metrics = gradients(*student, expected, 0.5)
     assert metrics == expected_metrics
     jax.tree.map(np.testing.assert_array_equal, grads, expected_grads)
+
+
+@pytest.mark.slow
+def test_packing_keeps_the_tokens_without_a_loss(tiny_data, tiny_counterfactual_jsonl):
+    data = tiny_data("counterfactual", DATA_FILES=str(tiny_counterfactual_jsonl))
+    lengths = {name: 2 * n for name, n in data.task_feature_lengths.items()}
+    data = dataclasses.replace(data, task_feature_lengths=lengths)
+    batch = next(datasets.training_batches(data, 8, pack=True, seed=0))
+    assert batch["decoder_segment_ids"].max() > 1
+    ids, targets = batch["decoder_task_ids"], batch["decoder_target_tokens"]
+    np.testing.assert_array_equal(ids > 0, targets > 0)
+    assert set(np.unique(ids)) == {0, LABEL, RATIONALE, CONTEXT}
+    # Each end token has a loss.
+    assert not (ids[targets == 1] == CONTEXT).any()
+
+
+def test_counterfactual_rationales_cannot_be_trained_alone(
+    tiny_data, tiny_counterfactual_jsonl
+):
+    data = tiny_data("counterfactual", DATA_FILES=str(tiny_counterfactual_jsonl))
+    with pytest.raises(UserError, match="needs a method with a rationale task"):
+        mixtures.rationales_only(data)
 
 
 def as_rows_of_one_task(pairs):
