@@ -72,19 +72,23 @@ def for_platform(platform: str) -> Iterator[None]:
         _platform.reset(token)
 
 
+def target_platform() -> str:
+    """Returns the platform of `for_platform`, or else that of JAX's default device."""
+    return _platform.get() or jax.default_backend()
+
+
 def compute_types(precision: Precision, platform: str | None = None) -> ComputeTypes:
     """Returns the types of a precision.
 
     Args:
         precision: The precision.
-        platform: "cpu", "gpu" or "tpu"; None is that of `for_platform`, or else the
-            platform of JAX's default device.
+        platform: "cpu", "gpu" or "tpu"; None is `target_platform`.
     """
     if precision == "float32":
         return _FLOAT32
     if precision == "bfloat16":
         return ComputeTypes("bfloat16", "bfloat16", "bfloat16")
-    if (platform or _platform.get() or jax.default_backend()) != "cpu":
+    if (platform or target_platform()) != "cpu":
         return ComputeTypes("bfloat16", "bfloat16", "float32")
     if missing := missing_bfloat16(os.environ.get("XLA_FLAGS", "")):
         _note_once(f"PRECISION is 'mixed', but {missing}; float32 is used instead")

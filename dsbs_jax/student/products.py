@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.experimental import layout
 
-from dsbs_jax.student.precision import ComputeTypes
+from dsbs_jax.student.precision import ComputeTypes, target_platform
 
 # Before jax 0.7, `Layout` is another class.
 _LayoutClass = getattr(layout, "DeviceLocalLayout", layout.Layout)
@@ -133,5 +133,11 @@ def wide_sum_over_rows(left: jax.Array, right: jax.Array) -> jax.Array:
 
 
 def _in_rows(x: jax.Array) -> jax.Array:
-    """Makes the rows of a matrix consecutive in memory."""
+    """Makes the rows of a matrix consecutive in memory, on a CPU.
+
+    Other platforms choose the layout. XLA does not partition the constraint: each
+    device would gather the complete matrix, such as the logits of all devices.
+    """
+    if target_platform() != "cpu":
+        return x
     return layout.with_layout_constraint(x, _ROW_MAJOR)

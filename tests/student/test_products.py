@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsbs_jax.student.precision import ComputeTypes
-from dsbs_jax.student.products import product
+from dsbs_jax.student.precision import ComputeTypes, for_platform
+from dsbs_jax.student.products import product, wide_dot, wide_sum_over_rows
 from support.students import BFLOAT16_PRODUCTS
 
 SHAPES = [
@@ -72,3 +72,13 @@ def test_rounded_weights_give_the_same_product():
     x, kernel, _ = make((6,), 16, 8)
     once = product(x, kernel.astype(jnp.bfloat16), BFLOAT16_PRODUCTS)
     np.testing.assert_array_equal(once, product(x, kernel, BFLOAT16_PRODUCTS))
+
+
+@pytest.mark.parametrize("multiply", [wide_dot, wide_sum_over_rows])
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+def test_only_programs_for_a_cpu_constrain_the_layout(multiply, platform):
+    with for_platform(platform):
+        # A function of its own, because JAX keeps what it traced of a function.
+        lowered = jax.jit(lambda x, y: multiply(x, y)).lower(*jnp.ones((2, 8, 8)))
+    # XLA gathers a constrained matrix on each device.
+    assert ("LayoutConstraint" in lowered.as_text()) == (platform == "cpu")
