@@ -106,16 +106,11 @@ def abstract_batch(options: argparse.Namespace) -> dict:
     }
 
 
-def make_trainer(model: object, options: argparse.Namespace, batch: dict) -> tuple:
-    """Creates the trainer and the abstract train state of a run."""
-    import jax
-    from t5x import partitioning, utils
+def make_partitioner(options: argparse.Namespace) -> object:
+    """Creates T5X's mesh of the virtual devices."""
+    from t5x import partitioning
 
-    from dsbs_jax.local.config import OptimizerConfig
-    from dsbs_jax.local.optimizers import make_schedule
-    from dsbs_jax.pods import trainer
-
-    partitioner = partitioning.PjitPartitioner(
+    return partitioning.PjitPartitioner(
         num_partitions=None,
         # T5X arranges CPU devices as processes x devices of each process.
         model_parallel_submesh=(1, options.partitions),
@@ -123,35 +118,22 @@ def make_trainer(model: object, options: argparse.Namespace, batch: dict) -> tup
             parameter_partitioning_dims=options.parameter_dims
         ),
     )
-    initializer = utils.TrainStateInitializer(
-        model.optimizer_def,
-        model.get_initial_variables,
-        {name: leaf.shape for name, leaf in batch.items()},
-        partitioner,
-    )
-    state = initializer.global_train_state_shape
-    created = trainer.Trainer(
-        model=model,
-        train_state=state,
-        partitioner=partitioner,
-        eval_names=[],
-        summary_dir=None,
-        train_state_axes=initializer.train_state_axes,
-        rng=jax.random.PRNGKey(0),
-        learning_rate_fn=make_schedule(OptimizerConfig(), options.steps),
-        num_microbatches=options.microbatches,
-    )
-    return created, state
 
 
 def main(options: argparse.Namespace) -> None:
     """Compiles one step and prints a row of a table."""
     import jax
 
-    model = make_model(options)
+    from dsbs_jax.local.config import OptimizerConfig
+    from dsbs_jax.local.optimizers import make_schedule
+    from dsbs_jax.pods import compiling
+
+    model, partitioner = make_model(options), make_partitioner(options)
+    schedule = make_schedule(OptimizerConfig(), options.steps)
     batch = abstract_batch(options)
-    trainer, state = make_trainer(model, options, batch)
-    partitioner = trainer._partitioner
+    trainer, state = compiling.make_trainer(
+        model, schedule, partitioner, batch, options.microbatches
+    )
     compiled = partitioner.compile(trainer._partitioned_train_step, state, batch)
     trainer.close()
     plan, mesh = compiled.memory_analysis(), partitioner.mesh.shape

@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import pathlib
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -275,6 +276,32 @@ def test_tolerance_page_is_current():
     assert printed.returncode == 0, printed.stderr.decode()
     page = (ROOT / "docs/tolerance.md").read_bytes()
     assert page == printed.stdout, "run: python docs/generate_tolerance.py"
+
+
+def test_plan_page_is_current():
+    script = ROOT / "docs/generate_plan.py"
+    printed = subprocess.run([sys.executable, script, "--stdout"], capture_output=True)
+    assert printed.returncode == 0, printed.stderr.decode()
+    page = (ROOT / "docs/plan.md").read_bytes()
+    assert page == printed.stdout, "run: python docs/generate_plan.py"
+
+
+def test_plan_table_names_what_does_not_fit_and_what_is_not_compiled():
+    module = runpy.run_path(str(ROOT / "docs/generate_plan.py"))
+    run, other, *_ = module["RUNS"]
+    record = {
+        "date": "2026-01-02",
+        "versions": {"jax": "1"},
+        "mesh": {"data": 4, "model": 1},
+        "needed": 20 * 2**30,
+        "compile_seconds": 61.2,
+    }
+    lines = module["table"]([(run, record), (other, None)]).splitlines()
+    head, _, row = (line.split(" | ") for line in lines[:3])
+    assert len(row) == len(head)
+    assert "does not fit: 20.0" in row
+    assert "Compiled on 2026-01-02 with jax 1." in lines
+    assert f"Not compiled: {other.size} on {other.topology}." in lines
 
 
 def test_every_page_is_in_the_navigation():

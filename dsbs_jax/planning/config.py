@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from dsbs_jax.errors import UserError
 from dsbs_jax.settings import NonNegativeInt, PositiveInt, Settings, Text, setting
 
 
@@ -56,3 +57,17 @@ class PlanConfig(Settings):
     step: Literal["train", "decode", "both"] = setting(
         "both", help="The programs to compile."
     )
+    engine: Literal["local", "t5x"] = setting(
+        "local",
+        help="The engine whose programs are compiled. 't5x' needs T5X and "
+        "--step=train; with --scan_layers it is T5X's scalable network.",
+    )
+
+    def __post_init__(self) -> None:
+        """Checks every field."""
+        super().__post_init__()
+        if self.engine == "t5x" and self.step != "train":
+            raise UserError(
+                f"STEP is {self.step!r}, expected 'train' with ENGINE='t5x': only "
+                "T5X's training step is compiled"
+            )

@@ -5,6 +5,7 @@ multiplied by the number of times that it runs.
 """
 
 import dataclasses
+import itertools
 import math
 import re
 from collections import defaultdict
@@ -187,12 +188,15 @@ def _fusion_bytes(
         total += int(min(read, _in_hbm(arrays)))
     root = inner.root
     outputs = root.operands if root.opcode == "tuple" else (root.name,)
-    for name, result in zip(outputs, results, strict=True):
-        written = result.bytes
+    remaining = iter(results)
+    for name in outputs:
+        # An output is several arrays if it is a reduction of several arrays.
+        count = len(inner.instructions[name].results)
+        written = _in_hbm(itertools.islice(remaining, count))
         source = _without_bitcasts(inner, name)
-        if source.opcode == "dynamic-update-slice":
+        if source.opcode == "dynamic-update-slice" and written:
             written = next(inner.results_of(source.operands[1:2])).bytes
-        total += written if result.in_hbm else 0
+        total += written
     return total
 
 

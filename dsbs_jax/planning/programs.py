@@ -1,4 +1,4 @@
-"""Compiles the local engine's programs for a TPU slice, without a TPU.
+"""Compiles an engine's programs for a TPU slice, without a TPU.
 
 libtpu contains the compiler and needs no device. It describes a slice, the real step is
 lowered for the slice's devices, and nothing is allocated.
@@ -8,7 +8,7 @@ import dataclasses
 import importlib.util
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -26,6 +26,12 @@ from dsbs_jax.student import decoding, operations, precision, sizes
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import Transformer
 
+_TARGET_FEATURES = (
+    "decoder_input_tokens",
+    "decoder_target_tokens",
+    "decoder_task_ids",
+)
+_OPTIMIZER = OptimizerConfig()
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
@@ -89,32 +95,60 @@ def model_of(config: PlanConfig) -> Transformer:
 
 
 def train_step(config: PlanConfig, devices: list[jax.Device]) -> Compiled:
-    """Compiles the training step with its optimizer, AdamW."""
+    """Compiles the training step of the run's engine, with its optimizer, AdamW.
+
+    Raises:
+        UserError: The engine is T5X, which is not installed.
+    """
+    if config.engine == "t5x":
+        return _compile(lambda: _lower_t5x(config, devices))
+    return _compile(lambda: _lower_local(config, devices))
+
+
+def _lower_local(config: PlanConfig, devices: list[jax.Device]) -> jax.stages.Lowered:
     model = model_of(config)
     partitioner = Partitioner(config.num_partitions, devices)
-    settings = OptimizerConfig()
-    optimizer = optimizers.make_optimizer(
-        settings, optimizers.make_schedule(settings, config.train_steps)
-    )
+    optimizer = optimizers.make_optimizer(_OPTIMIZER, _schedule(config))
     function: Any = step.make_train_step(
         model, optimizer, partitioner, 0.5, config.num_microbatches
     )
-    lengths = {
-        "encoder_input_tokens": config.input_length,
-        "decoder_input_tokens": config.target_length,
-        "decoder_target_tokens": config.target_length,
-        "decoder_task_ids": config.target_length,
-    }
-    batch = {
-        name: jax.ShapeDtypeStruct(
-            (config.batch_size, length), "int32", sharding=partitioner.batch
-        )
-        for name, length in lengths.items()
-    }
+    batch = _batch(config, _TARGET_FEATURES, sharding=partitioner.batch)
     key = jax.eval_shape(lambda: jax.random.key(0))
     key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=partitioner.replicated)
     abstract = state.abstract_state(model, optimizer, partitioner)
-    return _compile(lambda: function.lower(abstract, batch, key))
+    return function.lower(abstract, batch, key)
+
+
+def _lower_t5x(config: PlanConfig, devices: list[jax.Device]) -> jax.stages.Lowered:
+    # T5X is optional.
+    from dsbs_jax.pods import compiling
+
+    return compiling.lower_train_step(
+        model_of(config).config,
+        _schedule(config),
+        _batch(config, (*_TARGET_FEATURES, "decoder_loss_weights")),
+        devices,
+        config.num_partitions,
+        config.num_microbatches,
+    )
+
+
+def _schedule(config: PlanConfig) -> Any:
+    return optimizers.make_schedule(_OPTIMIZER, config.train_steps)
+
+
+def _batch(
+    config: PlanConfig, target_features: Sequence[str], **placement: Any
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Describes a batch: int32, encoder [B, S] and decoder [B, T]."""
+    lengths = {
+        "encoder_input_tokens": config.input_length,
+        **dict.fromkeys(target_features, config.target_length),
+    }
+    return {
+        name: jax.ShapeDtypeStruct((config.batch_size, length), "int32", **placement)
+        for name, length in lengths.items()
+    }
 
 
 def decode_step(config: PlanConfig, devices: list[jax.Device]) -> Compiled:

@@ -7,6 +7,7 @@ import tabulate
 from dsbs_jax.planning import costs
 from dsbs_jax.planning.chips import Slice
 from dsbs_jax.planning.config import PlanConfig
+from dsbs_jax.planning.figures import exact_types, positions
 from dsbs_jax.planning.program_plan import ProgramPlan
 from dsbs_jax.planning.search import Candidate
 from dsbs_jax.student import operations
@@ -14,8 +15,6 @@ from dsbs_jax.student.sizes import size_of
 
 _GIB = 2**30
 _NAMES = {"train": "train step", "decode": "decoding of a batch, to the last token"}
-# Norms, softmax and the loss: the instructions whose types are checked.
-_EXACT = {"rsqrt": "norms", "exponential": "softmax", "log": "loss"}
 
 
 def text(
@@ -111,28 +110,15 @@ def _search_text(config: PlanConfig, tried: Sequence[Candidate]) -> str:
 
 def _types(program: ProgramPlan) -> str:
     """Says in which types norms, softmax and the loss are computed."""
-    found = {
-        name: costs.result_types(program.program, opcode)
-        for opcode, name in _EXACT.items()
-    }
     return ", ".join(
         f"{name} {' and '.join(sorted(types)) or 'none'}"
-        for name, types in found.items()
+        for name, types in exact_types(program).items()
     )
 
 
 def _logits_row(config: PlanConfig, program: ProgramPlan) -> Iterator[tuple[str, str]]:
-    mesh = program.mesh
-    rows = max(1, config.batch_size // config.num_microbatches // mesh["data"])
-    most = costs.most_positions(
-        program.program,
-        operations.PUBLISHED_ROWS // mesh["model"],
-        size_of(config.size)["EMB_DIM"],
-    )
-    yield (
-        "logits",
-        f"of at most {most:,} of {rows * config.target_length:,} positions at a time",
-    )
+    most, of = positions(config, program)
+    yield "logits", f"of at most {most:,} of {of:,} positions at a time"
 
 
 def _cost_rows(program: ProgramPlan) -> Iterator[tuple[str, str]]:

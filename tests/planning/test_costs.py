@@ -171,6 +171,21 @@ def test_several_updates_in_one_fusion_count_as_the_updates():
     assert costs.hbm_bytes(program(body, fused)) == 3 * 4 * 8 + 4
 
 
+def test_a_reduction_of_several_arrays_in_a_fusion_writes_each():
+    fused = """\
+%f (p: f32[64,8], i: s32[64,8]) -> (f32[64], s32[64]) {
+  %p = f32[64,8] parameter(0)
+  %i = s32[64,8] parameter(1)
+  ROOT %d = (f32[64], s32[64]) reduce(%p, %i), dimensions={1}
+}
+"""
+    body = """\
+  %a = f32[64,8] parameter(0)
+  %n = s32[64,8] parameter(1)
+  ROOT %r = (f32[64], s32[64]) fusion(%a, %n), kind=kLoop, calls=%f"""
+    assert costs.hbm_bytes(program(body, fused)) == 2 * 4 * 64 * 8 + 2 * 4 * 64
+
+
 # Collectives.
 
 MESH = {"data": 4, "model": 2}

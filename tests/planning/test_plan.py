@@ -20,3 +20,9 @@ def test_wrong_run_is_one_error(changes, message):
     config = PlanConfig(**{"size": "small", "topology": "v5e:2x4"} | changes)
     with pytest.raises(UserError, match=message):
         plan.make(config)
+
+
+@pytest.mark.parametrize("step", ["decode", "both"])
+def test_only_the_training_step_of_t5x_is_compiled(step):
+    with pytest.raises(UserError, match=f"STEP is '{step}', expected 'train' with"):
+        PlanConfig(size="small", topology="v5e:2x4", engine="t5x", step=step)

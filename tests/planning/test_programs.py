@@ -9,6 +9,8 @@ from dsbs_jax.errors import UserError
 from dsbs_jax.planning import costs, plan, programs
 from dsbs_jax.planning.chips import slice_of
 from dsbs_jax.planning.config import PlanConfig
+from dsbs_jax.planning.figures import exact_types, positions
+from dsbs_jax.student import operations
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
@@ -58,3 +60,44 @@ def test_products_agree_with_the_formula(scan):
     assert "norms f32, softmax f32, loss f32" in text
     # 128 rows of 96 positions, on 4 chips in 2 parts.
     assert re.search(r"of at most \d+ of 1,536 positions at a time", text)
+
+
+@needs_libtpu
+@pytest.mark.scheduled
+@pytest.mark.parametrize(
+    ("precision", "num_partitions", "num_microbatches"),
+    [("mixed", 1, 1), ("bfloat16", 1, 2), ("bfloat16", 2, 1)],
+)
+def test_full_logits_never_exist_and_exact_functions_are_float32(
+    precision, num_partitions, num_microbatches
+):
+    config = PlanConfig(
+        size="tiny",
+        topology="v5e:2x2",
+        step="train",
+        precision=precision,
+        num_partitions=num_partitions,
+        num_microbatches=num_microbatches,
+        scan_layers=True,
+    )
+    train = plan.make(config).program("train")
+    part, complete = positions(config, train)
+    assert complete == 128 * num_partitions // 4 // num_microbatches * 96
+    # A part has at most 2 ** 26 bytes of float32 logits.
+    most = 2**26 // (4 * operations.PUBLISHED_ROWS)
+    assert 0 < part <= most < complete
+    # Chips that share a copy exchange sums over their logits, and not the logits.
+    rows = operations.PUBLISHED_ROWS // num_partitions
+    assert all(
+        one.bytes < one.count * 4 * part * rows
+        for one in train.collectives
+        if one.kind == "all-gather"
+    )
+    assert exact_types(train) == dict.fromkeys(("norms", "softmax", "loss"), {"f32"})
+    # The products themselves have bfloat16 factors.
+    assert "bf16" in {
+        array.dtype
+        for computation, one in train.program.instructions()
+        if one.opcode in ("dot", "convolution")
+        for array in computation.results_of(one.operands)
+    }
