@@ -1,6 +1,9 @@
 import pathlib
 
+import pytest
+
 from dsbs_jax.rationales import filters
+from dsbs_jax.reports.page import WrittenPage
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXTRACTION = ROOT / "tests/fixtures/v0_1/extraction"
@@ -36,3 +39,26 @@ def test_the_rationales_and_the_folder_are_required(dsbs, tmp_path):
     assert "no rationales.jsonl of an extraction and no student.json" in done.err
     done = dsbs("card", ROOT / "tests/fixtures/v0_1/tiny.jsonl")
     assert done.status == 2 and "the output of the card is not given" in done.err
+
+
+@pytest.mark.slow
+def test_the_groups_reach_the_page_of_a_student(dsbs, tmp_path, monkeypatch):
+    from dsbs_jax.api import student_cards  # imports JAX
+
+    calls = []
+
+    def write(run, output, **options):
+        calls.append(options)
+        return WrittenPage(tmp_path / "card.html", "It is right.")
+
+    monkeypatch.setattr(student_cards, "write_student_card", write)
+    (tmp_path / "student.json").write_text("{}")
+    options = ["--group_by", "region,tier", "--group_file", "rows.jsonl"]
+    done = dsbs("card", tmp_path, *options)
+    assert (done.status, done.out.splitlines()[0]) == (0, "It is right.")
+    (given,) = calls
+    assert list(given.pop("group_by")) == ["region", "tier"]
+    assert given == {"test_data": None, "group_file": "rows.jsonl"}
+    done = dsbs("card", tmp_path, "--swapped", "rows.jsonl")
+    assert done.status == 2
+    assert "--swapped is for the card of rationales" in done.err
