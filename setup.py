@@ -94,7 +94,8 @@ setuptools.setup(
         # To read folders and hub repositories of the library datasets.
         "datasets": ["datasets>=4.2.0"],
         # To read pytorch_model.bin; for the tests of parity and with a real server.
-        "hf": ["torch>=2.6.0", "transformers[serving]>=5.8.0"],
+        # PEFT reads and writes adapters in the tests.
+        "hf": ["torch>=2.6.0", "transformers[serving]>=5.8.0", "peft>=0.18.0"],
         # What T5X imports. launch/t5x.txt installs T5X, airio and jestimator.
         "t5x": [
             "cached-property>=2.0.1",

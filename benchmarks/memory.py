@@ -4,8 +4,9 @@
     python benchmarks/memory.py --size=large --devices=8 --partitions=4
 
 Compiles the local engine's training step for the given number of CPU devices, without
-creating weights, and prints a row of a table: memory per device for parameters and
-optimizer state, the temporary memory of a step, and their sum, in GiB. The plan of
+creating weights, and prints a row of a table: weights, those that are updated, memory
+per device for parameters and optimizer state, the temporary memory of a step, and their
+sum, in GiB. The plan of
 another backend differs, so the result is an estimate.
 """
 
@@ -27,6 +28,9 @@ def parse_options() -> argparse.Namespace:
     add("--remat", action="store_true", help="recompute layers in the backward pass")
     add("--scan", action="store_true", help="compile one layer for each stack")
     add("--precision", default="bfloat16", help="PRECISION")
+    add("--optimizer", default="adamw", help="OPTIMIZER")
+    add("--trainable", default="all", help="TRAINABLE")
+    add("--lora_rank", type=int, default=0, help="LORA_RANK")
     add("--devices", type=int, default=1, help="virtual devices")
     add("--partitions", type=int, default=1, help="devices per copy of the student")
     return parser.parse_args()
@@ -37,25 +41,28 @@ def main(options: argparse.Namespace) -> None:
     import jax
 
     from dsbs_jax.local import optimizers, partitioning, state, step
-    from dsbs_jax.local.config import OptimizerConfig
+    from dsbs_jax.local.config import OptimizerConfig, TrainableConfig
 
     model = make_model(options)
     partitioner = partitioning.Partitioner(options.partitions)
-    settings = OptimizerConfig()
+    settings = OptimizerConfig(optimizer=options.optimizer)
     schedule = optimizers.make_schedule(settings, total_steps=10_000)
     optimizer = optimizers.make_optimizer(settings, schedule)
-    abstract = state.abstract_state(model, optimizer, partitioner)
+    updated = TrainableConfig(trainable=options.trainable, lora_rank=options.lora_rank)
+    abstract = state.abstract_state(model, optimizer, partitioner, updated)
     train_step = step.make_train_step(
         model, optimizer, partitioner, 0.5, options.microbatches
     )
     batch = abstract_batch(options, partitioner.batch)
     key = jax.eval_shape(lambda: jax.random.key(0))
     plan = train_step.lower(abstract, batch, key).compile().memory_analysis()
-    weights = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
+    weights = sum(leaf.size for leaf in jax.tree.leaves(abstract.weights))
+    trained = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
     held = plan.argument_size_in_bytes / GIB
     temporary = plan.temp_size_in_bytes / GIB
     print(
-        f"| {options.size} | {weights / 1e6:,.0f} M | {options.devices} x "
+        f"| {options.size} | {weights / 1e6:,.0f} M | {trained / 1e6:,.1f} M | "
+        f"{options.optimizer} | {options.devices} x "
         f"{options.partitions} | {options.rows} x ({options.source} + "
         f"{options.target}) | {options.microbatches} | {options.precision} | "
         f"{held:.1f} | {temporary:.1f} | {held + temporary:.1f} |"

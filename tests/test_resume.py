@@ -104,8 +104,23 @@ def test_sigterm_between_steps(train, uninterrupted, tmp_path, monkeypatch):
         {"method": "label_then_rationale"},
         {"method": "step_by_step_correct"},
         {"method": "mutual_information", "BATCH_SIZE": 8},
+        {"OPTIMIZER": "adafactor"},
+        {"OPTIMIZER": "lion"},
+        {"LORA_RANK": 2, "LORA_DROPOUT": 0.3},
+        {"TRAINABLE": "decoder", "FREEZE_EMBEDDING": True},
     ],
-    ids=["mixed", "bfloat16", "schedules", "label_then_rationale", "correct", "pairs"],
+    ids=[
+        "mixed",
+        "bfloat16",
+        "schedules",
+        "label_then_rationale",
+        "correct",
+        "pairs",
+        "adafactor",
+        "lion",
+        "lora",
+        "decoder",
+    ],
 )
 def test_other_runs_resume_bit_for_bit(train, tmp_path, monkeypatch, changes):
     expected = train(tmp_path / "expected", **changes)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import seqio
 from flax import traverse_util
 
 from dsbs_jax import json_input
+from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import evaluation
 from dsbs_jax.local.input_batches import encode_inputs
@@ -68,7 +68,7 @@ def check(
     name: str,
     run: pathlib.Path,
     spec: StudentSpec,
-    words: seqio.SentencePieceVocabulary,
+    words: vocabulary.Vocabulary,
     params: Mapping[str, np.ndarray],
     *,
     exact: bool,
@@ -104,7 +104,7 @@ def check(
 
 
 def _samples(
-    run: pathlib.Path, words: seqio.SentencePieceVocabulary
+    run: pathlib.Path, words: vocabulary.Vocabulary
 ) -> tuple[list[str], list[str]]:
     """Returns inputs with prefix, and their targets if they are known."""
     for path in sorted(run.glob(_PREDICTIONS)):
@@ -120,7 +120,7 @@ def _samples(
 def _compare(
     generate: Generate,
     spec: StudentSpec,
-    words: seqio.SentencePieceVocabulary,
+    words: vocabulary.Vocabulary,
     params: Mapping[str, Any],
     texts: Sequence[str],
     targets: Sequence[str],

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-import seqio
 
 from dsbs_jax import files, hub, interruption
 from dsbs_jax.api import export_checks
 from dsbs_jax.api.export_checks import Agreement
+from dsbs_jax.data import vocabulary
 from dsbs_jax.data.methods import Method
 from dsbs_jax.engines.ctranslate2_engine import CTranslate2Engine
 from dsbs_jax.engines.stablehlo import StableHloDecoder
@@ -31,18 +31,21 @@ from dsbs_jax.weights import (
     ctranslate2_format,
     hub_export,
     open_checkpoint,
+    peft_format,
     stablehlo_format,
     writing,
 )
 from dsbs_jax.weights.ctranslate2_format import Quantization
+from dsbs_jax.weights.overlay import OverlayReader
 
 _Path = str | os.PathLike[str]
 # The answers of the formats of other engines are compared with the student's.
-Format = writing.Format | Literal["ctranslate2", "stablehlo"]
+Format = writing.Format | Literal["ctranslate2", "stablehlo", "peft"]
 FORMATS: tuple[Format, ...] = (
     *typing.get_args(writing.Format),
     "ctranslate2",
     "stablehlo",
+    "peft",
 )
 QUANTIZATIONS: tuple[Quantization, ...] = typing.get_args(Quantization)
 # T5X reads checkpoints with the name of their step.
@@ -96,7 +99,8 @@ def export_student(
         output: The new folder; None writes no folder, and only pushes.
         format: "hf" for transformers, "t5x" or "t5x_orbax" for T5X, or "ctranslate2"
             for CTranslate2, which is fast on CPUs. The last one is written only if its
-            answers agree with the student's.
+            answers agree with the student's. "peft" writes the adapters of a run with
+            LORA_RANK for the library PEFT; the other formats merge them.
         quantization: How format "ctranslate2" stores the weights: "float32",
             "bfloat16", "int8", "int8_float32" or "int8_bfloat16".
         platforms: Platforms of format "stablehlo": "cpu", "cuda", "rocm" or "tpu".
@@ -179,7 +183,7 @@ class _Source:
 
     folder: pathlib.Path
     spec: StudentSpec
-    words: seqio.SentencePieceVocabulary
+    words: vocabulary.Vocabulary
     reader: ParameterReader
 
     @classmethod
@@ -220,6 +224,9 @@ def _write(
     platforms: Sequence[str],
 ) -> Agreement | None:
     """Creates the folder with weights, vocabulary and `student.json`."""
+    if format_name == "peft":
+        _write_peft(folder, source)
+        return None
     params = {name: source.reader.read(name) for name in source.reader.shapes()}
     network = source.spec.network
     if format_name == "hf":
@@ -242,6 +249,20 @@ def _write(
     return export_checks.check(
         generate, name, source.folder, source.spec, source.words, params, exact=exact
     )
+
+
+def _write_peft(folder: pathlib.Path, source: _Source) -> None:
+    """Writes adapters, tokenizer and `student.json`."""
+    if not isinstance(source.reader, OverlayReader):
+        raise UserError(
+            f"{source.reader.location}: all weights were trained, and format peft is "
+            "for a run with LORA_RANK; expected format hf"
+        )
+    folder.mkdir()
+    peft_format.write_adapters(folder, source.reader, source.spec.network)
+    for name, content in writing.tokenizer_files(source.words).items():
+        files.write(folder / name, content)
+    student_folder.write_spec(folder, source.spec)
 
 
 def _write_ctranslate2(

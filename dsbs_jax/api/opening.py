@@ -9,7 +9,7 @@ import jax
 import seqio
 
 from dsbs_jax import hub
-from dsbs_jax.data import dataset_spec, vocabulary
+from dsbs_jax.data import dataset_spec, tokenizer_json, vocabulary
 from dsbs_jax.engines import ctranslate2_engine
 from dsbs_jax.engines.ctranslate2_engine import CTranslate2Engine
 from dsbs_jax.engines.engine import Engine, EngineName
@@ -154,13 +154,15 @@ def _spec_of_weights(
         vocabulary_path = path
         if not hub.is_address(path):
             vocabulary_path = str(pathlib.Path(path) / vocabulary.HUB_FILE)
-            if (pathlib.Path(path) / "config.gin").exists():
+            if tokenizer_json.reads_bytes(pathlib.Path(path)):
+                vocabulary_path = vocabulary.BYTES
+            elif (pathlib.Path(path) / "config.gin").exists():
                 raise UserError(
                     f"{path} is a run without {student_folder.STUDENT_FILE}, of an "
                     "earlier version. This command adds the file, and scores the run "
                     f"again: python -m dsbs_jax.train --gin_file={path}/config.gin"
                 )
-            if not pathlib.Path(vocabulary_path).exists():
+            elif not pathlib.Path(vocabulary_path).exists():
                 # Raises if there are no weights either.
                 open_checkpoint(path)
                 raise UserError(

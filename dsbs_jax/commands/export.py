@@ -33,10 +33,11 @@ def export(
     format: Annotated[
         str,
         typer.Option(
-            metavar="<hf or t5x or t5x_orbax or ctranslate2 or stablehlo>",
+            metavar="<hf or t5x or t5x_orbax or ctranslate2 or stablehlo or peft>",
             help="hf is for transformers; t5x and t5x_orbax are for T5X; ctranslate2 "
-            "is for CTranslate2; stablehlo has programs for jax. The answers of the "
-            "last two are compared with the student's.",
+            "is for CTranslate2; stablehlo has programs for jax. The answers of these "
+            "two are compared with the student's. peft has the adapters of a run with "
+            "lora_rank.",
         ),
     ] = "hf",
     quantization: Annotated[

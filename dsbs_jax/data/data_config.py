@@ -82,7 +82,8 @@ class DataConfig(Settings):
     vocabulary_path: AnyPath = setting(
         T5_VOCABULARY,
         help="SentencePiece model or tokenizer.json of a T5: a file, a Hugging Face "
-        "folder, a gs:// address, or 'hub:' and the id of a repository.",
+        "folder, a gs:// address, or 'hub:' and the id of a repository. 'bytes' reads "
+        "the bytes of a text, as ByT5.",
     )
     label_rate: NonNegativeFloat = setting(
         1.0, help="Examples of label tasks in a batch, relative to RATIONALE_RATE."

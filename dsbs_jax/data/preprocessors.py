@@ -289,7 +289,12 @@ def encode_segments(text: tf.Tensor, vocabulary: seqio.Vocabulary) -> tf.Tensor:
         int32 [S], the segments' ids with id 1 between them and none at the end.
     """
     segments = tf.strings.split(text, SEGMENT_SEPARATOR)
-    ids = vocabulary.encode_tf(segments)
+    if isinstance(vocabulary, seqio.ByteVocabulary):
+        # It would pad several segments to the same length.
+        signature = tf.RaggedTensorSpec([None], tf.int32)
+        ids = tf.map_fn(vocabulary.encode_tf, segments, fn_output_signature=signature)
+    else:
+        ids = vocabulary.encode_tf(segments)
     ends = tf.fill([ids.nrows(), 1], tf.cast(vocabulary.eos_id, ids.dtype))
     return tf.concat([ids, ends], axis=1).flat_values[:-1]
 

@@ -131,27 +131,25 @@ def _check_spaces(pre_tokenizer: Any, path: pathlib.Path) -> None:
         _refuse(path, "it does not put '▁' before the first word")
 
 
+def reads_bytes(folder: pathlib.Path) -> bool:
+    """Whether the tokenizer of a model folder is ByT5's, which has no pieces."""
+    try:
+        values = json_input.parse((folder / CONFIG).read_bytes(), dict[str, Any])
+    except (OSError, json_input.JsonError):
+        return False
+    return str(values.get("tokenizer_class")).startswith("ByT5")
+
+
 def find(folder: pathlib.Path) -> pathlib.Path:
     """Returns the `tokenizer.json` of a model folder without `spiece.model`.
 
     Raises:
-        UserError: The folder has none; the message names the tokenizer that it has.
+        UserError: The folder has none.
     """
     path = folder / FILE
-    if path.is_file():
-        return path
-    name = ""
-    try:
-        values = json_input.parse((folder / CONFIG).read_bytes(), dict[str, Any])
-        name = str(values.get("tokenizer_class") or "")
-    except (OSError, json_input.JsonError):
-        pass  # reported as missing
-    if name.startswith("ByT5"):
+    if not path.is_file():
         raise UserError(
-            f"vocabulary {folder}: {name} reads bytes and has no pieces, which is not "
-            "supported; expected a folder with spiece.model or tokenizer.json"
+            f"vocabulary {folder}: the folder has no spiece.model and no {FILE}, "
+            "expected one of them"
         )
-    raise UserError(
-        f"vocabulary {folder}: the folder has no spiece.model and no {FILE}, expected "
-        "one of them"
-    )
+    return path

@@ -1,7 +1,7 @@
-"""SentencePiece vocabularies: the published T5 vocabulary, or one trained on your text.
+"""Vocabularies: the published T5's, one trained on your text, or the bytes of ByT5.
 
 Special ids are T5's: pad 0, eos 1, unk 2, and 100 sentinels that SeqIO adds above the
-model's pieces.
+pieces. Bytes have the ids 3 to 258, as in ByT5 (Xue et al. 2021, arXiv 2105.13626).
 """
 
 import functools
@@ -30,6 +30,9 @@ from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
 from dsbs_jax.errors import UserError
 
 HUB_FILE = "spiece.model"
+# The path of the vocabulary of bytes, which has no file.
+BYTES = "bytes"
+Vocabulary: TypeAlias = seqio.SentencePieceVocabulary | seqio.ByteVocabulary
 SENTINELS = 100
 SIZE_MULTIPLE = 128
 
@@ -43,13 +46,14 @@ Version: TypeAlias = tuple[int, int] | None
 _first_versions: dict[str, Version] = {}
 
 
-def load(path_or_id: str, extra_ids: int = SENTINELS) -> seqio.SentencePieceVocabulary:
+def load(path_or_id: str, extra_ids: int = SENTINELS) -> Vocabulary:
     """Loads a vocabulary; the same file gives the same object.
 
     Args:
         path_or_id: A SentencePiece model, a `tokenizer.json` of a T5, a folder with
-            `spiece.model` or `tokenizer.json`, a bucket address (gs://…), or "hub:" and
-            the id of a Hugging Face repository ("hub:google/t5-v1_1-base").
+            `spiece.model` or `tokenizer.json` or of a ByT5, a bucket address (gs://…),
+            "hub:" and the id of a Hugging Face repository ("hub:google/t5-v1_1-base"),
+            or "bytes".
         extra_ids: Number of sentinels above the model's own pieces.
 
     Raises:
@@ -71,7 +75,7 @@ def _version(path: str) -> Version:
 
 
 @functools.cache
-def _load(path: str, extra_ids: int, version: Version) -> seqio.SentencePieceVocabulary:
+def _load(path: str, extra_ids: int, version: Version) -> Vocabulary:
     # SeqIO reads a path once. A file that has replaced another one, for example after
     # a second training in a notebook, needs another path.
     if _first_versions.setdefault(path, version) != version:
@@ -80,6 +84,8 @@ def _load(path: str, extra_ids: int, version: Version) -> seqio.SentencePieceVoc
         path = _download(path)
     if os.path.isdir(path):
         path = os.fspath(_in_folder(pathlib.Path(path)))
+    if path == BYTES:
+        return seqio.ByteVocabulary(extra_ids=extra_ids)
     if path.startswith(_BUCKET):
         _check_reachable(path)
     if path.endswith(".json"):
@@ -137,19 +143,26 @@ def _download(address: str) -> str:
         return str(hub.download_file(address, HUB_FILE))
     except UserError as error:
         # Repositories that Transformers 5 wrote have no SentencePiece model.
+        names = [tokenizer_json.FILE, tokenizer_json.CONFIG]
         try:
-            folder = hub.download_files(address, [tokenizer_json.FILE])
+            folder = hub.download_files(address, names)
         except UserError:
             raise error from None
+        if tokenizer_json.reads_bytes(folder):
+            return BYTES
         if not (folder / tokenizer_json.FILE).is_file():
             raise
     return str(folder / tokenizer_json.FILE)
 
 
 def _in_folder(folder: pathlib.Path) -> pathlib.Path:
-    """Returns the tokenizer's file of a model folder."""
+    """Returns the tokenizer's file of a model folder, or `BYTES`."""
     path = folder / HUB_FILE
-    return path if path.is_file() else tokenizer_json.find(folder)
+    if path.is_file():
+        return path
+    if tokenizer_json.reads_bytes(folder):
+        return pathlib.Path(BYTES)
+    return tokenizer_json.find(folder)
 
 
 def _converted(path: pathlib.Path) -> str:
@@ -164,8 +177,8 @@ def _converted(path: pathlib.Path) -> str:
 def _copy(path: str) -> str:
     if os.path.isdir(path):
         path = os.fspath(_in_folder(pathlib.Path(path)))
-    if path.endswith(".json"):
-        return path  # its converted model has a path of its own
+    if path == BYTES or path.endswith(".json"):
+        return path  # bytes have no file; a converted model has a path of its own
     folder = tempfile.mkdtemp(dir=_copies().name)
     return shutil.copy(path, os.path.join(folder, HUB_FILE))
 

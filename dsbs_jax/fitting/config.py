@@ -59,8 +59,9 @@ class FitConfig(Settings):
     )
     vocabulary: AnyPath | None = setting(
         None,
-        help="SentencePiece model: a file or 'hub:' and a repository. By default that "
-        "of the checkpoint, or one that is trained on the training rows.",
+        help="SentencePiece model: a file or 'hub:' and a repository; or 'bytes', as "
+        "for ByT5. By default that of the checkpoint, or one that is trained on the "
+        "training rows.",
     )
     input_length: PositiveInt | None = setting(
         None, help="Tokens to which inputs are cut, end token included."

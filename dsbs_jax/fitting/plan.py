@@ -8,7 +8,6 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import seqio
 import tabulate
 
 from dsbs_jax import files, settings
@@ -89,7 +88,7 @@ class Plan:
     output: pathlib.Path
     rows: FitRows
     choices: Sequence[Choice]
-    words: seqio.SentencePieceVocabulary
+    words: vocabulary.Vocabulary
     warnings: Sequence[str]
 
     @property

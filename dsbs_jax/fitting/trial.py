@@ -12,7 +12,7 @@ import jax
 
 from dsbs_jax.data import mixtures
 from dsbs_jax.fitting.plan import Plan
-from dsbs_jax.local import datasets, evaluation, optimizers, state, step
+from dsbs_jax.local import datasets, evaluation, optimizers, state, step, trainable
 from dsbs_jax.local.alpha_schedule import make_alpha
 from dsbs_jax.local.config import TrainSettings
 from dsbs_jax.local.input_batches import encode_inputs
@@ -32,17 +32,23 @@ class Trial:
 
     Attributes:
         parameters: Parameters of the student.
+        updated: Parameters that training updates.
         step_seconds: Seconds of a step.
         evaluation_seconds: Seconds of an evaluation on validation.
         seconds: Expected seconds of the complete run, without an early stop.
         peak_bytes: Largest memory of the device; of the process on a CPU.
+        optimizer: Name of the optimizer.
+        optimizer_bytes: Memory of the optimizer's state, on all devices together.
     """
 
     parameters: int
+    updated: int
     step_seconds: float
     evaluation_seconds: float
     seconds: float
     peak_bytes: int
+    optimizer: str
+    optimizer_bytes: int
 
     def text(self) -> str:
         """Returns the expected time and memory to print."""
@@ -50,7 +56,8 @@ class Trial:
             f"Expected: {_about(self.seconds)} without an early stop and at least "
             f"{self.peak_bytes / 2**30:.1f} GiB of memory, measured on {_STEPS} steps "
             f"of {self.step_seconds:.3f} s. The student has {self.parameters:,} "
-            "parameters."
+            f"parameters, of which training updates {self.updated:,}; the state of "
+            f"{self.optimizer} takes {self.optimizer_bytes / 2**20:,.1f} MiB."
         )
 
 
@@ -72,18 +79,22 @@ def run(plan: Plan) -> Trial:
     config, data = plan.settings, plan.method_data
     model = Transformer(plan.network)
     partitioner = Partitioner(config.partitioning.num_partitions)
-    params, first, each = _time_steps(config, data, model, partitioner)
+    end, first, each = _time_steps(config, data, model, partitioner)
+    params = trainable.complete(end.params, end.frozen)
     predictor = evaluation.Predictor(model, config.decoding, partitioner)
     evaluation_seconds = _time_evaluation(plan, data, predictor, params)
     evaluations = config.loop.train_steps // config.loop.eval_period
     # The best and the last checkpoint are scored at the end, on validation and test.
     scored = evaluations + 2 * (1 + _size(plan, "test") / _size(plan, "validation"))
     return Trial(
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(end.weights)),
+        updated=sum(leaf.size for leaf in jax.tree.leaves(end.params)),
         step_seconds=each,
         evaluation_seconds=evaluation_seconds,
         seconds=first + config.loop.train_steps * each + scored * evaluation_seconds,
         peak_bytes=_peak_bytes(),
+        optimizer=config.optimizer.optimizer,
+        optimizer_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(end.opt_state)),
     )
 
 
@@ -92,13 +103,13 @@ def _time_steps(
     data: mixtures.MethodData,
     model: Transformer,
     partitioner: Partitioner,
-) -> tuple[Any, float, float]:
-    """Returns the parameters, and the seconds of the first step and of a later one."""
+) -> tuple[state.TrainState, float, float]:
+    """Returns the last state, and the seconds of the first step and of a later one."""
     loop = config.loop
     schedule = optimizers.make_schedule(config.optimizer, loop.train_steps)
     optimizer = optimizers.make_optimizer(config.optimizer, schedule)
     key = jax.random.key(loop.random_seed)
-    abstract = state.abstract_state(model, optimizer, partitioner)
+    abstract = state.abstract_state(model, optimizer, partitioner, config.trainable)
     current = state.init_state(model, optimizer, abstract, key)
     train_step = step.make_train_step(
         model,
@@ -115,7 +126,7 @@ def _time_steps(
         current, metrics = train_step(current, batch, key)
         jax.block_until_ready(metrics)
         seconds.append(time.monotonic() - began)
-    return current.params, seconds[0], statistics.median(seconds[1:])
+    return current, seconds[0], statistics.median(seconds[1:])
 
 
 def _typical_batch(

@@ -5,10 +5,8 @@ import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import seqio
-
 from dsbs_jax import hub
-from dsbs_jax.data import vocabulary
+from dsbs_jax.data import tokenizer_json, vocabulary
 from dsbs_jax.data.data_config import T5_VOCABULARY
 from dsbs_jax.data.dataset_spec import EXPLAIN_PREFIX, PREDICT_PREFIX
 from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
@@ -35,7 +33,7 @@ class ChosenVocabulary:
             each.
     """
 
-    words: seqio.SentencePieceVocabulary
+    words: vocabulary.Vocabulary
     path: str | None
     reason: str
     warnings: tuple[str, ...]
@@ -103,6 +101,11 @@ def _path_of_checkpoint(checkpoint: str) -> str:
     for name in (student_folder.VOCABULARY_FILE, vocabulary.HUB_FILE):
         if (folder / name).exists():
             return str(folder / name)
+    student = student_folder.find(checkpoint)
+    if student and student_folder.reads_bytes(student_folder.read_spec(student)):
+        return vocabulary.BYTES
+    if tokenizer_json.reads_bytes(folder):
+        return vocabulary.BYTES
     if (folder / "config.json").exists():
         raise UserError(
             f"{checkpoint} has no {vocabulary.HUB_FILE}; give the SentencePiece model "
@@ -114,7 +117,7 @@ def _path_of_checkpoint(checkpoint: str) -> str:
 
 
 def _missing_characters(
-    words: seqio.SentencePieceVocabulary, splits: Mapping[str, Sequence[Record]]
+    words: vocabulary.Vocabulary, splits: Mapping[str, Sequence[Record]]
 ) -> list[str]:
     """Describes the characters that the vocabulary lacks, for each split."""
     known: dict[str, bool] = {}

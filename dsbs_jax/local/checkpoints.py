@@ -1,9 +1,15 @@
 """Orbax checkpoints of a run: the last ones to resume from, and the best on validation.
 
-checkpoints/checkpoint_<step>/params     parameters, which is all that evaluation
-                                         and inference read
+checkpoints/checkpoint_<step>/params     parameters that were updated, which is all
+                                         that evaluation and inference read
 checkpoints/checkpoint_<step>/progress   step and optimizer state
 checkpoints/digests/checkpoint_<step>.json   SHA-256 of each of its files, written last
+
+A run that keeps some of its weights, or trains adapters, stores the weights before the
+training once:
+
+base/checkpoint_0/params     all weights
+checkpoints/frozen.json      where they are, and how adapters are added to them
 """
 
 import math
@@ -16,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
+from etils import epath
 from flax import traverse_util
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -26,9 +33,14 @@ from dsbs_jax.weights import (
     check_shapes,
     digests,
     failed_writes,
-    open_checkpoint,
 )
 from dsbs_jax.weights.checkpoint_folders import PREFIX, SCORE
+from dsbs_jax.weights.run_checkpoints import (
+    BASE_FOLDER,
+    Overlay,
+    open_updated,
+    write_overlay,
+)
 
 # Score of a checkpoint that was saved before its evaluation.
 UNSCORED = -math.inf
@@ -60,7 +72,8 @@ def prepare_folder(folder: pathlib.Path, abstract: TrainState) -> None:
 
 def _check_free_space(folder: pathlib.Path, count: int, state: TrainState) -> None:
     """Checks that the disk has space for a number of checkpoints."""
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    saved = jax.tree.leaves((state.params, state.opt_state))
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in saved)
     needed, free = count * size, shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
@@ -128,6 +141,38 @@ def _last_checkpoint(step: int | None) -> str:
     if step is None:
         return "no checkpoint was saved"
     return f"the checkpoint of step {step} is complete and is kept"
+
+
+def write_base(folder: pathlib.Path, params: Any, overlay: Overlay) -> None:
+    """Stores the weights before a training that does not update all of them.
+
+    Args:
+        folder: The run folder, without a checkpoint.
+        params: All weights.
+        overlay: How the checkpoints of the run are added to them.
+
+    Raises:
+        UserError: The weights cannot be written.
+    """
+    base = folder / BASE_FOLDER
+    path = checkpoint_path(base, 0)
+    try:
+        with failed_writes.without_library_messages(path):
+            shutil.rmtree(base, ignore_errors=True)
+            digests.prepare(base)
+            with ocp.Checkpointer(
+                ocp.CompositeCheckpointHandler(params=ocp.StandardCheckpointHandler())
+            ) as checkpointer:
+                checkpointer.save(
+                    path.resolve(),
+                    args=ocp.args.Composite(params=ocp.args.StandardSave(params)),
+                )
+            digests.write(path)
+            write_overlay(folder / "checkpoints", overlay)
+    # The disk is full or gone; the type depends on what was being written.
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = failed_writes.reason(error)
+        raise UserError(f"{path}: cannot be written: {reason}") from error
 
 
 class Checkpoints:
@@ -286,7 +331,7 @@ class Checkpoints:
 
     def _check_shapes(self, step: int, expected: Any) -> None:
         # Orbax would report a difference in many lines, or cut the arrays.
-        reader = open_checkpoint(str(self._path(step)))
+        reader = open_updated(epath.Path(self._path(step)))
         leaves = traverse_util.flatten_dict(expected, sep="/")
         shapes = {name: leaf.shape for name, leaf in leaves.items()}
         check_shapes(reader.location, reader.shapes(), shapes)

@@ -21,6 +21,7 @@ from dsbs_jax.settings import (
     setting,
     settings_of,
 )
+from dsbs_jax.student import lora
 from dsbs_jax.student.config import T5Config
 
 
@@ -134,10 +135,11 @@ class LoopConfig(Settings):
 class OptimizerConfig(Settings):
     """Optimizer and learning rate."""
 
-    optimizer: Literal["adamw", "adafactor"] = setting(
+    optimizer: Literal["adamw", "adafactor", "lion"] = setting(
         "adamw",
         help="'adamw' clips gradients by their global norm first, as the released code "
-        "does; 'adafactor' has T5's settings for finetuning.",
+        "does; 'adafactor' has T5's settings for finetuning; 'lion' clips like 'adamw' "
+        "and holds half its state.",
     )
     schedule: Literal["linear", "cosine", "constant"] = setting(
         "linear",
@@ -151,13 +153,78 @@ class OptimizerConfig(Settings):
     adam_b1: Fraction = setting(0.9, help="Decay of AdamW's mean of gradients.")
     adam_b2: Fraction = setting(0.999, help="Decay of AdamW's mean of squares.")
     adam_eps: PositiveFloat = setting(1e-8, help="AdamW's epsilon.")
-    weight_decay: NonNegativeFloat = setting(0.0, help="AdamW's weight decay.")
+    lion_b1: Fraction = setting(
+        0.9, help="Weight of Lion's mean of gradients in an update's sign."
+    )
+    lion_b2: Fraction = setting(0.99, help="Decay of Lion's mean of gradients.")
+    weight_decay: NonNegativeFloat = setting(
+        0.0, help="Weight decay of AdamW and Lion."
+    )
     clip_norm: PositiveFloat = setting(
-        1.0, help="Global norm to which AdamW's gradients are clipped."
+        1.0, help="Global norm to which the gradients of AdamW and Lion are clipped."
     )
     adafactor_decay_rate: PositiveFloat = setting(
         0.8, help="Exponent of the decay of Adafactor's second moments."
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainableConfig(Settings):
+    """Weights that training updates.
+
+    Raises:
+        UserError: A value is out of range, or LoRA is combined with weights to update.
+    """
+
+    trainable: Literal["all", "encoder", "decoder"] = setting(
+        "all",
+        help="The weights that are updated: all, those of the encoder, or those of the "
+        "decoder with the output layer. Others keep their values and need no "
+        "optimizer state.",
+    )
+    train_last_layers: PositiveInt | None = setting(
+        None,
+        help="Layers at the end of each stack that are updated, with the norm after "
+        "them and the output layer. None updates all layers.",
+    )
+    freeze_embedding: bool = setting(
+        False, help="Whether the embedding of tokens keeps its values."
+    )
+    lora_rank: NonNegativeInt = setting(
+        0,
+        help="Rank of the adapters (LoRA), which are updated instead of weights. 0 "
+        "updates weights.",
+    )
+    lora_alpha: PositiveFloat = setting(
+        16.0, help="The term of an adapter is multiplied by LORA_ALPHA / LORA_RANK."
+    )
+    lora_targets: tuple[lora.Target, ...] = setting(
+        ("query", "value"), help="The products of each layer that have an adapter."
+    )
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        super().__post_init__()
+        if self.lora_rank and not self._updates_all_weights:
+            raise UserError(
+                f"LORA_RANK is {self.lora_rank}, which keeps all weights; expected "
+                "TRAINABLE 'all', TRAIN_LAST_LAYERS None and FREEZE_EMBEDDING False"
+            )
+
+    @property
+    def _updates_all_weights(self) -> bool:
+        parts = self.trainable, self.train_last_layers, self.freeze_embedding
+        return parts == ("all", None, False)
+
+    @property
+    def updates_all(self) -> bool:
+        """Whether all weights are updated, and no adapters."""
+        return self._updates_all_weights and not self.lora_rank
+
+    @property
+    def scale(self) -> float:
+        """The factor of the adapters' term."""
+        return self.lora_alpha / self.lora_rank if self.lora_rank else 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -283,10 +350,12 @@ class TrainSettings(PredictionSettings):
     Attributes:
         loop: The training loop.
         optimizer: Optimizer and learning rate.
+        trainable: The weights that are updated.
     """
 
     loop: LoopConfig
     optimizer: OptimizerConfig = OptimizerConfig()
+    trainable: TrainableConfig = TrainableConfig()
 
     @property
     def beta(self) -> float:
@@ -324,6 +393,7 @@ class TrainSettings(PredictionSettings):
             student,
             self.loop,
             self.optimizer,
+            self.trainable,
             self.decoding,
             self.partitioning,
         ]
@@ -334,11 +404,12 @@ class TrainSettings(PredictionSettings):
             **super()._fields(values),
             "loop": from_values(LoopConfig, values),
             "optimizer": from_values(OptimizerConfig, values),
+            "trainable": from_values(TrainableConfig, values),
         }
 
 
 _SHARED = (DataConfig, T5Config, DecodingConfig, PartitioningConfig)
 # The settings classes of each command.
-TRAIN_SETTINGS = (LoopConfig, OptimizerConfig, *_SHARED)
+TRAIN_SETTINGS = (LoopConfig, OptimizerConfig, TrainableConfig, *_SHARED)
 EVAL_SETTINGS = (EvalConfig, *_SHARED)
 INFER_SETTINGS = (InferConfig, *_SHARED)

@@ -34,6 +34,7 @@ from dsbs_jax.local import (
     stopping,
     student_folder,
     trackers,
+    trainable,
 )
 from dsbs_jax.local.alpha_schedule import make_alpha
 from dsbs_jax.local.config import LoopConfig, TrainSettings
@@ -43,6 +44,7 @@ from dsbs_jax.progress import duration
 from dsbs_jax.student.config import check_vocabulary_size
 from dsbs_jax.student.network import Transformer
 from dsbs_jax.weights import load_params, open_checkpoint, student_config
+from dsbs_jax.weights.run_checkpoints import BASE_FOLDER, Overlay
 
 # (parameters, name of the parameters) -> scores; {} where the data has no such split.
 ScoreFn = Callable[[Any, str], evaluation.Scores]
@@ -142,18 +144,21 @@ def _set_up(config: TrainSettings, columns: ColumnMap | None) -> _Run:
     predictor = evaluation.Predictor(model, config.decoding, partitioner)
     validate = _make_scorer(data, data.validated, "validation", predictor, folder)
     test = _make_scorer(data, data.test_task, "test", predictor, folder)
-    abstract = state.abstract_state(model, optimizer, partitioner)
+    abstract = state.abstract_state(model, optimizer, partitioner, config.trainable)
     initial = None
     if newest is None and loop.initial_checkpoint_path:
         reader = open_checkpoint(loop.initial_checkpoint_path)
-        initial = load_params(reader, abstract.params)
+        initial = load_params(reader, abstract.weights)
     checkpoints.prepare_folder(folder, abstract)
     saved = checkpoints.Checkpoints(folder / "checkpoints")
     key = jax.random.key(loop.random_seed)
     if newest is not None:
-        start = saved.restore(newest, abstract)
-        print(f"Resuming from step {newest} in {folder}")
+        start = _restore(saved, newest, abstract, folder)
     else:
+        if abstract.frozen is not None:
+            initial = initial or state.init_params(model, abstract, key)
+            overlay = Overlay(abstract.frozen.scale, _origin(loop))
+            checkpoints.write_base(folder, initial, overlay)
         start = state.init_state(model, optimizer, abstract, key, initial)
     files.write(folder / resume_guard.CONFIG_FILE, settings.as_gin(every))
     student = student_folder.with_columns(student, columns, folder)
@@ -175,6 +180,30 @@ def _set_up(config: TrainSettings, columns: ColumnMap | None) -> _Run:
         test=test,
         log=TrainingLog(folder, loop, schedule, data.vocabulary, int(start.step)),
     )
+
+
+def _origin(config: LoopConfig) -> str | None:
+    """Returns where the initial weights are from, with an absolute path."""
+    path = config.initial_checkpoint_path
+    if path is not None and pathlib.Path(path).exists():
+        return str(pathlib.Path(path).absolute())
+    return path
+
+
+def _restore(
+    saved: checkpoints.Checkpoints,
+    newest: int,
+    abstract: state.TrainState,
+    folder: pathlib.Path,
+) -> state.TrainState:
+    """Restores the state of a run, with the weights that it does not update."""
+    start = saved.restore(newest, abstract)
+    if abstract.frozen is not None:
+        base = checkpoints.checkpoint_path(folder / BASE_FOLDER, 0)
+        full = load_params(open_checkpoint(str(base)), abstract.weights)
+        start = start.replace(frozen=trainable.freeze(full, abstract.frozen))
+    print(f"Resuming from step {newest} in {folder}")
+    return start
 
 
 def _load_data(
@@ -279,7 +308,8 @@ def _evaluate(run: _Run, number: int) -> None:
     """
     run.log.check_losses()
     try:
-        scores = run.validate(run.state.params, f"step_{number}")
+        complete = trainable.complete(run.state.params, run.state.frozen)
+        scores = run.validate(complete, f"step_{number}")
     except interruption.Stopped:
         return
     # Without a validation split, the last checkpoint is the best.
@@ -364,6 +394,7 @@ def _score_checkpoints(run: _Run, steps: int) -> dict[str, Any]:
             run.log.write_scores(number, f"test_{name}", results[name]["test"])
             continue
         params = run.checkpoints.restore_params(number, run.abstract.params)
+        params = trainable.complete(params, run.state.frozen)
         results[name] = {
             "step": number,
             "validation": run.validate(params, name),

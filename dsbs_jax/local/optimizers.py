@@ -70,6 +70,8 @@ def make_optimizer(
 
     AdamW after clipping by the global norm is the optimizer of the released code.
     Adafactor (Shazeer & Stern 2018, arXiv 1804.04235) has T5's settings for finetuning.
+    Lion (Chen et al. 2023, arXiv 2302.06675) updates by the sign of its mean of
+    gradients, and has no mean of squares.
 
     Args:
         config: The optimizer and its hyperparameters.
@@ -77,13 +79,12 @@ def make_optimizer(
     """
     if config.optimizer == "adafactor":
         return optax.adafactor(schedule, decay_rate=config.adafactor_decay_rate)
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(
-            schedule,
-            config.adam_b1,
-            config.adam_b2,
-            config.adam_eps,
-            weight_decay=config.weight_decay,
-        ),
-    )
+    decay = config.weight_decay
+    if config.optimizer == "lion":
+        update = optax.lion(
+            schedule, config.lion_b1, config.lion_b2, weight_decay=decay
+        )
+    else:
+        betas = config.adam_b1, config.adam_b2
+        update = optax.adamw(schedule, *betas, config.adam_eps, weight_decay=decay)
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)

@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dsbs_jax.local import trainable
+from dsbs_jax.local.config import TrainableConfig
 from dsbs_jax.local.partitioning import Partitioner
+from dsbs_jax.student.network import Transformer
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -18,13 +21,20 @@ class TrainState(flax.struct.PyTreeNode):
 
     Attributes:
         step: int32 scalar, updates done.
-        params: The student's parameters, float32.
+        params: The parameters that are updated, float32: the student's, or adapters.
         opt_state: The optimizer's state.
+        frozen: The weights that are not updated; None if all are.
     """
 
     step: jax.Array
     params: Any
     opt_state: Any
+    frozen: trainable.Frozen | None = None
+
+    @property
+    def weights(self) -> Any:
+        """All weights of the student, without adapters."""
+        return trainable.weights(self.params, self.frozen)
 
 
 def abstract_params(model: nn.Module, partitioner: Partitioner) -> Any:
@@ -34,16 +44,42 @@ def abstract_params(model: nn.Module, partitioner: Partitioner) -> Any:
 
 
 def abstract_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, partitioner: Partitioner
+    model: Transformer,
+    optimizer: optax.GradientTransformation,
+    partitioner: Partitioner,
+    updated: TrainableConfig | None = None,
 ) -> TrainState:
-    """Returns shapes, dtypes and shardings of the complete state of a run."""
-    params = abstract_params(model, partitioner)
+    """Returns shapes, dtypes and shardings of the complete state of a run.
+
+    Args:
+        model: The student.
+        optimizer: The optimizer.
+        partitioner: The mesh.
+        updated: The weights that training updates; None is all.
+
+    Raises:
+        UserError: The student lacks layers or products that `updated` names.
+    """
+    full = abstract_params(model, partitioner)
+    params, frozen = trainable.split_abstract(
+        full, updated or TrainableConfig(), model.config
+    )
     opt_state = jax.eval_shape(optimizer.init, params)
     shardings = partitioner.optimizer_state(
         optimizer, opt_state, params, jax.tree.map(lambda leaf: leaf.sharding, params)
     )
     step: Any = jax.ShapeDtypeStruct((), jnp.int32, sharding=partitioner.replicated)
-    return TrainState(step, params, _with_shardings(opt_state, shardings))
+    return TrainState(step, params, _with_shardings(opt_state, shardings), frozen)
+
+
+def init_params(model: nn.Module, abstract: TrainState, key: jax.Array) -> Any:
+    """Creates random weights; each device creates its own part."""
+
+    def init(key: jax.Array) -> Any:
+        return nn.unbox(_init_params(model, key))
+
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract.weights)
+    return jax.jit(init, out_shardings=shardings)(key)
 
 
 def init_state(
@@ -60,18 +96,17 @@ def init_state(
         optimizer: The optimizer.
         abstract: The result of `abstract_state` for both.
         key: Key for random parameters.
-        params: Parameters to start from instead of random ones.
+        params: Weights to start from instead of random ones.
     """
-
-    def init(key: jax.Array) -> Any:
-        return nn.unbox(_init_params(model, key))
-
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     if params is None:
-        params = jax.jit(init, out_shardings=shardings.params)(key)
+        params = init_params(model, abstract, key)
+    frozen = None
+    if abstract.frozen is not None:
+        params, frozen = trainable.split(params, abstract.params, abstract.frozen, key)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(params)
     step = jax.device_put(jnp.zeros((), jnp.int32), shardings.step)
-    return TrainState(step, params, opt_state)
+    return TrainState(step, params, opt_state, frozen)
 
 
 def _init_params(model: nn.Module, key: jax.Array) -> Any:

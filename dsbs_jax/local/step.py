@@ -11,6 +11,7 @@ import optax
 from dsbs_jax.local.alpha_schedule import AlphaSchedule
 from dsbs_jax.local.partitioning import LOGICAL_AXIS_RULES, Partitioner
 from dsbs_jax.local.state import TrainState
+from dsbs_jax.local.trainable import Frozen, complete
 from dsbs_jax.student import mutual_information, objective
 from dsbs_jax.student.cross_entropy import num_parts
 from dsbs_jax.student.network import Transformer
@@ -29,6 +30,7 @@ def gradients(
     dropout_key: jax.Array | None = None,
     data_size: int = 1,
     beta: float = 0.0,
+    frozen: Frozen | None = None,
 ) -> tuple[Any, Metrics]:
     """Returns the gradients of the objective over a batch, and its metrics.
 
@@ -40,7 +42,7 @@ def gradients(
 
     Args:
         model: The student.
-        params: Its parameters.
+        params: Its parameters that are updated, or its adapters.
         batch: int32, [B, S] for encoder features and [B, T] for decoder features; B is
             a multiple of `num_microbatches`.
         alpha: Weight of the label task, 0 to 1.
@@ -50,6 +52,7 @@ def gradients(
         beta: Weight of the cross-entropy between the pooled distributions of label and
             rationale. Above 0 the rows are pairs (`pairs.batches`), and the logits of a
             microbatch exist at the same time.
+        frozen: The weights that are not updated.
     """
     counts = objective.task_token_counts(batch["decoder_task_ids"])
     num_pairs = mutual_information.pair_count(batch["decoder_task_ids"])
@@ -58,6 +61,7 @@ def gradients(
         params: Any, part: Batch, key: jax.Array | None
     ) -> tuple[jax.Array, Metrics]:
         tasks = part["decoder_task_ids"]
+        params = complete(params, frozen)
         if beta:
             return _pair_loss(model, params, part, key, alpha, counts, beta / num_pairs)
         rows = max(1, len(tasks) // data_size)
@@ -177,10 +181,12 @@ def make_train_step(
                 key,
                 partitioner.data_size,
                 beta,
+                state.frozen,
             )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics |= {"gradient_norm": optax.global_norm(grads)}
-        return TrainState(state.step + 1, params, opt_state), metrics
+        done = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        return done, metrics
 
     return jax.jit(train_step, donate_argnums=0)

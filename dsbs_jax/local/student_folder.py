@@ -1,9 +1,9 @@
 """The files that make a run folder a complete student.
 
 `student.json` holds what is needed to use the student, and
-`vocabulary/sentencepiece.model` its vocabulary. With the checkpoints they are enough:
-the folder works on another machine, without the training data. Reading them executes no
-gin file and no pickle.
+`vocabulary/sentencepiece.model` its vocabulary; bytes have no file. With the
+checkpoints they are enough: the folder works on another machine, without the training
+data. Reading them executes no gin file and no pickle.
 
 An exported student has the same files next to its weights. In a Hugging Face folder the
 vocabulary is `spiece.model`, the name that `transformers` expects.
@@ -54,7 +54,7 @@ class StudentSpec:
         dataset: Name of the dataset.
         method: The training method.
         teacher: Name of the teacher whose labels and rationales were used.
-        vocabulary_sha256: Hash of the vocabulary's file.
+        vocabulary_sha256: Hash of the vocabulary's file, or of "bytes".
         data_fingerprint: Hash of a user's training rows; None for a registered dataset.
         validation_fingerprint: Hash of a user's validation rows, which decide the best
             checkpoint; None for a registered dataset.
@@ -185,7 +185,7 @@ def _fingerprint(data: mixtures.MethodData, split: str) -> str | None:
 
 
 def write(
-    folder: pathlib.Path, spec: StudentSpec, words: seqio.SentencePieceVocabulary
+    folder: pathlib.Path, spec: StudentSpec, words: vocabulary.Vocabulary
 ) -> None:
     """Writes the student's files, except for its weights."""
     write_vocabulary(folder, words)
@@ -235,10 +235,10 @@ def with_columns(
     )
 
 
-def write_vocabulary(
-    folder: pathlib.Path, words: seqio.SentencePieceVocabulary
-) -> None:
-    """Writes the vocabulary, unless the folder has it already."""
+def write_vocabulary(folder: pathlib.Path, words: vocabulary.Vocabulary) -> None:
+    """Writes the vocabulary, unless the folder has it already, or it is bytes."""
+    if isinstance(words, seqio.ByteVocabulary):
+        return
     path, content = folder / VOCABULARY_FILE, _model_file(words)
     if not path.exists() or path.read_bytes() != content:
         files.write(path, content)
@@ -278,15 +278,20 @@ def _rename_dtype(values: dict[str, Any]) -> None:
         network.setdefault("precision", network.pop("dtype"))
 
 
-def read_vocabulary(
-    folder: pathlib.Path, spec: StudentSpec
-) -> seqio.SentencePieceVocabulary:
+def reads_bytes(spec: StudentSpec) -> bool:
+    """Whether a student's vocabulary is the bytes of ByT5."""
+    return spec.vocabulary_sha256 == _sha256(seqio.ByteVocabulary())
+
+
+def read_vocabulary(folder: pathlib.Path, spec: StudentSpec) -> vocabulary.Vocabulary:
     """Loads the student's vocabulary.
 
     Raises:
         UserError: The file cannot be read, or is not the one that the student was
             trained with.
     """
+    if reads_bytes(spec):
+        return vocabulary.load(vocabulary.BYTES, spec.sentinels)
     path = folder / VOCABULARY_FILE
     if not path.exists() and (folder / vocabulary.HUB_FILE).exists():
         path = folder / vocabulary.HUB_FILE
@@ -299,7 +304,10 @@ def read_vocabulary(
     return words
 
 
-def _sha256(words: seqio.SentencePieceVocabulary) -> str:
+def _sha256(words: vocabulary.Vocabulary) -> str:
+    """Hashes the vocabulary's file, or the name of the vocabulary of bytes."""
+    if isinstance(words, seqio.ByteVocabulary):
+        return hashlib.sha256(vocabulary.BYTES.encode()).hexdigest()
     return hashlib.sha256(_model_file(words)).hexdigest()
 
 

@@ -35,6 +35,8 @@ def make_optimizer(
     b1: float,
     b2: float,
     eps: float,
+    lion_b1: float,
+    lion_b2: float,
     weight_decay: float,
     clip_norm: float,
     decay_rate: float,
@@ -42,12 +44,14 @@ def make_optimizer(
     """Returns the optimizer that OPTIMIZER names.
 
     Args:
-        name: "adamw" or "adafactor".
+        name: "adamw", "lion" or "adafactor".
         b1: See `adamw`.
         b2: See `adamw`.
         eps: See `adamw`.
-        weight_decay: See `adamw`.
-        clip_norm: See `adamw`.
+        lion_b1: See `lion`.
+        lion_b2: See `lion`.
+        weight_decay: See `adamw` and `lion`.
+        clip_norm: See `adamw` and `lion`.
         decay_rate: See `adafactor`.
 
     Raises:
@@ -55,9 +59,11 @@ def make_optimizer(
     """
     if name == "adamw":
         return adamw(b1, b2, eps, weight_decay, clip_norm)
+    if name == "lion":
+        return lion(lion_b1, lion_b2, weight_decay, clip_norm)
     if name == "adafactor":
         return adafactor(decay_rate)
-    raise UserError(f"OPTIMIZER is {name!r}, expected 'adamw' or 'adafactor'")
+    raise UserError(f"OPTIMIZER is {name!r}, expected 'adamw' or 'adafactor' or 'lion'")
 
 
 def adamw(
@@ -80,6 +86,28 @@ def adamw(
         optax.chain(
             optax.clip_by_global_norm(clip_norm),
             optax.adamw(1.0, b1, b2, eps, weight_decay=weight_decay),
+        )
+    )
+
+
+def lion(
+    b1: float = 0.9,
+    b2: float = 0.99,
+    weight_decay: float = 0.0,
+    clip_norm: float = 1.0,
+) -> TrainerScheduled:
+    """Returns Lion after clipping by the global norm, as in the local engine.
+
+    Args:
+        b1: Weight of the mean of gradients in an update's sign.
+        b2: Decay of the mean of gradients.
+        weight_decay: Weight decay, scaled by the learning rate.
+        clip_norm: Largest global norm of the gradients.
+    """
+    return TrainerScheduled(
+        optax.chain(
+            optax.clip_by_global_norm(clip_norm),
+            optax.lion(1.0, b1, b2, weight_decay=weight_decay),
         )
     )
 

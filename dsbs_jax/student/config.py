@@ -25,6 +25,7 @@ SIZE_FIELDS = (
     "mlp_dim",
     "mlp_activations",
     "logits_via_embedding",
+    "relative_bias_in_layers",
 )
 
 
@@ -67,8 +68,16 @@ class T5Config(Settings):
         "(T5 v1.0), instead of weights of its own (T5 v1.1).",
         unset=_SIZE,
     )
+    relative_bias_in_layers: bool = setting(
+        False,
+        help="Whether every layer has its own relative position bias (umT5), instead "
+        "of one for all layers of a stack (T5, mT5, ByT5).",
+    )
     dropout_rate: Annotated[float, Meta(ge=0, lt=1)] = setting(
         0.1, help="Proportion of activations that training drops."
+    )
+    lora_dropout: Annotated[float, Meta(ge=0, lt=1)] = setting(
+        0.0, help="Proportion of the inputs of adapters that training drops."
     )
     precision: Precision = setting(
         "float32",

@@ -9,7 +9,7 @@ Beyond the letters in docs/style.md: Q query positions, M key positions of an at
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import flax.linen as nn
 import jax
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen.spmd import with_logical_constraint
 
+from dsbs_jax.student import lora
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.precision import ComputeTypes
 from dsbs_jax.student.products import product
@@ -59,19 +60,34 @@ class Dense(nn.Module):
         axes: Logical names of the kernel's axes [I, O].
         types: Types of the product.
         kernel_init: Initializer of the kernel.
+        lora_dropout: Proportion of the adapter's inputs that training drops.
     """
 
     features: int
     axes: Sequence[str]
     types: ComputeTypes
     kernel_init: Initializer = fan_in(1.0, "truncated_normal")
+    lora_dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Multiplies by the kernel, [..., I] -> [..., O]."""
         shape = (x.shape[-1], self.features)
         kernel = parameter(self, "kernel", self.kernel_init, shape, self.axes)
-        return product(x, kernel, self.types)
+        result = product(x, kernel, self.types)
+        if not self.has_variable("params", lora.A):
+            return result
+        # An adapter, see `lora`: its B is scaled.
+        a: jax.Array = self.get_variable("params", lora.A)
+        b: jax.Array = self.get_variable("params", lora.B)
+        if self.has_rng("dropout"):
+            x = nn.Dropout(self.lora_dropout, deterministic=False)(x)
+        return result + product(product(x, a, self.types), b, self.types)
+
+
+def shared_settings(config: T5Config) -> dict[str, Any]:
+    """Returns the attributes that all linear layers of a student have."""
+    return {"types": config.types, "lora_dropout": config.lora_dropout}
 
 
 class RMSNorm(nn.Module):
@@ -138,16 +154,29 @@ def relative_buckets(
     return (offset + np.where(distance < exact, distance, large)).astype(np.int32)
 
 
-class RelativePositionBias(nn.Module):
-    """A learned bias for each head and bucket of relative positions.
+def position_buckets(config: T5Config, length: int, bidirectional: bool) -> jax.Array:
+    """Returns the buckets of the relative positions of a sequence, int32 [M, M].
 
-    Attributes:
+    Args:
         config: The student.
+        length: M, positions of the sequence.
         bidirectional: True in the encoder, False in the decoder.
     """
+    # With NumPy, so that the buckets are a constant of a compiled program.
+    positions = np.arange(length)
+    buckets = relative_buckets(
+        positions[:, None] - positions[None, :],
+        bidirectional,
+        config.relative_buckets,
+        config.relative_max_distance,
+    )
+    return jnp.asarray(buckets)
+
+
+class RelativePositionBias(nn.Module):
+    """A learned bias for each head and bucket of relative positions."""
 
     config: T5Config
-    bidirectional: bool
 
     def setup(self) -> None:
         """Declares the table, [H, buckets]."""
@@ -159,19 +188,8 @@ class RelativePositionBias(nn.Module):
             ("heads", "relpos_buckets"),
         )
 
-    def __call__(self, queries: int, keys: int) -> jax.Array:
-        """Returns the bias for Q queries and M keys, compute dtype [1, H, Q, M]."""
-        config = self.config
-        index = relative_buckets(
-            np.arange(queries)[:, None] - np.arange(keys)[None, :],
-            self.bidirectional,
-            config.relative_buckets,
-            config.relative_max_distance,
-        )
-        return self.of_buckets(index)
-
-    def of_buckets(self, buckets: np.ndarray | jax.Array) -> jax.Array:
-        """Looks up the bias of buckets, int32 [Q, M] -> [1, H, Q, M]."""
+    def __call__(self, buckets: jax.Array) -> jax.Array:
+        """Looks up buckets, int32 [Q, M] -> compute dtype [1, H, Q, M]."""
         return self.rel_embedding[:, buckets][None].astype(self.config.dtype)
 
 
@@ -188,10 +206,11 @@ class Attention(nn.Module):
         # T5 does not divide the attention logits by sqrt(K). The division is part of
         # the query kernel's initial values instead.
         query_init = fan_in(1.0 / config.head_dim)
-        self.query = Dense(width, axes, config.types, query_init)
-        self.key = Dense(width, axes, config.types, fan_in())
-        self.value = Dense(width, axes, config.types, fan_in())
-        self.out = Dense(config.emb_dim, axes[::-1], config.types, fan_in())
+        common = shared_settings(config)
+        self.query = Dense(width, axes, kernel_init=query_init, **common)
+        self.key = Dense(width, axes, kernel_init=fan_in(), **common)
+        self.value = Dense(width, axes, kernel_init=fan_in(), **common)
+        self.out = Dense(config.emb_dim, axes[::-1], kernel_init=fan_in(), **common)
         # As in T5X, all queries of a head drop the same keys: fewer random numbers.
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
 
@@ -267,16 +286,17 @@ class MLP(nn.Module):
         activations = config.mlp_activations
         gated = len(activations) > 1
         names = [f"wi_{i}" for i in range(len(activations))] if gated else ["wi"]
+        common = shared_settings(config)
         hidden = None
         for name, activation in zip(names, activations, strict=True):
-            part = Dense(config.mlp_dim, ("embed", "mlp"), config.types, name=name)(x)
+            part = Dense(config.mlp_dim, ("embed", "mlp"), name=name, **common)(x)
             part = part if activation == "linear" else getattr(nn, activation)(part)
             hidden = part if hidden is None else hidden * part
         hidden = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))(
             hidden, deterministic=deterministic
         )
         hidden = with_logical_constraint(hidden, ("batch", "length", "mlp"))
-        return Dense(config.emb_dim, ("mlp", "embed"), config.types, name="wo")(hidden)
+        return Dense(config.emb_dim, ("mlp", "embed"), name="wo", **common)(hidden)
 
 
 class Embedding(nn.Module):

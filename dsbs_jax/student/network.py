@@ -1,7 +1,8 @@
-"""The T5 encoder-decoder, v1.0 and v1.1, with T5X's parameter tree.
+"""The T5 encoder-decoder, v1.0, v1.1 and umT5, with T5X's parameter tree.
 
 Masks depend on the key alone. A padding query computes a value that nothing reads.
 Relative position bias and mask are added once for each stack, not once for each layer.
+Only umT5 has a position bias in every layer, which the layer adds to the mask.
 """
 
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from dsbs_jax.student.layers import (
     Output,
     RelativePositionBias,
     RMSNorm,
+    position_buckets,
 )
 from dsbs_jax.student.products import product
 from dsbs_jax.student.stacks import apply_layers, recomputed
@@ -66,6 +68,24 @@ def segment_mask(queries: jax.Array, keys: jax.Array) -> jax.Array:
     return (same & (keys > 0)[:, None, :])[:, None]
 
 
+def add_relative_bias(
+    own: RelativePositionBias | None, bias: jax.Array, buckets: jax.Array
+) -> jax.Array:
+    """Adds the relative position bias that a stack or a layer has of its own.
+
+    Args:
+        own: The position bias; None if it belongs to the layers of the stack, or to the
+            stack of the layer.
+        bias: The mask, or mask and position bias of the stack, [B or 1, H or 1, Q or 1,
+            M].
+        buckets: Buckets of relative positions, int32 [Q, M].
+
+    Returns:
+        [B or 1, H, Q, M], or `bias` unchanged.
+    """
+    return bias if own is None else bias + own(buckets)
+
+
 class EncoderLayer(nn.Module):
     """Self-attention and MLP, each with a norm before it and a residual connection."""
 
@@ -74,23 +94,29 @@ class EncoderLayer(nn.Module):
     def setup(self) -> None:
         """Creates the parts, named as in T5X."""
         config = self.config
+        in_layers = config.relative_bias_in_layers
+        self.relpos_bias = RelativePositionBias(config) if in_layers else None
         self.pre_attention_layer_norm = RMSNorm(config.dtype)
         self.attention = Attention(config)
         self.pre_mlp_layer_norm = RMSNorm(config.dtype)
         self.mlp = MLP(config)
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
 
-    def __call__(self, x: jax.Array, bias: jax.Array, deterministic: bool) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, bias: jax.Array, buckets: jax.Array, deterministic: bool
+    ) -> jax.Array:
         """Applies the layer.
 
         Args:
             x: [B, S, D].
-            bias: Position bias and mask, [B or 1, H, S, S].
+            bias: The stack's position bias and mask, [B or 1, H or 1, S or 1, S].
+            buckets: Buckets of relative positions, int32 [S, S].
             deterministic: Whether dropout is off.
 
         Returns:
             [B, S, D].
         """
+        bias = add_relative_bias(self.relpos_bias, bias, buckets)
         y = self.pre_attention_layer_norm(x)
         y = self.attention(y, y, bias, deterministic)
         x = x + self.dropout(y, deterministic=deterministic)
@@ -107,6 +133,8 @@ class DecoderLayer(nn.Module):
     def setup(self) -> None:
         """Creates the parts, named as in T5X."""
         config = self.config
+        in_layers = config.relative_bias_in_layers
+        self.relpos_bias = RelativePositionBias(config) if in_layers else None
         self.pre_self_attention_layer_norm = RMSNorm(config.dtype)
         self.self_attention = Attention(config)
         self.pre_cross_attention_layer_norm = RMSNorm(config.dtype)
@@ -121,6 +149,7 @@ class DecoderLayer(nn.Module):
         encoded: jax.Array,
         self_bias: jax.Array,
         cross_bias: jax.Array,
+        buckets: jax.Array,
         deterministic: bool,
     ) -> jax.Array:
         """Applies the layer to all positions.
@@ -128,13 +157,16 @@ class DecoderLayer(nn.Module):
         Args:
             x: [B, T, D].
             encoded: The encoder's output, [B, S, D].
-            self_bias: Position bias and causal mask, [B or 1, H, T, T].
+            self_bias: The stack's position bias and causal mask, [B or 1, H or 1, T,
+                T].
             cross_bias: Mask of the encoder's positions, [B, 1, T or 1, S].
+            buckets: Buckets of relative positions, int32 [T, T].
             deterministic: Whether dropout is off.
 
         Returns:
             [B, T, D].
         """
+        self_bias = add_relative_bias(self.relpos_bias, self_bias, buckets)
         y = self.pre_self_attention_layer_norm(x)
         y = self.self_attention(y, y, self_bias, deterministic)
         x = x + self.dropout(y, deterministic=deterministic)
@@ -157,6 +189,7 @@ class DecoderLayer(nn.Module):
         index: jax.Array,
         self_bias: jax.Array,
         cross_bias: jax.Array,
+        buckets: jax.Array,
     ) -> tuple[jax.Array, KeysValues]:
         """Applies the layer to one position, without dropout.
 
@@ -165,12 +198,15 @@ class DecoderLayer(nn.Module):
             own: Cached keys and values of the decoder's positions, [B, H, T, K].
             cross: Cached keys and values of the encoder's output, [B, H, S, K].
             index: The position, int32 scalar.
-            self_bias: Position bias and causal mask of the position, [1, H, 1, T].
+            self_bias: The stack's position bias and causal mask of the position, [1, H
+                or 1, 1, T].
             cross_bias: Mask of the encoder's positions, [B, 1, 1, S].
+            buckets: Buckets of the position's distances, int32 [1, T].
 
         Returns:
             The result [B, 1, D], and `own` with this position filled in.
         """
+        self_bias = add_relative_bias(self.relpos_bias, self_bias, buckets)
         y = self.pre_self_attention_layer_norm(x)
         keys, values = (
             jax.lax.dynamic_update_slice_in_dim(cached, new, index, axis=2)
@@ -191,9 +227,10 @@ class Encoder(nn.Module):
     def setup(self) -> None:
         """Creates the parts, named as in T5X."""
         config = self.config
-        self.relpos_bias = RelativePositionBias(config, bidirectional=True)
+        in_layers = config.relative_bias_in_layers
+        self.relpos_bias = None if in_layers else RelativePositionBias(config)
         # `deterministic` is a Python bool and must stay one.
-        layer = recomputed(self.layer_type, config, static_argnums=(3,))
+        layer = recomputed(self.layer_type, config, static_argnums=(4,))
         self.layers = [layer(config) for _ in range(config.num_encoder_layers)]
         self.encoder_norm = RMSNorm(config.dtype)
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
@@ -212,9 +249,10 @@ class Encoder(nn.Module):
             [B, S, D].
         """
         x = self.dropout(x, deterministic=deterministic)
-        bias = self.relpos_bias(x.shape[1], x.shape[1])
-        bias = bias + mask_bias(allowed, self.config.dtype)
-        x = apply_layers(self, x, bias, deterministic=deterministic)
+        buckets = position_buckets(self.config, x.shape[1], bidirectional=True)
+        mask = mask_bias(allowed, self.config.dtype)
+        bias = add_relative_bias(self.relpos_bias, mask, buckets)
+        x = apply_layers(self, x, bias, buckets, deterministic=deterministic)
         return self.dropout(self.encoder_norm(x), deterministic=deterministic)
 
 
@@ -242,9 +280,10 @@ class Decoder(nn.Module):
     def setup(self) -> None:
         """Creates the parts, named as in T5X."""
         config = self.config
-        self.relpos_bias = RelativePositionBias(config, bidirectional=False)
+        in_layers = config.relative_bias_in_layers
+        self.relpos_bias = None if in_layers else RelativePositionBias(config)
         # `deterministic` is a Python bool and must stay one.
-        layer = recomputed(self.layer_type, config, static_argnums=(5,))
+        layer = recomputed(self.layer_type, config, static_argnums=(6,))
         self.layers = [layer(config) for _ in range(config.num_decoder_layers)]
         self.decoder_norm = RMSNorm(config.dtype)
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
@@ -258,7 +297,7 @@ class Decoder(nn.Module):
         own_allowed: jax.Array,
         cross_allowed: jax.Array,
         deterministic: bool,
-        position_buckets: jax.Array | None = None,
+        buckets: jax.Array | None = None,
     ) -> jax.Array:
         """Decodes all positions at once.
 
@@ -268,22 +307,25 @@ class Decoder(nn.Module):
             own_allowed: Mask of the decoder's positions, bool [B or 1, 1, T, T].
             cross_allowed: Mask of the encoder's positions, bool [B, 1, T or 1, S].
             deterministic: Whether dropout is off.
-            position_buckets: Buckets of relative positions, int32 [T, T]; None for
-                positions in order.
+            buckets: Buckets of relative positions, int32 [T, T]; None for positions in
+                order.
 
         Returns:
             The inputs of the output layer, [B, T, D].
         """
         x = self.dropout(x, deterministic=deterministic)
-        if position_buckets is None:
-            self_bias = self.relpos_bias(x.shape[1], x.shape[1])
-        else:
-            self_bias = self.relpos_bias.of_buckets(position_buckets)
-        self_bias = self_bias + mask_bias(own_allowed, self.config.dtype)
+        if buckets is None:
+            buckets = self._buckets(x.shape[1])
+        mask = mask_bias(own_allowed, self.config.dtype)
+        self_bias = add_relative_bias(self.relpos_bias, mask, buckets)
         cross_bias = mask_bias(cross_allowed, self.config.dtype)
-        context = (encoded, self_bias, cross_bias)
+        context = (encoded, self_bias, cross_bias, buckets)
         x = apply_layers(self, x, *context, deterministic=deterministic)
         return self.dropout(self.decoder_norm(x), deterministic=deterministic)
+
+    def _buckets(self, length: int) -> jax.Array:
+        """Returns the buckets of positions in order, int32 [T, T]."""
+        return position_buckets(self.config, length, bidirectional=False)
 
     def start(self, encoded: jax.Array, cross_allowed: jax.Array, length: int) -> Cache:
         """Creates the cache for decoding.
@@ -316,16 +358,17 @@ class Decoder(nn.Module):
             The inputs of the output layer, [B, 1, D], and the cache with this position.
         """
         length = cache.own[0][0].shape[2]
-        # Computed for all T queries, so that the buckets are a constant of the compiled
-        # step; only the row of this position is used.
-        bias = self.relpos_bias(length, length)
-        bias = jax.lax.dynamic_slice_in_dim(bias, index, 1, axis=2)
-        bias = bias + mask_bias(jnp.arange(length) <= index, self.config.dtype)
+        # The buckets of all T positions are a constant of the compiled step.
+        buckets = jax.lax.dynamic_slice_in_dim(self._buckets(length), index, 1)
+        mask = mask_bias(jnp.arange(length) <= index, self.config.dtype)
+        bias = add_relative_bias(self.relpos_bias, mask[None, None, None], buckets)
         own = []
         for layer, cached, cross in zip(
             self.layers, cache.own, cache.cross, strict=True
         ):
-            x, keys_values = layer.step(x, cached, cross, index, bias, cache.cross_bias)
+            x, keys_values = layer.step(
+                x, cached, cross, index, bias, cache.cross_bias, buckets
+            )
             own.append(keys_values)
         return self.decoder_norm(x), cache._replace(own=tuple(own))
 

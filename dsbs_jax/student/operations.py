@@ -19,8 +19,9 @@ def parameter_count(size: Size, rows: int = PUBLISHED_ROWS) -> int:
     weights = encoder * (attention + mlp) + decoder * (2 * attention + mlp)
     # A norm before each part of a layer, and one after each stack.
     weights += (2 * encoder + 3 * decoder + 2) * width
-    # Relative position biases, in the first layer of each stack.
-    weights += 2 * 32 * size["NUM_HEADS"]
+    # Relative position biases of each stack, or of each layer.
+    biases = encoder + decoder if size.get("RELATIVE_BIAS_IN_LAYERS") else 2
+    weights += biases * 32 * size["NUM_HEADS"]
     embeddings = 1 if size["LOGITS_VIA_EMBEDDING"] else 2
     return weights + embeddings * rows * width
 

@@ -18,8 +18,8 @@ from etils import epath
 from dsbs_jax.errors import UserError
 from dsbs_jax.weights.reader import Index, Shape, to_float32
 
-# Parameters that only T5X's scalable_t5 has, whether or not its layers are stacked.
-_SCALABLE = re.compile(r"(encoder/encoder|decoder/decoder|\w+/layers_\d+/relpos_bias)/")
+# Parameters of T5X's scalable_t5 with stacked layers.
+_STACKED = re.compile(r"(encoder/encoder|decoder/decoder)/")
 _NAME = re.compile(r"\w+(/\w+)*")
 
 
@@ -73,11 +73,11 @@ class ArrayReader:
 
 def _check_names(location: str, names: Mapping[str, Any]) -> None:
     for name in names:
-        if _SCALABLE.match(name):
+        if _STACKED.match(name):
             raise UserError(
-                f"{location}: {name} is a parameter of T5X's scalable_t5, where every "
-                "layer has its own position bias; expected a student of T5X's "
-                "examples/t5, where the layers of a stack share one"
+                f"{location}: {name} is a parameter of T5X's scalable_t5 that holds "
+                "all layers of a stack; expected one parameter for each layer, as in "
+                "T5X's examples/t5"
             )
         # A name becomes part of a path: ".." would lead out of the checkpoint.
         if not _NAME.fullmatch(name):

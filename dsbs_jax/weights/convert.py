@@ -46,8 +46,9 @@ class ConvertConfig(Settings):
     format: writing.Format = setting("hf", help="The format to write.")
     vocabulary_path: AnyPath | None = setting(
         None,
-        help="The student's SentencePiece model, a file or hub:<repository id>, for "
-        "format hf. By default the tokenizer of the folder that is read is copied.",
+        help="The student's SentencePiece model, a file or hub:<repository id>, or "
+        "'bytes', for format hf. By default the tokenizer of the folder is "
+        "copied.",
     )
 
 
@@ -77,9 +78,9 @@ def _tokenizer(config: ConvertConfig, student: T5Config) -> dict[str, bytes]:
     """Returns the files of the tokenizer, by name."""
     if config.vocabulary_path is None:
         return _copied_tokenizer(config.checkpoint_path)
-    sentencepiece = vocabulary.load(config.vocabulary_path)
-    check_vocabulary_size(student.vocab_size, sentencepiece.vocab_size)
-    return writing.tokenizer_files(sentencepiece)
+    words = vocabulary.load(config.vocabulary_path)
+    check_vocabulary_size(student.vocab_size, words.vocab_size)
+    return writing.tokenizer_files(words)
 
 
 def _copied_tokenizer(checkpoint_path: str) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import seqio
 
+from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.weights import huggingface_names
@@ -40,13 +41,19 @@ def write_model(
             overflows in it.
 
     Raises:
-        UserError: CTranslate2 is not installed; or the quantization has bfloat16, and
-            torch, with which CTranslate2 converts to it, is not installed.
+        UserError: CTranslate2 is not installed; the student is a umT5; or the
+            quantization has bfloat16, and torch, with which CTranslate2 converts to it,
+            is not installed.
     """
     if "bfloat16" in quantization and importlib.util.find_spec("torch") is None:
         raise UserError(
             f"quantization {quantization} needs the package torch, which converts the "
             "weights to bfloat16: pip install torch, or use int8 or float32"
+        )
+    if student.relative_bias_in_layers:
+        raise UserError(
+            "format ctranslate2 is for students whose layers share a position bias; "
+            "this student is a umT5, expected format hf, t5x, t5x_orbax or stablehlo"
         )
     weights = {
         # Copies in C order: CTranslate2 writes the memory, and quantizes it in place.
@@ -67,13 +74,17 @@ def write_model(
     spec.save(str(folder))
 
 
-def tokens_of(words: seqio.SentencePieceVocabulary, rows: int) -> list[str]:
+def tokens_of(words: vocabulary.Vocabulary, rows: int) -> list[str]:
     """Returns a text for each row of the embedding, without repetition.
 
     Args:
         words: The vocabulary.
-        rows: V, rows of the embedding. A row without an id gets a made-up text.
+        rows: V, rows of the embedding. A row without an id gets a made-up text, and so
+            does a byte.
     """
+    if isinstance(words, seqio.ByteVocabulary):
+        special = ["<pad>", "</s>", "<unk>"]
+        return [*special, *(f"<row_{row}>" for row in range(len(special), rows))]
     pieces = [words.tokenizer.id_to_piece(number) for number in range(words.vocab_size)]
     return [*pieces, *(f"<row_{row}>" for row in range(len(pieces), rows))]
 

@@ -4,6 +4,7 @@ import os
 import pathlib
 
 from dsbs_jax import hub
+from dsbs_jax.data import tokenizer_json
 from dsbs_jax.errors import UserError
 from dsbs_jax.weights import huggingface_files
 from dsbs_jax.weights.huggingface_reader import HuggingFaceReader
@@ -46,7 +47,7 @@ def push(
     tokenizer = [
         name for name in huggingface_files.TOKENIZERS if (folder / name).exists()
     ]
-    if not tokenizer:
+    if not tokenizer and not tokenizer_json.reads_bytes(folder):
         raise UserError(
             f"{folder}: has no tokenizer, expected "
             f"{' or '.join(huggingface_files.TOKENIZERS)}"

@@ -10,6 +10,8 @@ from dsbs_jax.settings import PositiveInt, type_text
 from dsbs_jax.student.config import T5Config
 
 _LAYER_NORM_EPSILON = 1e-6
+# The start of the names of Transformers' classes, by model type.
+_CLASSES = {"t5": "T5", "umt5": "UMT5"}
 # Hugging Face's name of an MLP, and the activations of the student's.
 _ACTIVATIONS = {"gated-gelu": ("gelu", "linear"), "relu": ("relu",)}
 
@@ -18,8 +20,8 @@ class _ConfigFile(msgspec.Struct):
     """The fields of `config.json` that are read; a default is T5's own."""
 
     # These decide that the model is a T5 which the student can compute.
-    # mT5 has the tensors of T5 v1.1.
-    model_type: Literal["t5", "mt5"]
+    # mT5 has the tensors of T5 v1.1, and umT5 a position bias in every layer.
+    model_type: Literal["t5", "mt5", "umt5"]
     vocab_size: PositiveInt
     d_model: PositiveInt
     num_heads: PositiveInt
@@ -75,6 +77,7 @@ def read_config(values: Mapping[str, Any], location: str) -> tuple[T5Config, boo
         mlp_dim=config.d_ff,
         mlp_activations=_ACTIVATIONS[config.feed_forward_proj],
         logits_via_embedding=config.tie_word_embeddings,
+        relative_bias_in_layers=config.model_type == "umt5",
         relative_buckets=config.relative_attention_num_buckets,
         relative_max_distance=config.relative_attention_max_distance,
     )
@@ -83,11 +86,6 @@ def read_config(values: Mapping[str, Any], location: str) -> tuple[T5Config, boo
 
 def _decode(values: Mapping[str, Any], location: str) -> _ConfigFile:
     """Checks each field by itself, so that an error shows the field's value."""
-    if values.get("model_type") == "umt5":
-        raise UserError(
-            f"{location}: model_type is 'umt5', where every layer has its own position "
-            "bias, which is not supported; expected 't5' or 'mt5'"
-        )
     arguments = {}
     for field in msgspec.structs.fields(_ConfigFile):
         value = values.get(field.name, field.default)
@@ -131,9 +129,10 @@ def write_config(config: T5Config) -> dict[str, Any]:
     `scale_decoder_outputs`; a student is scaled if and only if it is tied.
     """
     projections = {activations: name for name, activations in _ACTIVATIONS.items()}
+    kind = "umt5" if config.relative_bias_in_layers else "t5"
     return {
-        "architectures": ["T5ForConditionalGeneration"],
-        "model_type": "t5",
+        "architectures": [f"{_CLASSES[kind]}ForConditionalGeneration"],
+        "model_type": kind,
         "is_encoder_decoder": True,
         "vocab_size": config.vocab_size,
         "d_model": config.emb_dim,

@@ -297,10 +297,14 @@ def write(
         (folder / name).write_text(
             json.dumps(values, indent=2) + "\n", encoding="utf-8"
         )
+    write_tensors(folder / SafetensorsFiles.file_name, tensors)
+
+
+def write_tensors(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes float32 arrays, by their keys, to a safetensors file."""
     # save_file writes an array's memory: it would store a transposed view wrongly.
     contiguous = {key: np.ascontiguousarray(array) for key, array in tensors.items()}
     # Transformers expects this entry.
-    path = folder / SafetensorsFiles.file_name
     save_file(contiguous, path, metadata={"format": "pt"})
     # Newer versions of safetensors write files that only their owner can read.
     path.chmod(files.default_mode())

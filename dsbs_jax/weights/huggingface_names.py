@@ -64,18 +64,25 @@ _ATTENTIONS = {
 
 
 def _stack(stack: str, layers: int, config: T5Config) -> Iterator[tuple[str, Tensor]]:
-    # The layers of a stack share the position bias; Hugging Face keeps it in the first.
-    bias = f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-    yield f"{stack}/relpos_bias/rel_embedding", Tensor(bias, transposed=True)
+    # A bias that the layers of a stack share is in the first one at Hugging Face.
+    if not config.relative_bias_in_layers:
+        yield f"{stack}/relpos_bias/rel_embedding", _relative_bias(stack, 0)
     for number in range(layers):
         yield from _layer(stack, number, config)
     norm = f"{stack}.final_layer_norm.weight"
     yield f"{stack}/{stack}_norm/scale", Tensor(norm, transposed=False)
 
 
+def _relative_bias(stack: str, layer: int) -> Tensor:
+    attention = f"{stack}.block.{layer}.layer.0.SelfAttention"
+    return Tensor(f"{attention}.relative_attention_bias.weight", transposed=True)
+
+
 def _layer(stack: str, number: int, config: T5Config) -> Iterator[tuple[str, Tensor]]:
     """Yields a layer's parameters; Hugging Face numbers its blocks and their norms."""
     ours = f"{stack}/layers_{number}"
+    if config.relative_bias_in_layers:
+        yield f"{ours}/relpos_bias/rel_embedding", _relative_bias(stack, number)
     attentions = _ATTENTIONS[stack]
     for block, attention in enumerate(attentions):
         theirs = f"{stack}.block.{number}.layer.{block}"

@@ -11,6 +11,8 @@ from dsbs_jax.weights import (
     digests,
     huggingface_files,
     orbax_format,
+    peft_format,
+    run_checkpoints,
     t5x_native,
 )
 from dsbs_jax.weights.huggingface_reader import HuggingFaceReader
@@ -27,7 +29,7 @@ def open_checkpoint(path: str) -> ParameterReader:
             - a run folder of this project, or its `checkpoints/` (the best checkpoint),
               or one checkpoint in it;
             - a T5X checkpoint, native or Orbax, or a folder of them;
-            - a Hugging Face model folder;
+            - a Hugging Face model folder, or a folder with adapters of PEFT;
             - `hub:<repository id>`, a model of the Hugging Face hub.
             All but the last two may be in a bucket (gs://...).
 
@@ -40,6 +42,8 @@ def open_checkpoint(path: str) -> ParameterReader:
     folder = epath.Path(path)
     if huggingface_files.is_model_folder(folder):
         return HuggingFaceReader(pathlib.Path(path))
+    if peft_format.is_adapter_folder(folder):
+        return peft_format.open_adapters(pathlib.Path(path), open_checkpoint)
     for candidate in checkpoint_folders.candidates(folder):
         reader = _open_candidate(candidate)
         if reader is not None:
@@ -62,7 +66,7 @@ def _open_candidate(folder: epath.Path) -> ParameterReader | None:
     if checkpoint_folders.is_checkpoint(folder) and folder.is_dir():
         digests.check(folder, "params")
     if (folder / "params" / orbax_format.METADATA).exists():
-        return orbax_format.open_item(folder / "params", prefix=())
+        return run_checkpoints.open_run(folder)
     if (folder / "state" / orbax_format.METADATA).exists():
         return orbax_format.open_item(folder / "state", prefix=("target",))
     if (folder / t5x_native.INDEX).exists():

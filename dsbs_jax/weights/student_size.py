@@ -10,9 +10,11 @@ from dsbs_jax.student.config import SIZE_FIELDS, T5Config
 from dsbs_jax.weights.huggingface_names import EMBEDDING, OUTPUT
 from dsbs_jax.weights.huggingface_reader import HuggingFaceReader
 from dsbs_jax.weights.opening import open_checkpoint
+from dsbs_jax.weights.overlay import OverlayReader
 from dsbs_jax.weights.reader import ParameterReader, Shape
 
 _RELATIVE_BIAS = "encoder/relpos_bias/rel_embedding"
+_LAYER_BIAS = "encoder/layers_0/relpos_bias/rel_embedding"
 _QUERY = "encoder/layers_0/attention/query/kernel"
 _MLP_OUTPUT = "encoder/layers_0/mlp/wo/kernel"
 _GATE = "encoder/layers_0/mlp/wi_0/kernel"
@@ -44,7 +46,11 @@ def student_config(
         for info in settings_of(T5Config)
         if values.get(info.macro) is not None
     }
-    missing = [field for field in SIZE_FIELDS if field not in fields]
+    missing = [
+        info.field
+        for info in settings_of(T5Config)
+        if info.field in SIZE_FIELDS and info.required and info.field not in fields
+    ]
     if missing and checkpoint:
         fields |= _checkpoint_sizes(checkpoint, fields)
     elif missing == ["vocab_size"] and vocabulary_size is not None:
@@ -92,6 +98,8 @@ def config_of(reader: ParameterReader) -> T5Config:
     Raises:
         UserError: The parameters are not from a T5.
     """
+    if isinstance(reader, OverlayReader):
+        return config_of(reader.base)
     if isinstance(reader, HuggingFaceReader):
         return reader.config
     shapes = reader.shapes()
@@ -106,7 +114,8 @@ def config_of(reader: ParameterReader) -> T5Config:
             )
         return shape
 
-    num_heads, relative_buckets = matrix(_RELATIVE_BIAS)
+    in_layers = _LAYER_BIAS in shapes
+    num_heads, relative_buckets = matrix(_LAYER_BIAS if in_layers else _RELATIVE_BIAS)
     vocab_size, emb_dim = matrix(EMBEDDING)
     return T5Config(
         vocab_size=vocab_size,
@@ -118,6 +127,7 @@ def config_of(reader: ParameterReader) -> T5Config:
         mlp_dim=matrix(_MLP_OUTPUT)[0],
         mlp_activations=("gelu", "linear") if _GATE in shapes else ("relu",),
         logits_via_embedding=OUTPUT not in shapes,
+        relative_bias_in_layers=in_layers,
         relative_buckets=relative_buckets,
     )
 

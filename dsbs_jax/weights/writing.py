@@ -20,6 +20,7 @@ from etils import epath
 from safetensors import SafetensorError
 
 from dsbs_jax import interruption
+from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.weights import arrays, huggingface_reader, orbax_format, t5x_native
@@ -94,17 +95,21 @@ def write_weights(
         huggingface_reader.write_model(folder, params, student)
 
 
-def tokenizer_files(words: seqio.SentencePieceVocabulary) -> dict[str, bytes]:
+def tokenizer_files(words: vocabulary.Vocabulary) -> dict[str, bytes]:
     """Returns the files of transformers' tokenizer for a vocabulary, by name."""
+    reads_bytes = isinstance(words, seqio.ByteVocabulary)
     config = {
-        "tokenizer_class": "T5Tokenizer",
+        "tokenizer_class": "ByT5Tokenizer" if reads_bytes else "T5Tokenizer",
         "extra_ids": words.extra_ids,
         "eos_token": "</s>",
         "unk_token": "<unk>",
         "pad_token": "<pad>",
     }
+    files = {TOKENIZER_CONFIG: (json.dumps(config, indent=2) + "\n").encode()}
+    if reads_bytes:
+        return files
     return {
         # The file itself, which has no sentinels: T5Tokenizer adds its own.
         SENTENCEPIECE: epath.Path(words.sentencepiece_model_file).read_bytes(),
-        TOKENIZER_CONFIG: (json.dumps(config, indent=2) + "\n").encode(),
+        **files,
     }

@@ -19,7 +19,7 @@ import dsbs_jax
 from dsbs_jax.api import export_checks, exporting
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import student_folder
-from dsbs_jax.weights import ctranslate2_format, writing
+from dsbs_jax.weights import ctranslate2_format, run_checkpoints, writing
 from support.loopback_hub import TOKEN, Hub, use
 
 # Every test needs a trained student.
@@ -434,3 +434,51 @@ def test_platforms_are_checked(run, tmp_path):
             exporting.export_student(
                 run, tmp_path / "new", format="stablehlo", platforms=platforms
             )
+
+
+def test_student_of_bytes_is_a_byt5(train_tiny, tmp_path):
+    run = tmp_path / "run"
+    lengths = {"inputs": 64, "targets": 64, "task_ids": 64}
+    train_tiny(
+        run, VOCABULARY_PATH="bytes", VOCAB_SIZE=384, TASK_FEATURE_LENGTHS=lengths
+    )
+    assert not (run / student_folder.VOCABULARY_FILE).exists()
+    folder = exporting.export_student(run, tmp_path / "hf").folder
+    assert answers(folder) == answers(run)
+    transformers = pytest.importorskip("transformers", reason=NEEDS)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    student = dsbs_jax.Student.load(str(folder))
+    text = "Ünïcödé 東京: 7 > 3"
+    assert tokenizer(text).input_ids == [*student.vocabulary.encode(text), 1]
+
+
+def test_a_run_with_adapters_is_complete_and_exports_to_peft(
+    exported, train_tiny, tmp_path
+):
+    run = tmp_path / "adapters"
+    start = {"INITIAL_CHECKPOINT_PATH": str(exported["hf"]), "LEARNING_RATE": 0.02}
+    train_tiny(run, LORA_RANK=4, LORA_TARGETS=("query", "value", "wo"), **start)
+    stored = run_checkpoints.open_updated(run / "checkpoints/checkpoint_2").shapes()
+    assert all("/lora_" in name for name in stored)
+    merged = exporting.export_student(run, tmp_path / "hf").folder
+    adapters = exporting.export_student(run, tmp_path / "peft", format="peft").folder
+    assert {path.name for path in adapters.iterdir()} >= {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "student.json",
+    }
+    expected = answers(run)
+    assert answers(merged) == expected
+    spec, predictions = answers(adapters)
+    assert spec == expected[0]
+    for ours, theirs in zip(predictions, expected[1], strict=True):
+        assert ours.predicted_label == theirs.predicted_label
+        np.testing.assert_allclose(
+            ours.log_probability, theirs.log_probability, atol=1e-5
+        )
+
+
+def test_a_run_without_adapters_has_none_to_export(run, tmp_path):
+    with pytest.raises(UserError, match="all weights were trained, and format peft"):
+        exporting.export_student(run, tmp_path / "peft", format="peft")
+    assert not (tmp_path / "peft").exists()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import seqio
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,3 +124,10 @@ def test_task_ids_are_as_long_as_the_targets():
     assert row["targets"].tolist() == [7, 9, 1]
     assert row["task_ids"].tolist() == [2, 2, 2]
     assert row["task_ids"].dtype == np.int32
+
+
+@pytest.mark.parametrize("text", ["a", "aé b</s>longer text</s>c", "</s>a", ""])
+def test_segments_of_bytes(text):
+    words = seqio.ByteVocabulary(extra_ids=100)
+    ids = preprocessors.encode_segments(tf.constant(text), words).numpy().tolist()
+    assert ids == preprocessors.encode_text(text, words)

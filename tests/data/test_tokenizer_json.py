@@ -139,7 +139,6 @@ def test_a_damaged_file_is_named(tmp_path, content):
         (None, "the folder has no spiece.model and no tokenizer.json"),
         ("{", "the folder has no spiece.model and no tokenizer.json"),
         ('{"tokenizer_class": "T5Tokenizer"}', "the folder has no spiece.model"),
-        ('{"tokenizer_class": "ByT5Tokenizer"}', "ByT5Tokenizer reads bytes"),
     ],
 )
 def test_a_folder_without_a_tokenizer_is_named(tmp_path, content, message):

@@ -178,3 +178,17 @@ def test_file_that_replaces_another_one_is_read_again(tmp_path):
         loaded = vocabulary.load(str(path))
         assert len(loaded.encode(word)) < len(loaded.encode("gammas"))
         assert vocabulary.load(str(path)) is loaded
+
+
+def test_bytes_have_the_ids_of_byt5(tmp_path):
+    words = vocabulary.load("bytes")
+    assert words.encode("aé") == [3 + byte for byte in "aé".encode()]
+    assert words.decode([*words.encode("aé"), 1, 5]) == "aé"
+    # The published embedding has 384 rows.
+    assert vocabulary.padded_size(words) == 384
+    folder = tmp_path / "byt5"
+    folder.mkdir()
+    (folder / "tokenizer_config.json").write_text(
+        '{"tokenizer_class": "ByT5Tokenizer"}'
+    )
+    assert vocabulary.load(str(folder)) == words

@@ -96,9 +96,37 @@ def test_adamw_follows_its_formula():
     np.testing.assert_allclose(params["w"], w, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_lion_follows_its_formula():
+    """Clips first, moves by the sign of a mean, and decouples the weight decay."""
+    params = {"w": jnp.asarray([1.0, -2.0, 3.0])}
+    fields = {"lion_b1": 0.6, "lion_b2": 0.9, "weight_decay": 0.5}
+    optimizer = make_optimizer(0.1, optimizer="lion", **fields)
+    state = optimizer.init(params)
+    mean = np.zeros(3)
+    w = np.asarray(params["w"])
+    for g in ([3.0, 0.5, -4.0], [-0.2, -0.9, 0.3]):
+        step, state = optimizer.update({"w": jnp.asarray(g)}, state, params)
+        params = optax.apply_updates(params, step)
+        g = np.asarray(g) / max(1.0, np.linalg.norm(g))
+        w = w - 0.1 * (np.sign(0.6 * mean + 0.4 * g) + 0.5 * w)
+        mean = 0.9 * mean + 0.1 * g
+    np.testing.assert_allclose(params["w"], w, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "copies"), [("adamw", 2), ("lion", 1), ("adafactor", 0)]
+)
+def test_state_holds_copies_of_the_parameters(name, copies):
+    """Adafactor stores sums of rows and columns of large matrices only."""
+    params = {"w": jnp.ones((256, 128))}
+    state = make_optimizer(0.1, optimizer=name).init(params)
+    values = sum(leaf.size for leaf in jax.tree.leaves(state))
+    assert 0 <= values - copies * 256 * 128 < 1_000
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "lion"])
 def test_optimizers_minimize(name):
-    optimizer = make_optimizer(0.05, optimizer=name)
+    optimizer = make_optimizer(0.02 if name == "lion" else 0.05, optimizer=name)
     target = jnp.linspace(-1.0, 1.0, 12).reshape(3, 4)
 
     def loss(params):
@@ -115,9 +143,3 @@ def test_optimizers_minimize(name):
     for _ in range(100):
         params, state = step(params, state)
     assert loss(params) < 0.1 * start
-
-
-def test_adafactor_factors_its_moments():
-    params = {"w": jnp.ones((256, 128))}
-    state = make_optimizer(0.1, optimizer="adafactor").init(params)
-    assert sum(leaf.size for leaf in jax.tree.leaves(state)) < 1_000

@@ -20,6 +20,7 @@ CLASSES = (
     T5Config,
     config.LoopConfig,
     config.OptimizerConfig,
+    config.TrainableConfig,
     config.DecodingConfig,
     config.PartitioningConfig,
     config.EvalConfig,
@@ -31,14 +32,23 @@ DERIVED = {"VOCAB_SIZE"}
 READ_BY_T5X = {"BATCH_SIZE", "EVAL_OUTPUT_DIR"}
 # Settings of the local engine that T5X has no counterpart for. T5X decodes greedily,
 # writes TensorBoard files, and has one alpha and one mixture for a run. Its scalable
-# network has its own scan and remat.
+# network has its own scan and remat. The layers of its networks share a position bias.
 ONLY_LOCAL = {
     "ALPHA_END",
     "ALPHA_SCHEDULE",
+    "BETA",
     "EXPLAIN_FIRST_STEPS",
+    "FREEZE_EMBEDDING",
+    "LORA_ALPHA",
+    "LORA_DROPOUT",
+    "LORA_RANK",
+    "LORA_TARGETS",
     "LABELS",
     "PATIENCE",
+    "RELATIVE_BIAS_IN_LAYERS",
     "TRACKERS",
+    "TRAINABLE",
+    "TRAIN_LAST_LAYERS",
     "NUM_BEAMS",
     "LENGTH_PENALTY",
     "REMAT",

@@ -27,17 +27,18 @@ def random_gradients(count, scale):
 
 
 @pytest.mark.parametrize("scale", [0.01, 10.0])
-def test_adamw_matches_the_local_engine_with_the_trainers_rate(scale):
+@pytest.mark.parametrize("name", ["adamw", "lion"])
+def test_updates_match_the_local_engine_with_the_trainers_rate(name, scale):
     schedule = local_optimizers.linear_decay(0.1, 5, warmup_steps=2)
     gradients = random_gradients(5, scale)
     params = {"w": jnp.ones((3, 4))}
     after_steps = updates(
-        optimizers.adamw(weight_decay=0.1),
+        getattr(optimizers, name)(weight_decay=0.1),
         params,
         gradients,
         [schedule(i) for i in range(5)],
     )
-    config = OptimizerConfig(weight_decay=0.1)
+    config = OptimizerConfig(optimizer=name, weight_decay=0.1)
     local = local_optimizers.make_optimizer(config, schedule)
     state = local.init(params)
     for gradient, after in zip(gradients, after_steps, strict=True):
@@ -62,13 +63,16 @@ def test_a_rate_of_0_changes_only_the_state():
     assert state.step == 1
 
 
-ADAM = {"b1": 0.8, "b2": 0.9, "eps": 1e-6, "weight_decay": 0.2, "clip_norm": 0.5}
+COMMON = {"weight_decay": 0.2, "clip_norm": 0.5}
+ADAM = {"b1": 0.8, "b2": 0.9, "eps": 1e-6, **COMMON}
+LION = {"b1": 0.7, "b2": 0.8, **COMMON}
+ALL = {**ADAM, "lion_b1": 0.7, "lion_b2": 0.8, "decay_rate": 0.6}
 
 
-@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "lion"])
 def test_names_select_an_optimizer_with_its_settings(name):
-    own = {"adamw": ADAM, "adafactor": {"decay_rate": 0.6}}[name]
-    by_name = optimizers.make_optimizer(name, **{**ADAM, "decay_rate": 0.6})
+    own = {"adamw": ADAM, "lion": LION, "adafactor": {"decay_rate": 0.6}}[name]
+    by_name = optimizers.make_optimizer(name, **ALL)
     expected, default = getattr(optimizers, name)(**own), getattr(optimizers, name)()
     if name == "adafactor":
         assert by_name.hyper_params == expected.hyper_params != default.hyper_params
@@ -84,4 +88,4 @@ def test_names_select_an_optimizer_with_its_settings(name):
 
 def test_an_unknown_name_is_an_error():
     with pytest.raises(UserError, match="OPTIMIZER is 'sgd', expected 'adamw' or"):
-        optimizers.make_optimizer("sgd", **ADAM, decay_rate=0.8)
+        optimizers.make_optimizer("sgd", **ALL)

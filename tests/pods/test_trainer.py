@@ -127,7 +127,7 @@ def test_every_row_has_the_counts_of_the_global_batch():
     np.testing.assert_array_equal(counts, np.tile(expected, (ROWS, 1)))
 
 
-@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "lion"])
 def test_the_logged_learning_rate_is_the_one_that_is_used(make_trainer, name):
     def run(schedule):
         optimizer = getattr(optimizers, name)()

@@ -42,7 +42,7 @@ def score(model, params, inputs, labels, nodes=None):
     return trees, np.asarray(label_scoring.score_labels(model, params, tokens, trees))
 
 
-@pytest.fixture(scope="module", params=["t5_1_0", "t5_1_1"])
+@pytest.fixture(scope="module", params=["t5_1_0", "t5_1_1", "umt5"])
 def small(request):
     return make_student(request.param, **SMALL)
 

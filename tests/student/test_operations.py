@@ -13,16 +13,20 @@ PUBLISHED = {
     "large": 783_150_080,
     "t5_1_0_small": 60_506_624,
     "t5_1_0_base": 222_903_552,
+    "byt5_small": 299_637_760,
+    "byt5_base": 581_653_248,
 }
 
 
 @pytest.mark.parametrize(("name", "count"), PUBLISHED.items())
 def test_parameters_are_those_of_the_published_checkpoints(name, count):
-    assert operations.parameter_count(sizes.size_of(name)) == count
+    rows = 384 if name.startswith("byt5") else operations.PUBLISHED_ROWS
+    assert operations.parameter_count(sizes.size_of(name), rows) == count
 
 
-def test_parameters_are_those_of_the_network():
-    size = sizes.size_of("tiny")
+@pytest.mark.parametrize("changes", [{}, {"RELATIVE_BIAS_IN_LAYERS": True}])
+def test_parameters_are_those_of_the_network(changes):
+    size = {**sizes.size_of("tiny"), **changes}
     values = {i.lower(): value for i, value in size.items()}
     model = Transformer(T5Config(vocab_size=512, **values))
     tokens = jnp.ones((1, 4), jnp.int32)

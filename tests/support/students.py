@@ -1,4 +1,4 @@
-"""Tiny students of both T5 versions, and batches for them."""
+"""Tiny students of both T5 versions and of umT5, and batches for them."""
 
 import dataclasses
 import functools
@@ -38,6 +38,11 @@ VERSIONS = {
     "t5_1_0": {"mlp_activations": ("relu",), "logits_via_embedding": True},
     "t5_1_1": {"mlp_activations": ("gelu", "linear"), "logits_via_embedding": False},
 }
+# T5X and CTranslate2 have no umT5.
+NETWORKS = {
+    **VERSIONS,
+    "umt5": {**VERSIONS["t5_1_1"], "relative_bias_in_layers": True},
+}
 
 
 def assert_same_gradients(left, right, tolerance=1e-6):
@@ -61,7 +66,7 @@ def make_student(version="t5_1_1", **changes):
         "num_decoder_layers": 2,
         "mlp_dim": 24,
         "dropout_rate": 0.0,
-        **VERSIONS[version],
+        **NETWORKS[version],
         **changes,
     }
     model = Transformer(T5Config(**fields))
@@ -79,7 +84,7 @@ def random_parameters(config):
     }
 
 
-@pytest.fixture(scope="session", params=sorted(VERSIONS))
+@pytest.fixture(scope="session", params=sorted(NETWORKS))
 def student(request):
     return make_student(request.param)
 

@@ -14,7 +14,7 @@ from dsbs_jax.errors import UserError
 from dsbs_jax.local.label_scorer import LabelScorer
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.weights import convert, huggingface_reader
-from support.students import VERSIONS, forward, make_student
+from support.students import NETWORKS, forward, make_student
 
 NEEDS = "needs the extra `hf`"
 
@@ -26,7 +26,7 @@ def model_file(tmp_path_factory):
     return path
 
 
-@pytest.fixture(params=sorted(VERSIONS))
+@pytest.fixture(params=sorted(NETWORKS))
 def exported(request, model_file, tmp_path):
     """A student and its Hugging Face folder, which is converted from T5X's format."""
     model, params = make_student(

@@ -13,7 +13,7 @@ from dsbs_jax.errors import UserError
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import Transformer
 from dsbs_jax.weights import ctranslate2_format
-from support.students import VERSIONS, random_parameters
+from support.students import NETWORKS, VERSIONS, random_parameters
 
 ctranslate2 = pytest.importorskip("ctranslate2", reason="needs the extra `serve`")
 
@@ -101,3 +101,10 @@ def test_missing_package_is_named(student, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="pip install 'dsbs-jax"):
         ctranslate2_format.write_model(tmp_path / "new", params, config, TOKENS)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_bias_in_every_layer_is_refused(tmp_path):
+    config = T5Config(**SIZE, **NETWORKS["umt5"])
+    with pytest.raises(UserError, match="whose layers share a position bias"):
+        ctranslate2_format.write_model(tmp_path / "model", {}, config, TOKENS)
+    assert not (tmp_path / "model").exists()

@@ -1,4 +1,4 @@
-"""Compares the student with Transformers' `T5ForConditionalGeneration`, same weights.
+"""Compares the student with the T5, mT5 and umT5 of Transformers, same weights.
 
 Float32 on the CPU, without dropout. Transformers ties the output layer of every T5 that
 it creates from a configuration, so the tests replace the output layer of an untied
@@ -23,7 +23,7 @@ from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.student import decoding
 from dsbs_jax.student.network import Transformer
 from dsbs_jax.task_ids import LABEL, RATIONALE
-from dsbs_jax.weights import huggingface_config, huggingface_names
+from dsbs_jax.weights import huggingface_config, huggingface_names, writing
 
 REASON = "needs the extra `hf`"
 torch = pytest.importorskip("torch", reason=REASON)
@@ -33,7 +33,7 @@ from support.students import forward, gradients, make_batch  # noqa: E402
 
 VOCABULARY = 48
 ALPHA = 0.3
-# The three published kinds as Transformers configures them, small. D, H * K and the
+# The published kinds as Transformers configures them, small. D, H * K and the
 # depths of the stacks all differ, so that a test fails if two axes are confused.
 KINDS = {
     "v1.0": {
@@ -66,6 +66,23 @@ KINDS = {
         "n_positions": 512,
         "output_past": True,
     },
+    "umt5": {
+        "model_type": "umt5",
+        "d_model": 20,
+        "num_heads": 3,
+        "d_kv": 8,
+        "d_ff": 28,
+        "num_layers": 2,
+        "num_decoder_layers": 2,
+        "feed_forward_proj": "gated-gelu",
+        "tie_word_embeddings": False,
+    },
+}
+# Classes of Transformers by model type.
+CLASSES = {
+    "t5": (transformers.T5Config, transformers.T5ForConditionalGeneration),
+    "mt5": (transformers.MT5Config, transformers.MT5ForConditionalGeneration),
+    "umt5": (transformers.UMT5Config, transformers.UMT5ForConditionalGeneration),
 }
 COMMON = {
     "model_type": "t5",
@@ -141,11 +158,10 @@ def random_params(config, seed):
 
 
 def to_torch(config, params, values):
-    """A `T5ForConditionalGeneration` of exactly these parameters."""
+    """A model of Transformers with exactly these parameters."""
     config_values = {k: v for k, v in values.items() if k != "model_type"}
-    theirs = transformers.T5ForConditionalGeneration(
-        transformers.T5Config(**config_values)
-    ).eval()
+    config_class, model_class = CLASSES[values["model_type"]]
+    theirs = model_class(config_class(**config_values)).eval()
     if not config.logits_via_embedding:
         theirs.lm_head.weight = torch.nn.Parameter(
             torch.empty(config.vocab_size, config.emb_dim)
@@ -380,20 +396,25 @@ def torch_curve(theirs, batches, rate):
 
 
 @pytest.mark.slow
-def test_mt5_gives_the_logits_of_transformers(tmp_path):
-    """mT5 as Transformers 5 saves it, and with the values of the published files."""
+@pytest.mark.parametrize("model_type", ["mt5", "umt5"])
+def test_multilingual_t5_is_read_and_written(tmp_path, model_type):
+    """As Transformers 5 saves it, and with the values of the published files."""
     values = {**COMMON, **KINDS["v1.1"]}
     del values["model_type"]
+    config_class, model_class = CLASSES[model_type]
     torch.manual_seed(0)
-    model = transformers.MT5ForConditionalGeneration(transformers.MT5Config(**values))
+    model = model_class(config_class(**values))
     model.lm_head = torch.nn.Linear(values["d_model"], VOCABULARY, bias=False)
+    for name, tensor in model.named_parameters():
+        if "relative_attention_bias" in name:
+            tensor.data.normal_()  # zero in a new umT5
     model.eval().save_pretrained(tmp_path)
     ids = torch.tensor([[5, 6, 7, 1]])
     with torch.no_grad():
         theirs = model(input_ids=ids, decoder_input_ids=ids).logits.numpy()
     config = tmp_path / "config.json"
     saved = json.loads(config.read_text())
-    assert saved["model_type"] == "mt5"
+    assert saved["model_type"] == model_type
     for tied in (saved["tie_word_embeddings"], False):
         config.write_text(json.dumps({**saved, "tie_word_embeddings": tied}))
         reader = weights.open_checkpoint(str(tmp_path))
@@ -402,3 +423,10 @@ def test_mt5_gives_the_logits_of_transformers(tmp_path):
         params = traverse_util.unflatten_dict(params, sep="/")
         ours = student.apply({"params": params}, ids.numpy(), ids.numpy())
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    copy_folder = tmp_path / "copy"
+    flat = traverse_util.flatten_dict(params, sep="/")
+    writing.write_weights(copy_folder, "hf", flat, student.config)
+    again = transformers.AutoModelForSeq2SeqLM.from_pretrained(copy_folder).eval()
+    with torch.no_grad():
+        written = again(input_ids=ids, decoder_input_ids=ids).logits.numpy()
+    np.testing.assert_allclose(written, theirs, atol=1e-5)
