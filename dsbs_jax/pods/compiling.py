@@ -116,6 +116,11 @@ def make_trainer(
 
 def _network(student: T5Config) -> Any:
     values = {name: getattr(student, name) for name in SIZE_FIELDS}
+    if values.pop("relative_bias_in_layers"):
+        raise UserError(
+            "RELATIVE_BIAS_IN_LAYERS is True, expected False: in T5X's networks all "
+            "layers of a stack share the bias"
+        )
     values["dropout_rate"] = student.dropout_rate
     values["dtype"] = run_settings.activation_dtype(student.precision)
     remat = _REMAT_POLICIES[student.remat_policy]

@@ -83,7 +83,8 @@ def scalars():
                 for event in events.Tensors(tag)
             }
             for tag in events.Tags()["tensors"]
-            if "config" not in tag
+            # T5X and the local engine also write settings and answers, as texts.
+            if events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars"
         }
 
     return read

@@ -43,3 +43,8 @@ def test_products_agree_with_the_formula(scan):
 def test_layers_that_are_not_scanned_cannot_be_recomputed():
     with pytest.raises(UserError, match="REMAT is 'full', expected 'none' without"):
         lower(REMAT="full")
+
+
+def test_a_bias_in_each_layer_is_refused():
+    with pytest.raises(UserError, match="RELATIVE_BIAS_IN_LAYERS is True, expected"):
+        lower(RELATIVE_BIAS_IN_LAYERS=True)
