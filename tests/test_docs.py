@@ -259,31 +259,15 @@ def test_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 180
 
 
-@pytest.mark.slow
-def test_settings_page_is_current():
-    script = ROOT / "docs/generate_settings.py"
-    printed = subprocess.run(
-        [sys.executable, script, "--stdout"], capture_output=True, text=True
-    )
-    assert printed.returncode == 0, printed.stderr
-    page = (ROOT / "docs/settings.md").read_text()
-    assert page == printed.stdout, "run: python docs/generate_settings.py"
-
-
-def test_tolerance_page_is_current():
-    script = ROOT / "docs/generate_tolerance.py"
+@pytest.mark.parametrize(
+    "name", [pytest.param("settings", marks=pytest.mark.slow), "tolerance", "plan"]
+)
+def test_generated_page_is_current(name):
+    script = ROOT / f"docs/generate_{name}.py"
     printed = subprocess.run([sys.executable, script, "--stdout"], capture_output=True)
     assert printed.returncode == 0, printed.stderr.decode()
-    page = (ROOT / "docs/tolerance.md").read_bytes()
-    assert page == printed.stdout, "run: python docs/generate_tolerance.py"
-
-
-def test_plan_page_is_current():
-    script = ROOT / "docs/generate_plan.py"
-    printed = subprocess.run([sys.executable, script, "--stdout"], capture_output=True)
-    assert printed.returncode == 0, printed.stderr.decode()
-    page = (ROOT / "docs/plan.md").read_bytes()
-    assert page == printed.stdout, "run: python docs/generate_plan.py"
+    page = (ROOT / f"docs/{name}.md").read_bytes()
+    assert page == printed.stdout, f"run: python docs/generate_{name}.py"
 
 
 def test_plan_table_names_what_does_not_fit_and_what_is_not_compiled():

@@ -40,10 +40,10 @@ def label_skew(targets: Sequence[str], answers: Sequence[str | None]) -> LabelSk
             that are never a target are one class.
 
     Raises:
-        UserError: There are no rows.
+        UserError: `targets` is empty.
     """
     if not targets:
-        raise UserError("there are no rows whose labels could be compared")
+        raise UserError("found no rows, expected rows with labels to compare")
     counts = collections.Counter(targets)
     given = [answer_class(answer, counts) for answer in answers]
     names = sorted(counts, key=lambda name: (-counts[name], name))

@@ -17,7 +17,7 @@ _NEVER = -1e9
 
 
 def pair_count(task_ids: jax.Array) -> jax.Array:
-    """Counts the rows with tokens of both tasks; 1 if there is no such row.
+    """Counts the rows with tokens of both tasks; at least 1, because it is a divisor.
 
     Args:
         task_ids: Int32 [B, T], the task of each target token; 0 is padding.

@@ -20,7 +20,7 @@ def test_shares_and_differences():
 
 
 def test_without_rows_there_is_no_skew():
-    with pytest.raises(UserError, match="there are no rows"):
+    with pytest.raises(UserError, match="found no rows, expected"):
         label_skew.label_skew([], [])
 
 
