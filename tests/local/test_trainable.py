@@ -55,6 +55,7 @@ PARTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_only_the_chosen_weights_change(part):
     values, is_trained = PARTS[part]
@@ -72,6 +73,7 @@ def test_only_the_chosen_weights_change(part):
         assert np.array_equal(after[name], value) == (name not in trained), name
 
 
+@pytest.mark.slow
 def test_lora_trains_adapters_of_the_targets():
     config = TrainableConfig(lora_rank=4, lora_alpha=8, lora_targets=("key", "wo"))
     made, before, train_step = start(config)
@@ -89,6 +91,7 @@ def test_lora_trains_adapters_of_the_targets():
     jax.tree.map(np.testing.assert_array_equal, made.weights, before)
 
 
+@pytest.mark.slow
 def test_frozen_kernels_have_the_type_of_products():
     model, _ = make_student(precision="bfloat16")
     optimizer = optimizers.make_optimizer(

@@ -57,6 +57,7 @@ def adapted(student):
 BATCH = make_batch(make_examples())
 
 
+@pytest.mark.slow
 def test_adapters_give_the_logits_of_merged_weights(adapted):
     model, params, adapters = adapted
     together = complete(adapters, Frozen(params, SCALE))
@@ -80,6 +81,7 @@ def assert_projected(adapters, ours, dense, tolerance):
         assert error < tolerance, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("microbatches", [1, 2])
 def test_gradients_are_those_of_the_weights_projected(adapted, microbatches):
     model, params, adapters = adapted
@@ -121,6 +123,7 @@ def test_scanned_and_recomputed_layers_have_the_same_gradients(changes):
     )
 
 
+@pytest.mark.slow
 def test_dropout_of_adapters_is_for_training_only():
     model, params = make_student(lora_dropout=0.5)
     adapters, frozen = make_adapters(params), Frozen(params, SCALE)

@@ -84,7 +84,10 @@ def random_parameters(config):
     }
 
 
-@pytest.fixture(scope="session", params=sorted(NETWORKS))
+@pytest.fixture(
+    scope="session",
+    params=[*sorted(VERSIONS), pytest.param("umt5", marks=pytest.mark.slow)],
+)
 def student(request):
     return make_student(request.param)
 

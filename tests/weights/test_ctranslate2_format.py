@@ -58,6 +58,7 @@ def scores(folder):
     return [row.log_probs for row in model.score_batch(texts, targets)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("quantization", "tolerance"),
     [("float32", 1e-4), ("bfloat16", 0.1), ("int8", 0.3), ("int8_float32", 0.3)],

@@ -14,6 +14,9 @@ from dsbs_jax.experiments.paper import (
 )
 from dsbs_jax.experiments.paper.planning import Cell
 
+# Each test writes a complete report with its plots.
+pytestmark = pytest.mark.slow
+
 ACCURACY = {"finetune": 0.4, "distill": 0.45, "step_by_step": 0.7, "single_task": 0.3}
 
 
