@@ -454,6 +454,7 @@ def _reply_counts(plan: RequestPlan, store: Store) -> dict[str, Any]:
 
 
 def _write_card(*arguments: Any, **options: Any) -> None:
-    from dsbs_jax.rationales import card  # imports matplotlib, which takes seconds
+    # This module imports matplotlib, which takes seconds.
+    from dsbs_jax.rationales.card import writing
 
-    card.write(*arguments, **options)
+    writing.write(*arguments, **options)

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -67,31 +66,17 @@ def test_help_shows_one_line_options_and_examples(dsbs, arguments):
     assert not re.search(r"--\w+-", done.out)
 
 
-@pytest.mark.slow
-def test_help_takes_less_than_a_second():
-    """Of computing time, so that other processes do not count."""
-
-    def used():
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return usage.ru_utime + usage.ru_stime
-
-    for arguments in ([], *commands()):
-        seconds = []
-        for _ in range(3):
-            start = used()
-            done = process(*arguments, "--help")
-            seconds.append(used() - start)
-            assert (done.returncode, done.stderr) == (0, "")
-        assert min(seconds) < 1, arguments
-
-
 def test_heavy_packages_are_not_imported_for_help():
+    """Importing them is what would make the help slow."""
     code = """
 import sys
 from dsbs_jax.commands import app
 for arguments in {arguments!r}:
     assert app.run([*arguments, "--help"]) == 0
-heavy = {{"tensorflow", "seqio", "jax", "flax", "matplotlib", "openai", "fastapi"}}
+heavy = {{
+    "tensorflow", "seqio", "jax", "flax", "matplotlib", "openai", "fastapi", "jinja2",
+    "scipy", "statsmodels", "transformers", "torch",
+}}
 sys.exit(f"imports {{heavy & set(sys.modules)}}" if heavy & set(sys.modules) else 0)
 """
     done = process(code=code.format(arguments=[[], *commands()]))

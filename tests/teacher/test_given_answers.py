@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsbs_jax.data.metrics import EXACT_MATCH
-from dsbs_jax.rationales import accuracy, card, filters
+from dsbs_jax.rationales import accuracy, filters
+from dsbs_jax.rationales.card import writing
 from dsbs_jax.rationales.filters import FilterConfig
 from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.reports.proportion import Proportion
@@ -170,7 +171,7 @@ def test_help_never_changes_the_measured_accuracy(labels):
 def test_the_card_reports_the_share(tmp_path):
     row = dataclasses.replace(example("1", "a", "a"), answer_given=True, own_label="b")
     rows = [row, example("2", "a", "a")]
-    figures = card.write(tmp_path, rows, filters.apply(rows, FilterConfig()))
+    figures = writing.write(tmp_path, rows, filters.apply(rows, FilterConfig()))
     assert figures.answer_given == figures.accuracy == Proportion(1, 2)
     text = (tmp_path / "card.md").read_text()
     assert "On 1 of the 2 kept rows (50.00 %" in text

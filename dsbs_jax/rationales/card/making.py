@@ -5,8 +5,8 @@ import pathlib
 
 from dsbs_jax.data.dataset_spec import FeatureLengths
 from dsbs_jax.errors import UserError
-from dsbs_jax.rationales import card, lengths
-from dsbs_jax.rationales.card import bias_inputs, content, inputs
+from dsbs_jax.rationales import lengths
+from dsbs_jax.rationales.card import bias_inputs, content, inputs, writing
 from dsbs_jax.rationales.card.config import CardConfig
 from dsbs_jax.rationales.card.inputs import RationaleSet
 from dsbs_jax.rationales.lengths import TokenLimits
@@ -23,7 +23,7 @@ def make(config: CardConfig) -> WrittenPage:
     if config.dataset_module:
         _import(config.dataset_module)
     rationales, title = _read(config)
-    figures = card.write(
+    figures = writing.write(
         config.output_dir,
         rationales.examples,
         rationales.result,
@@ -37,7 +37,7 @@ def make(config: CardConfig) -> WrittenPage:
         ),
         swapped=bias_inputs.read_swapped(config, rationales),
     )
-    page = pathlib.Path(config.output_dir) / card.HTML
+    page = pathlib.Path(config.output_dir) / writing.HTML
     return WrittenPage(page, content.headline(figures))
 
 

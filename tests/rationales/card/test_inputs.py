@@ -7,8 +7,8 @@ import pytest
 from dsbs_jax import files
 from dsbs_jax.data import completions, dataset_spec
 from dsbs_jax.errors import UserError
-from dsbs_jax.rationales import card, filters, output_files
-from dsbs_jax.rationales.card import inputs
+from dsbs_jax.rationales import filters, output_files
+from dsbs_jax.rationales.card import inputs, writing
 from dsbs_jax.rationales.filters import FilterConfig, FilterResult
 from support.cards import numbers
 
@@ -27,8 +27,8 @@ def test_written_rows_give_the_same_figures_again(tmp_path):
     assert rationales.result.config is None
     assert (len(rationales.examples), rationales.failed) == (len(examples), 1)
     assert rationales.facts["parser version"] == str(completions.PARSER_VERSION)
-    first = card.write(tmp_path, examples, result)
-    second = card.write(
+    first = writing.write(tmp_path, examples, result)
+    second = writing.write(
         tmp_path, rationales.examples, rationales.result, facts=rationales.facts
     )
     same = ("accuracy", "kept_accuracy", "lengths", "leakage", "margins", "problems")

@@ -2,8 +2,8 @@ import dataclasses
 import re
 
 from dsbs_jax.data import completions, dataset_spec, metrics
-from dsbs_jax.rationales import card, filters, quality, voting
-from dsbs_jax.rationales.card import content, inputs
+from dsbs_jax.rationales import filters, quality, voting
+from dsbs_jax.rationales.card import content, inputs, writing
 from dsbs_jax.rationales.filters import FilterConfig
 from dsbs_jax.reports.proportion import Proportion
 from support.cards import numbers, table
@@ -14,7 +14,7 @@ SCRIPT = "<script>alert('{}')</script>\n\n# {}"
 def test_the_card_shows_the_figures(tmp_path):
     examples = numbers()
     result = filters.apply(examples, FilterConfig(min_margin=0.5))
-    figures = card.write(
+    figures = writing.write(
         tmp_path,
         examples,
         result,
@@ -64,7 +64,7 @@ def test_a_users_metric_reaches_the_card(tmp_path):
     spec = dataclasses.replace(dataset_spec.DEFAULT, name="own", metric=even_is_odd)
     examples = numbers()
     result = filters.apply(examples, FilterConfig(drop_disagreement=True), spec)
-    assert card.write(tmp_path, examples, result, spec=spec).accuracy == (
+    assert writing.write(tmp_path, examples, result, spec=spec).accuracy == (
         Proportion(6, 7)
     )
     text = (tmp_path / "card.md").read_text()
@@ -74,7 +74,9 @@ def test_a_users_metric_reaches_the_card(tmp_path):
 def test_the_same_set_gives_the_same_files(tmp_path):
     for name in ("one", "two"):
         examples = numbers()
-        card.write(tmp_path / name, examples, filters.apply(examples, FilterConfig()))
+        writing.write(
+            tmp_path / name, examples, filters.apply(examples, FilterConfig())
+        )
     for file in ("card.md", "card.html", "card.png"):
         one, two = ((tmp_path / name / file).read_bytes() for name in ("one", "two"))
         assert one == two
@@ -96,7 +98,7 @@ def test_hostile_completions_have_no_effect(tmp_path):
     examples.append(voting.vote("lost", "x", "a", [hostile("raw") + "\ud800"]))
     result = filters.apply(examples, FilterConfig())
     title, facts = hostile("title"), {hostile("fact"): hostile("value")}
-    card.write(tmp_path, examples, result, title=title, facts=facts)
+    writing.write(tmp_path, examples, result, title=title, facts=facts)
     page, text = ((tmp_path / f"card.{kind}").read_text() for kind in ("html", "md"))
     assert "<script" not in page and "<b>" not in page
     for name in ("id0", "input0", "human0", "why", "title", "fact", "value", "raw"):
@@ -109,7 +111,7 @@ def test_hostile_completions_have_no_effect(tmp_path):
 
 def test_a_card_without_kept_and_without_labeled_rows(tmp_path):
     examples = [voting.vote("1", "x", None, ["no answer"])]
-    card.write(tmp_path, examples, filters.apply(examples, FilterConfig()))
+    writing.write(tmp_path, examples, filters.apply(examples, FilterConfig()))
     text = (tmp_path / "card.md").read_text()
     assert "0 of 1 inputs are kept. No row has a human label" in text
     assert "nan" not in text
