@@ -86,8 +86,8 @@ def extract(
             call with the same output resumes.
         dry_run: Whether to only print the first request and the estimated cost.
         **options: Other settings of an extraction by their names in lower case, such as
-            the columns (`input_column="text"`), the filters (`drop_disagreement=True`)
-            and `timeout=30.0`.
+            the columns (`input_column="text"`), the filters (`drop_disagreement=True`),
+            a judge of the rationales (`judge=True`) and `timeout=30.0`.
 
     Raises:
         UserError: An argument or a file is wrong, or the server rejects all requests.

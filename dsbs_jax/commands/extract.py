@@ -10,6 +10,7 @@ from dsbs_jax.rationales.filters import FilterConfig
 from dsbs_jax.teacher.budget import BudgetConfig
 from dsbs_jax.teacher.config import BatchConfig, ExtractionConfig, RunnerConfig
 from dsbs_jax.teacher.endpoint import EndpointConfig
+from dsbs_jax.teacher.judge_config import JudgeConfig
 from dsbs_jax.teacher.reading import ReadingConfig
 from dsbs_jax.teacher.sampling import SamplingConfig
 
@@ -27,6 +28,7 @@ _GROUPS = {
     "Batch API": BatchConfig,
     "Cost": BudgetConfig,
     "Reading of replies": ReadingConfig,
+    "Judge of the rationales": JudgeConfig,
     "Filters": FilterConfig,
 }
 

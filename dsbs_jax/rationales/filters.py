@@ -64,6 +64,11 @@ class FilterConfig(Settings):
         True,
         help="Drop rows whose input and rationale are those of an earlier kept row.",
     )
+    drop_unsupported: bool = setting(
+        True,
+        help="Drop rows of which a judge (JUDGE) says that the rationale does not "
+        "support the label.",
+    )
 
     def __post_init__(self) -> None:
         """Checks that the bounds on the words of a rationale do not cross."""
@@ -85,6 +90,7 @@ LONG = "rationale too long"
 LEAKS = "label in the rationale's first words"
 SAME_INPUT = "duplicate input"
 SAME_ROW = "duplicate input and rationale"
+UNSUPPORTED = "rationale does not support the label"
 REASON_OF_SETTING = {
     "drop_unparsable": UNPARSABLE,
     "drop_disagreement": DISAGREES,
@@ -94,6 +100,7 @@ REASON_OF_SETTING = {
     "leak_words": LEAKS,
     "drop_duplicate_inputs": SAME_INPUT,
     "drop_duplicate_rows": SAME_ROW,
+    "drop_unsupported": UNSUPPORTED,
 }
 REASONS = tuple(REASON_OF_SETTING.values())
 # The reason of `drop_unparsable` for a label that is not in the label set.
@@ -165,6 +172,7 @@ def apply(
             reason = SAME_INPUT
         if reason is None and config.drop_duplicate_rows and row in kept_rows:
             reason = SAME_ROW
+        reason = reason or _judge_reason(example, config)
         if reason is not None:
             result.dropped.append((example, reason))
         else:
@@ -202,6 +210,13 @@ def _rationale_reason(example: VotedExample, config: FilterConfig) -> str | None
     if config.leak_words and words_until_label(example) <= config.leak_words:
         return LEAKS
     return None
+
+
+def _judge_reason(example: VotedExample, config: FilterConfig) -> str | None:
+    """Returns the reason with the judge's own, if the judge rejects the rationale."""
+    if not config.drop_unsupported or example.judge_verdict != "no":
+        return None
+    return f"{UNSUPPORTED}: {example.judge_reason or 'no reason given'}"
 
 
 def words_until_label(example: VotedExample) -> float:

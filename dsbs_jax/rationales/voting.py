@@ -33,6 +33,8 @@ MISSING_LABEL = "no label given"
 
 # Which rationales of the samples that voted for the label a row has.
 KeptRationales = Literal["first", "all", "weighted"]
+# A judge's answer to whether a rationale supports its label, or that it cannot be read.
+Verdict = Literal["yes", "no", "unreadable"]
 
 T = TypeVar("T")
 
@@ -65,6 +67,9 @@ class VotedExample:
         answer_given: Whether the teacher was given the human label, because it did not
             reach it without help.
         own_label: With `answer_given`, the label that the teacher gave without help.
+        judge_verdict: Whether a judge says that `rationale` supports `teacher_label`;
+            None without a judge.
+        judge_reason: The judge's reason, or why its reply cannot be read.
     """
 
     id: str
@@ -84,6 +89,8 @@ class VotedExample:
     parser_version: int = PARSER_VERSION
     answer_given: bool = False
     own_label: str | None = None
+    judge_verdict: Verdict | None = None
+    judge_reason: str | None = None
 
     @property
     def unaided_label(self) -> str | None:
@@ -180,6 +187,8 @@ class VotedExample:
             margin=margin,
             answer_given=given.answer_given,
             own_label=given.own_label,
+            judge_verdict=given.judge_verdict,
+            judge_reason=given.judge_reason,
         )
 
     def to_row(self) -> dict[str, Any]:
@@ -201,6 +210,8 @@ class VotedExample:
             "margin": round(self.margin, 6),
             "answer_given": self.answer_given or None,
             "own_label": self.own_label,
+            "judge_verdict": self.judge_verdict,
+            "judge_reason": self.judge_reason,
         }
         return {name: value for name, value in row.items() if value is not None}
 
@@ -215,6 +226,8 @@ class _VoteFields(msgspec.Struct):
     problem: str | None = None
     answer_given: bool = False
     own_label: str | None = None
+    judge_verdict: Verdict | None = None
+    judge_reason: str | None = None
 
 
 def vote(

@@ -12,6 +12,7 @@ answer; with different answers there is no label.
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from dsbs_jax.data import completions
 from dsbs_jax.data.completions import CompletionParser, ParsedCompletion
@@ -45,6 +46,28 @@ _OBJECT_BEGINS = re.compile(r"""\{\s*(\\?["'“‘]|\w+\s*:|\Z)""")
 _WRAPPED = re.compile(
     r"<(answer|final_answer|final|response|output|result)>([\s\S]*)</\1>", re.IGNORECASE
 )
+
+
+class Reader(Protocol):
+    """Reads replies to one kind of request; `ReplyReader` describes the methods."""
+
+    @property
+    def keep_reasoning(self) -> bool:
+        """Whether a reasoning block becomes the rationale."""
+
+    @property
+    def version(self) -> int:
+        """Version of the rules, for rows and reports."""
+
+    def read(
+        self, reply: str, asked: str = "", cut_off: bool = False
+    ) -> ParsedCompletion:
+        """Reads a reply."""
+
+    def read_structured(
+        self, reply: str, asked: str = "", cut_off: bool = False
+    ) -> ParsedCompletion:
+        """Reads a reply that is a JSON object."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -26,6 +26,20 @@ SHARE_COLUMNS = (
 )
 
 
+def shares(title: str, rows: Mapping[str, Proportion]) -> Table:
+    """Returns a table of proportions.
+
+    Args:
+        title: The title of the names.
+        rows: The proportions by name.
+    """
+    cells: list[Row] = [
+        [name, share.count, share.total, share.percent, share.percent_interval]
+        for name, share in rows.items()
+    ]
+    return Table((Column(title), *SHARE_COLUMNS[1:]), cells)
+
+
 def classes(scores: Sequence[ClassScore]) -> list[Block]:
     """Returns the section with the scores of each class."""
 

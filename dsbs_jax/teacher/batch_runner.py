@@ -81,7 +81,8 @@ class BatchRunner:
             raise UserError(self._features.error)
         if self._failed_batches:
             raise UserError("; ".join(self._failed_batches))
-        if summary.failed and not (self._store.replies or summary.stop_signal):
+        answered = self._plan.replies_of_model(self._store)
+        if summary.failed and not (answered or summary.stop_signal):
             raise UserError(
                 f"all {counted(len(summary.failed), 'request')} of the batch failed; "
                 f"{summary.last_failure}"

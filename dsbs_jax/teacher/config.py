@@ -20,6 +20,7 @@ from dsbs_jax.settings import (
 )
 from dsbs_jax.teacher.budget import BudgetConfig
 from dsbs_jax.teacher.endpoint import EndpointConfig
+from dsbs_jax.teacher.judge_config import JudgeConfig
 from dsbs_jax.teacher.reading import ReadingConfig
 from dsbs_jax.teacher.sampling import SamplingConfig
 
@@ -108,6 +109,7 @@ class ExtractionSettings:
         batch: Whether the requests are sent as a batch.
         budget: Prices and caps.
         reading: How replies are read.
+        judge: The model that judges the rationales, if any.
         filters: Which rows are dropped.
     """
 
@@ -119,6 +121,7 @@ class ExtractionSettings:
     batch: BatchConfig
     budget: BudgetConfig
     reading: ReadingConfig
+    judge: JudgeConfig
     filters: FilterConfig
 
     @classmethod

@@ -47,13 +47,8 @@ class EndpointConfig(Settings):
     def __post_init__(self) -> None:
         """Checks the address and the variable's name without printing a key."""
         super().__post_init__()
-        _check_url(self.base_url)
-        if not re.fullmatch(r"[A-Za-z_]\w*", self.api_key_variable, re.ASCII):
-            # The value may be the key itself, so the message does not contain it.
-            raise UserError(
-                "API_KEY_VARIABLE is not a valid name, expected the name of an "
-                "environment variable"
-            )
+        check_url("BASE_URL", self.base_url)
+        check_variable("API_KEY_VARIABLE", self.api_key_variable)
 
     def key(self) -> str | None:
         """Reads the key from the environment; None without one.
@@ -70,19 +65,29 @@ class EndpointConfig(Settings):
         return key or None
 
 
-def _check_url(url: str) -> None:
+def check_variable(macro: str, name: str) -> None:
+    """Raises UserError unless a setting names an environment variable."""
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+        # The value may be the key itself, so the message does not contain it.
+        raise UserError(
+            f"{macro} is not a valid name, expected the name of an environment variable"
+        )
+
+
+def check_url(macro: str, url: str) -> None:
+    """Raises UserError unless a setting is a server's address without credentials."""
     try:
         parts = urllib.parse.urlsplit(url)
         parts.port  # noqa: B018  An invalid port raises ValueError.
         httpx2.URL(url)
     except (ValueError, httpx2.InvalidURL) as error:
-        raise UserError(f"BASE_URL is not a URL, {_URL_FORMAT}") from error
+        raise UserError(f"{macro} is not a URL, {_URL_FORMAT}") from error
     if parts.username or parts.password or parts.query or parts.fragment:
         # These parts may be secret: they would be written to config.gin, and the
         # message does not contain them.
         raise UserError(
-            f"BASE_URL holds credentials, a query or a fragment, {_URL_FORMAT} and the "
+            f"{macro} holds credentials, a query or a fragment, {_URL_FORMAT} and the "
             "key in an environment variable"
         )
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(f"BASE_URL is {url!r}, {_URL_FORMAT}")
+        raise UserError(f"{macro} is {url!r}, {_URL_FORMAT}")

@@ -16,7 +16,7 @@ from dsbs_jax import files
 from dsbs_jax.counts import counted
 from dsbs_jax.data import tables
 from dsbs_jax.errors import UserError
-from dsbs_jax.rationales import accuracy, filters, output_files
+from dsbs_jax.rationales import accuracy, filters, output_files, verdicts
 from dsbs_jax.rationales.filters import FilterResult
 from dsbs_jax.replies import specs
 from dsbs_jax.replies.label_matching import LabelMatcher
@@ -25,6 +25,7 @@ from dsbs_jax.teacher import (
     batch_records,
     folder,
     given_answers,
+    judging,
     label_set,
     prompts,
     reading,
@@ -38,6 +39,7 @@ from dsbs_jax.teacher.extraction_result import (
     SOME_FAILED,
     ExtractionResult,
 )
+from dsbs_jax.teacher.judging import Judge
 from dsbs_jax.teacher.label_set import LabelSet
 from dsbs_jax.teacher.request_plan import Request, RequestPlan
 from dsbs_jax.teacher.results import Collected
@@ -70,6 +72,7 @@ def extract(
         OSError: A file cannot be written.
     """
     plan, labels = _plan(config)
+    judge = judging.judge_of(config)
     output = pathlib.Path(config.extraction.output_dir)
     unfinished = ExtractionResult(
         status=DONE,
@@ -86,6 +89,9 @@ def extract(
         most = [request.max_spending for request in requests]
         count = sum(len(request.samples) for request in requests)
         print(plan.first_request(), plan.estimate.describe(most, count), sep="\n\n")
+        if judge:
+            rows = counted(len(plan.inputs), "request")
+            print(f"judge: {judge.name}, one request for each kept row, at most {rows}")
         return unfinished
     # These raise for an invalid key or tokenizer, before any file is written.
     config.endpoint.key()
@@ -103,10 +109,12 @@ def extract(
             return dataclasses.replace(unfinished, status=_stopped_early(summary))
         collected = _collect(plan, store, summary, config, unfinished)
         _check_texts(collected, _stored(plan, store))
-        asked_again = _ask_with_answers(plan, store, config, unfinished, collected)
-        if isinstance(asked_again, RunSummary):
-            return dataclasses.replace(unfinished, status=_stopped_early(asked_again))
-        return _finish(plan, store, asked_again, config, unfinished, kept_file)
+        answered = _ask_with_answers(plan, store, config, unfinished, collected)
+        if judge and isinstance(answered, Collected):
+            answered = _judge(judge, plan, store, answered)
+        if isinstance(answered, RunSummary):
+            return dataclasses.replace(unfinished, status=_stopped_early(answered))
+        return _finish(plan, store, answered, config, unfinished, kept_file)
     finally:
         store.close()
 
@@ -315,6 +323,47 @@ def _ask_with_answers(
     )
 
 
+def _judge(
+    judge: Judge, plan: RequestPlan, store: Store, collected: Collected
+) -> Collected | RunSummary:
+    """Asks the judge about the rationale of each kept row.
+
+    If the judge rejects a row, the filters may keep another row with the same input in
+    its place, which is judged next.
+
+    Returns:
+        The answers with the verdicts, or the summary of a run that stopped early.
+    """
+    spec, config = specs.for_new_rows(plan.prompt.spec), judge.config
+    examples, asked = collected.examples, set[str]()
+    while True:
+        kept = filters.apply(examples, config.filters, spec).kept
+        rows = [row for row in kept if row.rationale and row.id not in asked]
+        if not rows:
+            return dataclasses.replace(collected, examples=examples)
+        asked |= {row.id for row in rows}
+        judged = judging.plan_of(judge, plan, rows, store)
+        print(f"judge {judge.name}: {counted(len(rows), 'rationale')} to judge")
+        try:
+            summary = _send_requests(judged, store, config)
+        except UserError as error:
+            raise UserError(
+                f"judge {judge.name}: {error} (the names of the judge's settings begin "
+                "with JUDGE_)"
+            ) from error
+        if summary.missing:
+            return summary
+        if summary.failed:
+            failed = counted(len(summary.failed), "request")
+            print(
+                f"{failed} to the judge failed, so these rows are not judged; the same "
+                "command repeats them"
+            )
+        replies = _stored(judged, store)
+        _report_cut_replies(judged, replies, "JUDGE_MAX_TOKENS")
+        examples = judging.merge(examples, judged, replies)
+
+
 def _finish(
     plan: RequestPlan,
     store: Store,
@@ -344,6 +393,7 @@ def _finish(
         failed_label_count=sum("label" in row for row in collected.failed),
         other_labels=dict(collected.other_labels.most_common()),
         answer_given=collected.answer_given,
+        judge=verdicts.measure(collected.examples, spec.metric),
         teacher_accuracy=accuracy.accuracy(collected.examples, spec.metric),
         majority_label=majority_label,
         majority_accuracy=majority,
@@ -371,13 +421,15 @@ def _report_exemplars(plan: RequestPlan) -> None:
         )
 
 
-def _report_cut_replies(plan: RequestPlan, replies: Mapping[str, StoredReply]) -> None:
+def _report_cut_replies(
+    plan: RequestPlan, replies: Mapping[str, StoredReply], limit: str = "MAX_TOKENS"
+) -> None:
     inputs = {key: row.input for row in plan.inputs for key in row.keys}
     cut = sum(_is_cut(plan, reply, inputs[key]) for key, reply in replies.items())
     if cut:
         print(
             f"cut off before the answer: {cut:,} of {len(replies):,} replies; with a "
-            "higher MAX_TOKENS, the same command requests only these again"
+            f"higher {limit}, the same command requests only these again"
         )
 
 
@@ -405,6 +457,8 @@ def _write_files(
     """Writes the rows, the report and the card."""
     spec, output = specs.for_new_rows(plan.prompt.spec), result.folder
     made_from = plan.provenance() | _label_facts(result)
+    if result.judge:
+        made_from["judge"] = config.judge.judge_model or config.sampling.model
     files.write_jsonl(output / output_files.FAILED, collected.failed)
     kept = output / output_files.KEPT
     filters.write(filtered, kept, output / output_files.FILTERED)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dsbs_jax.rationales import filters
+from dsbs_jax.rationales.verdicts import JudgeFigures
 from dsbs_jax.reports.proportion import Proportion
 
 # Exit statuses.
@@ -44,6 +45,7 @@ class ExtractionResult:
         other_labels: Number of samples by label, for labels outside the label set.
         answer_given: Inputs with a rationale for the given human label, among those
             that were requested again with GIVE_ANSWERS.
+        judge: The figures of the judge, or None without JUDGE.
         teacher_accuracy: The teacher's accuracy on the rows with a human label, without
             help.
         majority_label: The most frequent human label, or None without human labels.
@@ -68,6 +70,7 @@ class ExtractionResult:
     labels: tuple[str, ...] | None = None
     other_labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
     answer_given: Proportion = Proportion(0, 0)
+    judge: JudgeFigures | None = None
     teacher_accuracy: Proportion = Proportion(0, 0)
     majority_label: str | None = None
     majority_accuracy: Proportion = Proportion(0, 0)
@@ -92,6 +95,8 @@ class ExtractionResult:
                 f"answer given: {given.count:,} of {given.total:,} rows that the "
                 f"teacher got wrong ({given.percent}) have a rationale for it"
             )
+        if self.judge:
+            lines.append(self.judge.describe())
         kept = Proportion(self.kept_count, self.inputs)
         lines.append(f"kept: {_share(kept)} in {self.rationales}")
         for reason, count in self.dropped_counts.items():
@@ -157,6 +162,8 @@ class ExtractionResult:
                 "rows": self.answer_given.count,
                 "requested": self.answer_given.total,
             }
+        if self.judge:
+            fields["judge"] = self.judge.to_json()
         if self.teacher_accuracy.total:
             fields["teacher_accuracy"] = _accuracy_fields(self.teacher_accuracy)
             majority = _accuracy_fields(self.majority_accuracy)

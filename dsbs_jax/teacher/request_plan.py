@@ -4,14 +4,14 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from typing import Any
 
 from dsbs_jax import settings
 from dsbs_jax.data.column_config import ColumnConfig
 from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
-from dsbs_jax.replies.reader import ReplyReader
+from dsbs_jax.replies.reader import Reader
 from dsbs_jax.teacher import folder, sampling
 from dsbs_jax.teacher.budget import BudgetConfig, Spending
 from dsbs_jax.teacher.estimate import CostEstimate
@@ -67,17 +67,20 @@ class RequestPlan:
         labels: The labels to which structured output is limited, if any.
         columns: The columns that the rows were read from.
         earlier_limits: MAX_TOKENS of earlier runs; their complete replies are used.
+        is_separate: Whether the requests go to another model than the folder's other
+            requests. Then the replies to those do not show that this model answers.
     """
 
     input_file: str
     rows: Sequence[Record]
     prompt: Prompt
-    reader: ReplyReader
+    reader: Reader
     sampling: SamplingConfig
     budget: BudgetConfig
     labels: tuple[str, ...] = ()
     columns: ColumnConfig = ColumnConfig()
     earlier_limits: tuple[int, ...] = ()
+    is_separate: bool = False
 
     @functools.cached_property
     def estimate(self) -> CostEstimate:
@@ -139,6 +142,13 @@ class RequestPlan:
                 if reply is not None:
                     found[key] = reply
         return found
+
+    def replies_of_model(self, store: Store) -> Collection[StoredReply]:
+        """Returns the stored replies that show that the plan's model answers."""
+        if not self.is_separate:
+            return store.replies.values()
+        keys = {key for row in self.inputs for key in row.keys}
+        return [store.replies[key] for key in keys & store.replies.keys()]
 
     def _earlier_reply(
         self,

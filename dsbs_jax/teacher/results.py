@@ -11,7 +11,7 @@ from dsbs_jax.rationales import voting
 from dsbs_jax.rationales.voting import KeptRationales, VotedExample
 from dsbs_jax.replies import characters
 from dsbs_jax.replies.label_matching import LabelMatcher
-from dsbs_jax.replies.reader import ReplyReader
+from dsbs_jax.replies.reader import Reader
 from dsbs_jax.reports.proportion import Proportion
 from dsbs_jax.teacher.request_plan import ExtractionInput
 from dsbs_jax.teacher.store import StoredReply
@@ -39,7 +39,7 @@ class Collected:
 
 
 def parse_reply(
-    reply: StoredReply, reader: ReplyReader, asked: str, is_structured: bool
+    reply: StoredReply, reader: Reader, asked: str, is_structured: bool
 ) -> ParsedCompletion:
     """Reads rationale and label of a reply to an input.
 
@@ -56,9 +56,7 @@ def parse_reply(
     return parsed
 
 
-def is_cut(
-    reply: StoredReply, reader: ReplyReader, asked: str, is_structured: bool
-) -> bool:
+def is_cut(reply: StoredReply, reader: Reader, asked: str, is_structured: bool) -> bool:
     """Returns whether a reply was cut off before its answer was complete."""
     if not reply.may_be_incomplete:
         return False
@@ -70,7 +68,7 @@ def collect(
     replies: Mapping[str, StoredReply],
     errors: Mapping[str, str],
     spec: DatasetSpec,
-    reader: ReplyReader,
+    reader: Reader,
     is_structured: bool,
     matcher: LabelMatcher | None = None,
     kept: KeptRationales = "first",

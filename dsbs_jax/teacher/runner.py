@@ -77,7 +77,7 @@ class Runner:
         self._one_by_one = False
         self._said: set[str] = set()
         # Whether the server has ever answered with a text.
-        self._has_text = any(not r.is_empty for r in store.replies.values())
+        self._has_text = any(not r.is_empty for r in plan.replies_of_model(store))
 
     def run(self) -> RunSummary:
         """Sends requests until all are done, a cap is reached, or a signal arrives.
@@ -92,7 +92,8 @@ class Runner:
         finally:
             self._progress.close()
         summary, replies = self._summary, self._store.replies
-        if summary.failed and not (replies or summary.cap or summary.stop_signal):
+        answered = self._plan.replies_of_model(self._store)
+        if summary.failed and not (answered or summary.cap or summary.stop_signal):
             hint = ""
             if self._plan.sampling.structured:
                 hint = "; not every server supports STRUCTURED = True"

@@ -30,7 +30,7 @@ from dsbs_jax.teacher.prompts import Prompt
 CHAT = "chat"
 COMPLETION = "completion"
 # An int stays an int: 1 and 1.0 differ in the body, and so in the request's key.
-_Temperature = NonNegativeInt | NonNegativeFloat | None
+Temperature = NonNegativeInt | NonNegativeFloat | None
 _TopP = Annotated[int, Meta(ge=0, le=1)] | Fraction | None
 # Caps assume MAX_TOKENS and one reply per request, which is read when it is complete.
 _RESERVED_FIELDS = ("max_tokens", "max_completion_tokens", "model", "n", "stream")
@@ -52,7 +52,7 @@ class SamplingConfig(Settings):
     samples: PositiveInt = setting(
         1, help="Replies per input; the label with the most votes wins."
     )
-    temperature: _Temperature = setting(0.0, help="0 gives the same reply each time.")
+    temperature: Temperature = setting(0.0, help="0 gives the same reply each time.")
     top_p: _TopP = setting(None, help="Share of the probability mass to sample from.")
     max_tokens: PositiveInt = setting(256, help="Maximum tokens of a completion.")
     max_tokens_name: Text = setting(
@@ -77,15 +77,22 @@ class SamplingConfig(Settings):
                 f"SAMPLES is {self.samples} and TEMPERATURE is 0, which gives the same "
                 "reply each time; expected a TEMPERATURE above 0"
             )
-        try:
-            json.dumps(self.extra_body, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"EXTRA_BODY cannot be written as JSON: {error}") from error
-        for name in self.extra_body.keys() & {self.max_tokens_name, *_RESERVED_FIELDS}:
-            raise UserError(
-                f"EXTRA_BODY sets {name!r}, expected only fields without a setting of "
-                "their own, and not n or stream"
-            )
+        check_extra_body("EXTRA_BODY", self.extra_body, self.max_tokens_name)
+
+
+def check_extra_body(
+    macro: str, fields: Mapping[str, Any], max_tokens_name: str = "max_tokens"
+) -> None:
+    """Raises UserError if fields are not JSON, or have a setting of their own."""
+    try:
+        json.dumps(fields, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{macro} cannot be written as JSON: {error}") from error
+    for name in fields.keys() & {max_tokens_name, *_RESERVED_FIELDS}:
+        raise UserError(
+            f"{macro} sets {name!r}, expected only fields without a setting of "
+            "their own, and not n or stream"
+        )
 
 
 def request_body(

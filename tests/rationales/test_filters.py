@@ -17,7 +17,9 @@ from dsbs_jax.rationales.filters import FilterConfig
 from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.settings import settings_of
 
-OFF = FilterConfig(drop_unparsable=False, drop_duplicate_rows=False)
+OFF = FilterConfig(
+    drop_unparsable=False, drop_duplicate_rows=False, drop_unsupported=False
+)
 
 
 def voted(rationale="It is so.", label="a", human=None, samples=1, **fields):
@@ -46,6 +48,13 @@ UNPARSABLE = voting.vote("2", "y", "a", ["no answer"])
         ("leak_words", 2, voted("The A is so."), voted("So is the A."), None),
         ("drop_duplicate_rows", True, voted(), voted("Another."), None),
         ("drop_duplicate_inputs", True, voted("Other."), voted(input="y"), None),
+        (
+            "drop_unsupported",
+            True,
+            voted(judge_verdict="no", judge_reason="It lies."),
+            voted(judge_verdict="unreadable"),
+            "rationale does not support the label: It lies.",
+        ),
     ],
 )
 def test_each_filter_alone(setting, value, bad, good, reason):

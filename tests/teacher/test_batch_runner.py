@@ -1,8 +1,6 @@
 """Extractions through a Batch API on loopback."""
 
 import json
-import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -12,10 +10,10 @@ import pytest
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import batch_records
 from support.batch_server import answered, batch_server, completion
+from support.extract_command import ENVIRONMENT, start
 
 __all__ = ["batch_server"]
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 PRICES = {"PROMPT_PRICE": 10.0, "COMPLETION_PRICE": 100.0}
 STEPS = [
     ("list", "before"),
@@ -285,10 +283,9 @@ def test_ctrl_c_and_resume_with_the_command(batch_server, tmp_path):
     words = [sys.executable, "-m", "dsbs_jax", "extract", data, "--prompt", "template"]
     words += ["--output", tmp_path / "rows.jsonl", "--base_url", batch_server.url]
     words += ["--model", "m", "--batch", "--batch_period", "0.05"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     batch_server.questions_before_end = 10**6
     process = subprocess.Popen(
-        words, env=environment, stdout=subprocess.PIPE, text=True
+        words, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
     )
     for line in process.stdout:
         if "in_progress" in line:
@@ -298,21 +295,9 @@ def test_ctrl_c_and_resume_with_the_command(batch_server, tmp_path):
     assert process.returncode == 130
     assert output.endswith("continues on the server, and the same command resumes\n")
     batch_server.questions_before_end = 1
-    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, timeout=90)
+    done = subprocess.run(words, env=ENVIRONMENT, stdout=subprocess.PIPE, timeout=90)
     assert done.returncode == 0 and len(batch_server.batches) == 1
     assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 3
-
-
-def start(bindings):
-    arguments = [f"--gin.{b.replace(' = ', '=', 1)}" for b in bindings]
-    module = [sys.executable, "-m", "dsbs_jax.teacher.extract"]
-    return subprocess.Popen(
-        [*module, "--gin_file=teacher/extract.gin", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 @pytest.mark.slow

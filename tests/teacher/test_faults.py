@@ -8,7 +8,6 @@ More kills at random moments than the default of three, with a log:
 import email.utils
 import json
 import os
-import pathlib
 import random
 import re
 import signal
@@ -20,8 +19,8 @@ import pytest
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.teacher import extraction, runner, store
+from support.extract_command import ENVIRONMENT, start
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("DSBS_KILLS", "3"))
 FILES = ("rationales.jsonl", "filtered.jsonl", "failed.jsonl")
 GOOD = "The line is dead. So the answer is visit."
@@ -222,21 +221,6 @@ def test_too_long_wait_ends_the_run(serve, act, extract):
         extract(server)
 
 
-def environment():
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
-def start(command, log):
-    arguments = [f"--gin.{b.replace(' = ', '=', 1)}" for b in command]
-    module = [sys.executable, "-m", "dsbs_jax.teacher.extract"]
-    return subprocess.Popen(
-        [*module, "--gin_file=teacher/extract.gin", *arguments],
-        env=environment(),
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.slow
 def test_signal_stops_the_run_and_the_next_run_resumes(
@@ -375,7 +359,7 @@ print("heavy", [m for m in ("tensorflow", "jax", "seqio", "torch") if m in sys.m
 """
     done = subprocess.run(
         [sys.executable, "-c", code, "--gin_file=teacher/extract.gin", *arguments],
-        env=environment(),
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=60,

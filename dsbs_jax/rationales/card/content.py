@@ -274,6 +274,8 @@ def _fields(example: VotedExample, reason: str | None) -> TextFields:
         "teacher label": example.teacher_label,
         "teacher label without help": example.own_label,
         "rationale": example.rationale,
+        "judge": example.judge_verdict,
+        "reason of the judge": example.judge_reason,
     }
     if example.samples > 1:
         fields["votes"] = f"{example.votes} of {example.samples}"

@@ -49,7 +49,11 @@ def _named(named: NamedLabels | None) -> list[Block]:
         "no label": named.silent,
         "the teacher label last, of those with a label": named.last,
     }
-    return [Heading("Agreement of label and rationale"), Paragraph(note), _shares(rows)]
+    return [
+        Heading("Agreement of label and rationale"),
+        Paragraph(note),
+        tables.shares("rationales", rows),
+    ]
 
 
 def _copied(copied: Mapping[float, Proportion]) -> list[Block]:
@@ -61,7 +65,7 @@ def _copied(copied: Mapping[float, Proportion]) -> list[Block]:
         "explains little."
     )
     rows = {f"{least:.0%} or more": share for least, share in copied.items()}
-    return [Heading("Copied input"), Paragraph(note), _shares(rows)]
+    return [Heading("Copied input"), Paragraph(note), tables.shares("rationales", rows)]
 
 
 def _duplicates(title: str, figures: Duplicates | None, note: str) -> list[Block]:
@@ -70,18 +74,13 @@ def _duplicates(title: str, figures: Duplicates | None, note: str) -> list[Block
     if not figures.repeated.total:
         return []
     rows = {"with a near-duplicate": figures.repeated}
-    blocks: list[Block] = [Heading(title), Paragraph(note), _shares(rows)]
+    blocks: list[Block] = [
+        Heading(title),
+        Paragraph(note),
+        tables.shares("rationales", rows),
+    ]
     if not figures.groups:
         return blocks
     groups: list[Row] = [[group.text, group.rows] for group in figures.groups]
     columns = [Column("largest groups"), Column("rows", numeric=True)]
     return [*blocks, Table(columns, groups)]
-
-
-def _shares(rows: Mapping[str, Proportion]) -> Table:
-    columns = (Column("rationales"), *tables.SHARE_COLUMNS[1:])
-    cells: list[Row] = [
-        [name, share.count, share.total, share.percent, share.percent_interval]
-        for name, share in rows.items()
-    ]
-    return Table(columns, cells)

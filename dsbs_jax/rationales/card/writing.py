@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 from dsbs_jax import files
 from dsbs_jax.data import completions, dataset_spec
 from dsbs_jax.data.dataset_spec import DatasetSpec
-from dsbs_jax.rationales import bias, filters, output_files, quality, texts
-from dsbs_jax.rationales.card import bias_content, content, plots, text_content
+from dsbs_jax.rationales import bias, filters, output_files, quality, texts, verdicts
+from dsbs_jax.rationales.card import (
+    bias_content,
+    content,
+    judge_content,
+    plots,
+    text_content,
+)
 from dsbs_jax.rationales.lengths import TokenLimits
 from dsbs_jax.rationales.quality import Quality
 from dsbs_jax.rationales.voting import VotedExample
@@ -62,6 +68,7 @@ def write(
         page.Paragraph(content.headline(figures)),
         picture,
         *content.sections(figures, result, facts),
+        *judge_content.sections(verdicts.measure(examples, spec.metric)),
         *bias_content.sections(bias.measure(examples, spec.metric, columns, swapped)),
         *text_content.sections(texts.measure(result.kept, spec.metric)),
         *content.example_sections(figures, result),
