@@ -36,7 +36,7 @@ Study = Annotated[
     str | None,
     typer.Option(
         metavar="<name>",
-        help="Another study: asdiv, alpha, tickets, tickets_sizes, "
+        help="Another study: asdiv, alpha, tickets, tickets_sizes, tickets_methods, "
         "rationale_controls, esnli_released, rationale_controls_esnli; or your own gin "
         "file.",
     ),

@@ -17,7 +17,9 @@ some give no answer. The parser of a real teacher's completions reads these as w
 The teacher also answers several times, in other words (`samples`), and explains a label
 that it is given (`explain`): the right one, as a teacher that is asked again with the
 human label, or a wrong one, as for the counterfactual rationales of SCOTT (Wang et al.
-2023, arXiv 2305.01879). `reply` answers the text of such a question.
+2023, arXiv 2305.01879). `reply` answers the text of such a question. `with_all_fields`
+adds these answers to rows, and `with_answers_given` asks again where the teacher is
+wrong. Both draw their own random numbers, so labels and first rationales stay the same.
 """
 
 import dataclasses
@@ -27,11 +29,14 @@ from collections.abc import Sequence
 
 from dsbs_jax import files
 from dsbs_jax.data import dataset_spec
+from dsbs_jax.data.completions import ParsedCompletion
 from dsbs_jax.data.records import Record, as_row
 from dsbs_jax.teacher import given_answers
 
 VISIT, REMOTE = "visit", "remote"
 SIZES = {"validation": 200, "test": 400}
+# The teacher's completions for a row of `with_all_fields`, with that of `make`.
+SAMPLES = 5
 
 # Proportions of the teacher's completions that are wrong, that continue after the
 # answer, and that have no answer.
@@ -250,6 +255,68 @@ def reply(question: str, sample: int = 0, seed: int = 0) -> str:
     return explain(ticket, label, rng)
 
 
+def with_all_fields(records: Sequence[Record]) -> list[Record]:
+    """Adds the fields that only some methods read; the others stay the same.
+
+    `rationales` has the different rationales of `SAMPLES` completions that agree with
+    the row's teacher label, the row's own first. The counterfactual rationale is that
+    of the teacher to which the wrong label is given as the answer.
+
+    Args:
+        records: Records of `make`.
+    """
+    return [
+        dataclasses.replace(
+            record,
+            rationales=_rationales(record),
+            counterfactual_rationale=_given(record, _other(record.label)).rationale,
+            counterfactual_label=_other(record.label),
+        )
+        for record in records
+    ]
+
+
+def with_answers_given(records: Sequence[Record]) -> list[Record]:
+    """Asks again, with the label given, where the teacher is wrong or has no answer.
+
+    These rows get the right teacher label, and a rationale that leads to it.
+
+    Args:
+        records: Records of `make`.
+    """
+    changed = []
+    for record in records:
+        if record.teacher_label != record.label:
+            given = _given(record, record.label)
+            record = dataclasses.replace(
+                record, teacher_label=given.label, rationale=given.rationale
+            )
+        changed.append(record)
+    return changed
+
+
+def _rationales(record: Record) -> tuple[str, ...]:
+    if record.rationale is None:
+        return ()
+    parsed = [
+        dataset_spec.DEFAULT.parse(reply(record.input, sample))
+        for sample in range(1, SAMPLES)
+    ]
+    agreeing = [p.rationale for p in parsed if p.label == record.teacher_label]
+    texts = [record.rationale, *(text for text in agreeing if text is not None)]
+    return tuple(dict.fromkeys(texts))
+
+
+def _given(record: Record, label: str | None) -> ParsedCompletion:
+    assert label is not None  # every ticket has a label
+    question = given_answers.with_answer(record.input, label)
+    return dataset_spec.DEFAULT.parse(reply(question))
+
+
+def _other(label: str | None) -> str:
+    return REMOTE if label == VISIT else VISIT
+
+
 @dataclasses.dataclass(frozen=True)
 class DemoDataset:
     """The generated dataset, with parsed completions.
@@ -300,10 +367,11 @@ def make(num_train: int, seed: int = 0) -> DemoDataset:
 
 
 def write(dataset: DemoDataset, folder: pathlib.Path) -> dict[str, str]:
-    """Writes the dataset in the format of a user's dataset.
+    """Writes the dataset in the format of a user's dataset, with all fields.
 
-    `<split>.jsonl` are the rows that `datasets/jsonl.gin` reads, `completions.jsonl`
-    the teacher's completions, and `quarantine.jsonl` the completions without a label.
+    `<split>.jsonl` are the rows that `datasets/jsonl.gin` reads, with the fields of
+    `with_all_fields`, `completions.jsonl` the teacher's completions, and
+    `quarantine.jsonl` the completions without a label.
 
     Args:
         dataset: The dataset.
@@ -314,7 +382,7 @@ def write(dataset: DemoDataset, folder: pathlib.Path) -> dict[str, str]:
     """
     paths = {}
     for split in ("train", "validation", "test"):
-        rows = map(as_row, dataset.records[split])
+        rows = map(as_row, with_all_fields(dataset.records[split]))
         paths[split] = str(folder / f"{split}.jsonl")
         files.write_jsonl(folder / f"{split}.jsonl", rows)
     completions = [

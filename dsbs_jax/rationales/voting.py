@@ -63,6 +63,9 @@ class VotedExample:
         rationales: All rationales that the row has, `rationale` first, where it has
             several or has weights; otherwise empty.
         rationale_weights: The weight of each of `rationales`, or empty.
+        counterfactual_rationale: The teacher's reasoning for another answer than the
+            right one, or None.
+        counterfactual_label: The answer to which it leads, or None.
         parser_version: Version of the rules that read the completions.
         answer_given: Whether the teacher was given the human label, because it did not
             reach it without help.
@@ -86,6 +89,8 @@ class VotedExample:
     answers: tuple[str, ...] = ()
     rationales: tuple[str, ...] = ()
     rationale_weights: tuple[float, ...] = ()
+    counterfactual_rationale: str | None = None
+    counterfactual_label: str | None = None
     parser_version: int = PARSER_VERSION
     answer_given: bool = False
     own_label: str | None = None
@@ -138,6 +143,8 @@ class VotedExample:
             answers=record.answers,
             rationales=record.rationales,
             rationale_weights=record.rationale_weights,
+            counterfactual_rationale=record.counterfactual_rationale,
+            counterfactual_label=record.counterfactual_label,
         )
 
     @classmethod
@@ -161,6 +168,9 @@ class VotedExample:
         )
         fields["teacher_label"] = teacher_label
         fields |= {
+            "counterfactual_label": tables.canonical_label(
+                "counterfactual_label", row.get("counterfactual_label")
+            ),
             "rationales": tables.text_list("rationales", row.get("rationales")),
             "rationale_weights": tables.number_list(
                 "rationale_weights", row.get("rationale_weights")
@@ -204,6 +214,8 @@ class VotedExample:
             "rationale": self.rationale,
             "rationales": list(self.rationales) or None,
             "rationale_weights": [round(w, 6) for w in self.rationale_weights] or None,
+            "counterfactual_rationale": self.counterfactual_rationale,
+            "counterfactual_label": self.counterfactual_label,
             "parser_version": self.parser_version,
             "votes": self.votes,
             "samples": self.samples,

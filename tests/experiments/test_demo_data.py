@@ -1,6 +1,7 @@
 """The generated dataset and its scripted teacher."""
 
 import collections
+import dataclasses
 import hashlib
 import json
 import random
@@ -156,9 +157,64 @@ def test_other_questions_are_errors(question, message):
         demo_data.reply(question)
 
 
+@pytest.fixture(scope="module")
+def records():
+    return demo_data.make(200).records["train"]
+
+
+def test_fields_of_other_methods_change_no_other_field(records):
+    # The demo's vocabulary is trained on these records, and must not change.
+    assert not any(r.rationales or r.counterfactual_rationale for r in records)
+    complete = demo_data.with_all_fields(records)
+    assert complete == demo_data.with_all_fields(records)
+    for before, after in zip(records, complete, strict=True):
+        assert before == dataclasses.replace(
+            after,
+            rationales=(),
+            counterfactual_rationale=None,
+            counterfactual_label=None,
+        )
+
+
+def concluded(rationale):
+    """Returns the label to which a rationale of the scripted teacher leads."""
+    conclusions = demo_data._CONCLUSIONS
+    down = [n for n, texts in enumerate(conclusions) for t in texts if t in rationale]
+    assert len(down) == 1
+    return demo_data.VISIT if down == [1] else demo_data.REMOTE
+
+
+def test_rationales_of_a_row_agree_with_its_labels(records):
+    several = 0
+    for record in demo_data.with_all_fields(records):
+        wrong = {demo_data.VISIT, demo_data.REMOTE} - {record.label}
+        assert {record.counterfactual_label} == wrong
+        assert concluded(record.counterfactual_rationale) in wrong
+        assert len(record.rationales) <= demo_data.SAMPLES
+        assert len({*record.rationales}) == len(record.rationales)
+        for rationale in record.rationales:
+            assert concluded(rationale) == record.teacher_label
+        several += len(record.rationales) > 1
+    assert several > 0.8 * len(records)
+
+
+def test_answers_are_given_where_the_teacher_is_wrong(records):
+    aided = demo_data.with_answers_given(records)
+    changed = 0
+    for before, after in zip(records, aided, strict=True):
+        assert after.teacher_label == after.label == before.label
+        assert concluded(after.rationale) == after.label
+        changed += before != after
+        if before.teacher_label == before.label:
+            assert before == after
+    assert 0 < changed < 0.2 * len(records)
+
+
 def test_written_files_read_back_as_the_same_records(tmp_path):
     made = demo_data.make(60)
     files = demo_data.write(made, tmp_path)
-    assert data_files.read_dataset(files) == made.records
+    assert data_files.read_dataset(files) == {
+        split: demo_data.with_all_fields(part) for split, part in made.records.items()
+    }
     completions = [json.loads(x) for x in (tmp_path / "completions.jsonl").open()]
     assert len(completions) == 60 + sum(demo_data.SIZES.values())

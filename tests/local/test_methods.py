@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from dsbs_jax.data import mixtures
+from dsbs_jax.data.records import as_row
 from dsbs_jax.errors import UserError
+from dsbs_jax.experiments import demo_data
+from dsbs_jax.files import write_jsonl
 from dsbs_jax.local import datasets, step
 from dsbs_jax.task_ids import CONTEXT, LABEL, RATIONALE
 from support.students import assert_same_gradients, gradients, make_student
@@ -84,6 +87,28 @@ def test_one_rationale_of_weight_1_is_step_by_step(
     expected_grads, expected_metrics = gradients(*student, expected, 0.5)
     assert metrics == expected_metrics
     jax.tree.map(np.testing.assert_array_equal, grads, expected_grads)
+
+
+@pytest.mark.slow
+def test_fields_of_other_methods_change_no_batch(first_batch, tmp_path):
+    plain = demo_data.make(40).records["train"]
+    complete = demo_data.with_all_fields(plain)
+    one = [dataclasses.replace(r, rationales=r.rationales[:1]) for r in complete]
+    files = {}
+    for name, rows in (("plain", plain), ("complete", complete), ("one", one)):
+        files[name] = str(tmp_path / f"{name}.jsonl")
+        write_jsonl(tmp_path / f"{name}.jsonl", map(as_row, rows))
+    # So long that no field is cut.
+    lengths = {"inputs": 256, "targets": 128, "task_ids": 128}
+
+    def batch(method, name):
+        macros = {"DATA_FILES": files[name], "TASK_FEATURE_LENGTHS": lengths}
+        return first_batch(method, rows=32, **macros)
+
+    expected = batch("step_by_step", "plain")
+    assert_same_batches(batch("step_by_step", "complete"), expected)
+    # The first of a row's rationales is that of step-by-step.
+    assert_same_batches(batch("step_by_step_multi", "one"), expected)
 
 
 @pytest.mark.slow

@@ -53,6 +53,17 @@ def test_rationales_of_the_vote(kept, rationales, weights):
     assert again.rationale_weights == example.rationale_weights
 
 
+@pytest.mark.parametrize(("label", "text"), [("b", "b"), (5, "5"), (2.0, "2")])
+def test_counterfactual_rationales_survive_a_round_trip(label, text):
+    row = {"id": "1", "input": "x", "label": "a", "teacher_label": "a"}
+    row |= {"rationale": "A.", "rationales": ["A.", "A2."]}
+    other = {"counterfactual_rationale": "B.", "counterfactual_label": label}
+    written = VotedExample.from_row(row | other).to_row()
+    assert written.items() >= (row | other | {"counterfactual_label": text}).items()
+    assert VotedExample.from_row(written).to_row() == written
+    assert "counterfactual_label" not in VotedExample.from_row(row).to_row()
+
+
 def test_one_rationale_of_weight_1_needs_no_list():
     parsed = [dataset_spec.DEFAULT.parse(completion("a", "A."))] * 3
     metric = dataset_spec.DEFAULT.metric

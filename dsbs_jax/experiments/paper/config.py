@@ -7,7 +7,14 @@ from msgspec import Meta
 
 from dsbs_jax import settings
 from dsbs_jax.data.data_config import Files
-from dsbs_jax.data.methods import METHODS, Method
+from dsbs_jax.data.dataset_spec import EXPLAIN_PREFIX, PREDICT_PREFIX
+from dsbs_jax.data.methods import (
+    ANSWER_MARKER,
+    COUNTERFACTUAL_PREFIX,
+    FACTUAL_PREFIX,
+    METHODS,
+    Method,
+)
 from dsbs_jax.errors import UserError
 from dsbs_jax.settings import (
     AnyPath,
@@ -23,6 +30,16 @@ from dsbs_jax.student import operations, sizes
 # Proportion of the training rows.
 Proportion = Annotated[float, Meta(gt=0, le=1)]
 Names = Annotated[tuple[Text, ...], Meta(min_length=1)]
+# What the methods of a table have in common.
+Budget = Literal["steps", "operations"]
+# Texts that the project adds to inputs and targets.
+FIXED_TEXTS = (
+    PREDICT_PREFIX,
+    EXPLAIN_PREFIX,
+    FACTUAL_PREFIX,
+    COUNTERFACTUAL_PREFIX,
+    ANSWER_MARKER,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +69,12 @@ class GridConfig(Settings):
         (0, 1, 2, 3), help="Seeds; also of the choice of a proportion of the rows."
     )
     steps: dict[str, PositiveInt] = setting(help="Updates of a run by size.")
+    budgets: Annotated[tuple[Budget, ...], Meta(min_length=1)] = setting(
+        ("steps",),
+        help="What the methods have in common: 'steps', the updates in STEPS, and "
+        "'operations', the operations of training that the first of METHODS needs for "
+        "STEPS, by the estimate of the cost. With both, each method has two rows.",
+    )
     pairs: dict[str, PositiveInt] = setting(
         help="Training rows of a batch by size. A two-task method has two examples of "
         "each row, so its BATCH_SIZE is twice this number."
@@ -78,7 +101,12 @@ class GridConfig(Settings):
     tokens: dict[str, tuple[PositiveInt, PositiveInt, PositiveInt]] = setting(
         {},
         help="Mean tokens of input, label and rationale by dataset, for the estimate "
-        "of the cost.",
+        "of the cost; 'dataset/method' for a method with other rationales.",
+    )
+    fixed_tokens: dict[str, NonNegativeInt] = setting(
+        {ANSWER_MARKER: 5},
+        help="Tokens of the prefixes and of the text before the label, for the "
+        "estimate of the cost; a text without an entry has none.",
     )
     embedding_rows: PositiveInt = setting(
         operations.PUBLISHED_ROWS,
@@ -115,6 +143,12 @@ class GridConfig(Settings):
             )
         for name in self.methods:
             parse_method(name)
+        for text in self.fixed_tokens:
+            if text not in FIXED_TEXTS:
+                raise UserError(
+                    f"FIXED_TOKENS has {text!r}, expected one of "
+                    f"{', '.join(map(repr, FIXED_TEXTS))}"
+                )
 
     def fractions_of(self, dataset: str) -> tuple[float, ...]:
         """Returns the proportions of a dataset's training rows."""

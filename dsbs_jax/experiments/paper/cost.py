@@ -12,14 +12,13 @@ import pathlib
 from collections.abc import Iterable
 
 from dsbs_jax import json_input
-from dsbs_jax.data.methods import info_of
+from dsbs_jax.data.dataset_spec import EXPLAIN_PREFIX, PREDICT_PREFIX
+from dsbs_jax.data.methods import ANSWER_MARKER, info_of, prefixes_of
 from dsbs_jax.errors import UserError
+from dsbs_jax.experiments.paper.cell import TEXTS_OF_A_PAIR, Cell
 from dsbs_jax.experiments.paper.config import GridConfig
-from dsbs_jax.experiments.paper.planning import TEXTS_OF_A_PAIR, Cell, PlannedRun
 from dsbs_jax.student import operations, sizes
 
-# Tokens between rationale and label of a single-task target.
-_MARKER = 5
 # Bytes of a parameter in a checkpoint: weights and AdamW's two moments in float32.
 _CHECKPOINT_BYTES = 12
 # The last two checkpoints and the best one.
@@ -88,19 +87,20 @@ def recorded_rate(device: str) -> Rate:
 
 
 def rate_of_finished(
-    config: GridConfig, finished: Iterable[tuple[PlannedRun, float]]
+    config: GridConfig, finished: Iterable[tuple[Cell, float]]
 ) -> Rate | None:
     """Returns the rate of runs that are done.
 
     Args:
         config: The grid.
-        finished: Runs and their seconds, which include evaluation and compilation.
+        finished: The cell of each run, and its seconds, which include evaluation and
+            compilation.
     """
     runs = list(finished)
     seconds = sum(seconds for _, seconds in runs)
     if not seconds:
         return None
-    work = sum(cost_of(config, run.cell).operations for run, _ in runs)
+    work = sum(cost_of(config, cell).operations for cell, _ in runs)
     source = f"measured: {len(runs)} finished runs of this grid"
     return Rate(work / seconds, "this machine", source)
 
@@ -111,28 +111,44 @@ def cost_of(config: GridConfig, cell: Cell) -> Cost:
     Raises:
         UserError: `TOKENS` has no lengths for the dataset.
     """
-    if cell.dataset not in config.tokens:
-        raise UserError(
-            f"TOKENS has no entry for {cell.dataset!r}, expected the mean tokens of "
-            "input, label and rationale"
-        )
-    source, label, rationale = config.tokens[cell.dataset]
     size = sizes.size_of(cell.size)
-    info = info_of(cell.method)
-    if info.rationale_first:
-        targets = [rationale + _MARKER + label] * len(info.targets)
-    elif cell.two_tasks or info.paired:
-        targets = [label, rationale]
-    elif info.label_first:
-        targets = [label + rationale]
-    else:
-        targets = [label]
-    rows = config.pairs[cell.size] * config.steps[cell.size]
+    rows = config.pairs[cell.size] * (cell.steps or config.steps[cell.size])
     if cell.is_pretraining:
         texts = TEXTS_OF_A_PAIR * config.pairs[cell.size]
         rows = texts * config.pretrain_steps[cell.size]
     width = config.embedding_rows
-    work = sum(operations.training_operations(size, source, t, width) for t in targets)
+    examples = _examples(config, cell)
+    work = sum(operations.training_operations(size, *one, width) for one in examples)
     weights = operations.parameter_count(size, width)
     space = weights * _CHECKPOINT_BYTES * _CHECKPOINTS
-    return Cost(rows * sum(source + t for t in targets), rows * work, space)
+    return Cost(rows * sum(map(sum, examples)), rows * work, space)
+
+
+def _examples(config: GridConfig, cell: Cell) -> list[tuple[int, int]]:
+    """Returns the tokens of input and target of each example of a training row."""
+    names = f"{cell.dataset}/{cell.method}", cell.dataset
+    found = [config.tokens[name] for name in names if name in config.tokens]
+    if not found:
+        raise UserError(
+            f"TOKENS has no entry for {cell.dataset!r}, expected the mean tokens of "
+            "input, label and rationale"
+        )
+    source, label, rationale = found[0]
+    info = info_of(cell.method)
+
+    def fixed(text: str) -> int:
+        return config.fixed_tokens.get(text, 0)
+
+    if info.rationale_first:
+        target = rationale + fixed(ANSWER_MARKER) + label
+        if not cell.two_tasks:
+            return [(source, target)]
+        # The counterfactual method repeats the prefix of the input in the target.
+        prefixes = map(fixed, prefixes_of(info))
+        return [(source + prefix, prefix + target) for prefix in prefixes]
+    if cell.two_tasks or info.paired:
+        return [
+            (source + fixed(PREDICT_PREFIX), label),
+            (source + fixed(EXPLAIN_PREFIX), rationale),
+        ]
+    return [(source, label + rationale if info.label_first else label)]

@@ -1,5 +1,6 @@
 """Reads what a report needs of a run folder: settings, scores and answers on test."""
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -11,8 +12,8 @@ from typing import Any
 from dsbs_jax import json_input, tensorflow_import
 from dsbs_jax.data.methods import PRETRAIN
 from dsbs_jax.errors import UserError
+from dsbs_jax.experiments.paper.cell import Cell
 from dsbs_jax.experiments.paper.execution import RESULTS
-from dsbs_jax.experiments.paper.planning import Cell
 from dsbs_jax.student import sizes
 
 # The two checkpoints of a run that are scored.
@@ -44,12 +45,14 @@ class FinishedRun:
         settings: The settings in `config.gin`.
         student: The content of `student.json`.
         results: The content of `results.json`.
+        steps: The updates of the run, if they distinguish its cell from others; or 0.
     """
 
     folder: pathlib.Path
     settings: Mapping[str, Any]
     student: Mapping[str, Any]
     results: Mapping[str, Any]
+    steps: int = 0
 
     @property
     def seed(self) -> int:
@@ -68,6 +71,7 @@ class FinishedRun:
             teacher,
             self.settings["SUBSAMPLE_FRACTION"],
             self.settings["ALPHA"],
+            self.steps,
         )
 
     def accuracy(self, selection: str) -> float:
@@ -172,4 +176,17 @@ def find_runs(folders: Sequence[str]) -> list[FinishedRun]:
         )
     runs = [read_run(folder) for folder in found]
     # Pretraining has no scores.
-    return [run for run in runs if run.settings["METHOD"] != PRETRAIN]
+    return _by_steps([run for run in runs if run.settings["METHOD"] != PRETRAIN])
+
+
+def _by_steps(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Gives the runs of a cell that have different numbers of updates a cell each."""
+    steps = collections.defaultdict(set)
+    for run in runs:
+        steps[run.cell].add(run.settings["TRAIN_STEPS"])
+    return [
+        dataclasses.replace(run, steps=run.settings["TRAIN_STEPS"])
+        if len(steps[run.cell]) > 1
+        else run
+        for run in runs
+    ]

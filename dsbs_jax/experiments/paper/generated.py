@@ -1,6 +1,10 @@
 """Datasets that a grid writes itself, into `<grid>/data/<name>`.
 
     tickets                generated tickets with a scripted teacher (`demo_data`)
+    tickets_methods        the same rows; train also has several rationales of a row and
+                           counterfactual rationales
+    tickets_methods_aided  train has the rationales of the teacher asked again, with the
+                           label given, for rows on which it is wrong
     esnli_released         train and validation: e-SNLI's released validation rows with
                            PaLM's completions, because the completions of the training
                            rows are a far larger file; test: the released test rows
@@ -181,6 +185,14 @@ def randomized(
     return [change(record) for record in records]
 
 
+def _all_fields(records: Sequence[Record], _: "seqio.Vocabulary") -> list[Record]:
+    return demo_data.with_all_fields(records)
+
+
+def _aided(records: Sequence[Record], _: "seqio.Vocabulary") -> list[Record]:
+    return demo_data.with_answers_given(records)
+
+
 def _tickets(_: str | None) -> Rows:
     return demo_data.make(TICKETS).records
 
@@ -267,6 +279,12 @@ DATASETS = {
     **_BASES,
     **_controls("tickets"),
     **_controls("esnli_released"),
+    "tickets_methods": Generated(
+        _tickets, TICKETS_PIECES, base="tickets", change=_all_fields
+    ),
+    "tickets_methods_aided": Generated(
+        _tickets, TICKETS_PIECES, base="tickets", change=_aided
+    ),
     TEXTS: Generated(_texts, ESNLI_PIECES, base="esnli_released"),
     "esnli_released_human": Generated(
         functools.partial(_esnli, human=True), ESNLI_PIECES, base="esnli_released"

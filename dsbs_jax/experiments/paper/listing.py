@@ -37,8 +37,8 @@ def choose_rate(
         return Rate(1e12 * tflops, device or "your device", "given with --rate")
     if device is not None:
         return cost.recorded_rate(device)
-    seconds = [(run, grid.seconds(run)) for run in grid.runs]
-    done = [(run, value) for run, value in seconds if value is not None]
+    seconds = [(run.cell, grid.seconds(run)) for run in grid.runs]
+    done = [(cell, value) for cell, value in seconds if value is not None]
     return cost.rate_of_finished(config, done)
 
 

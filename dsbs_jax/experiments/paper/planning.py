@@ -7,64 +7,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dsbs_jax.data import methods
-from dsbs_jax.data.methods import METHODS, PRETRAIN, AnyMethod
-from dsbs_jax.experiments.paper import generated
-from dsbs_jax.experiments.paper.config import GridConfig, parse_method
+from dsbs_jax.data.methods import METHODS, PRETRAIN
+from dsbs_jax.experiments.paper import cost, generated
+from dsbs_jax.experiments.paper.cell import TEXTS_OF_A_PAIR, Cell
+from dsbs_jax.experiments.paper.config import Budget, GridConfig, parse_method
 
 TRAIN_MODULE = "dsbs_jax.train"
-# Texts of a batch of pretraining, for each training row of a batch of the other runs.
-TEXTS_OF_A_PAIR = 4
-
-
-@dataclasses.dataclass(frozen=True, order=True)
-class Cell:
-    """What the seeds of a table's cell have in common.
-
-    Attributes:
-        dataset: Name of the dataset.
-        size: Name of the student's size.
-        method: The training method.
-        teacher: Name of the teacher, or "" for a method without one.
-        fraction: Proportion of the training rows.
-        alpha: Weight of the label loss.
-    """
-
-    dataset: str
-    size: str
-    method: AnyMethod
-    teacher: str = ""
-    fraction: float = 1.0
-    alpha: float = 1.0
-
-    @property
-    def two_tasks(self) -> bool:
-        """Whether a batch has two examples of each row."""
-        return methods.info_of(self.method).two_tasks
-
-    @property
-    def source(self) -> str:
-        """Name of the dataset whose rows are read."""
-        return generated.name_of(self.dataset, self.teacher)
-
-    @property
-    def is_pretraining(self) -> bool:
-        """Whether the runs pretrain a student, and so have no scores."""
-        return self.method == PRETRAIN
-
-    @property
-    def has_default_alpha(self) -> bool:
-        """Whether alpha is that of the method's gin file."""
-        return self.alpha == methods.info_of(self.method).alpha
-
-    @property
-    def name(self) -> str:
-        """Name without spaces: "cqa-base-step_by_step-palm-12.5pct-alpha0.3"."""
-        parts = [self.dataset, self.size, self.method]
-        parts += [self.teacher] if self.teacher else []
-        parts += [f"{100 * self.fraction:g}pct"] if self.fraction < 1 else []
-        parts += [] if self.has_default_alpha else [f"alpha{self.alpha:g}"]
-        return "-".join(parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,9 +101,28 @@ def cells(config: GridConfig) -> list[Cell]:
         method, teacher = parse_method(name)
         info = METHODS[method]
         alphas = config.alphas if info.two_tasks and config.alphas else (info.alpha,)
-        for fraction, alpha in itertools.product(config.fractions_of(dataset), alphas):
-            found[Cell(dataset, size, method, teacher or "", fraction, alpha)] = None
+        for fraction, alpha, budget in itertools.product(
+            config.fractions_of(dataset), alphas, config.budgets
+        ):
+            cell = Cell(dataset, size, method, teacher or "", fraction, alpha)
+            found[_with_budget(config, cell, budget)] = None
     return list(found)
+
+
+def _with_budget(config: GridConfig, cell: Cell, budget: Budget) -> Cell:
+    """Returns a cell of STEPS with the updates of its budget.
+
+    Equal operations are those that the first of METHODS needs for STEPS.
+    """
+    if budget == "steps":
+        return cell
+    method, _ = parse_method(config.methods[0])
+    first = dataclasses.replace(cell, method=method)
+    work, budgeted = (cost.cost_of(config, one).operations for one in (cell, first))
+    steps = max(1, round(config.steps[cell.size] * budgeted / work))
+    if steps == config.steps[cell.size]:
+        return cell  # one run for both budgets
+    return dataclasses.replace(cell, steps=steps)
 
 
 def _planned(
@@ -168,7 +135,7 @@ def _planned(
         macros |= {"SUBSAMPLE_FRACTION": cell.fraction, "SUBSAMPLE_SEED": seed}
     if not cell.has_default_alpha:
         macros["ALPHA"] = cell.alpha
-    macros["TRAIN_STEPS"] = config.steps[cell.size]
+    macros["TRAIN_STEPS"] = cell.steps or config.steps[cell.size]
     macros["BATCH_SIZE"] = config.pairs[cell.size] * (2 if cell.two_tasks else 1)
     checkpoint = config.initial_checkpoints.get(cell.size)
     if cell.size in config.pretrain_steps:

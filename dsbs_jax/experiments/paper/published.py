@@ -11,7 +11,7 @@ import pathlib
 
 from dsbs_jax import json_input
 from dsbs_jax.data.methods import METHODS, Method
-from dsbs_jax.experiments.paper.planning import Cell
+from dsbs_jax.experiments.paper.cell import Cell
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,7 @@ from typing import Any
 from dsbs_jax import files
 from dsbs_jax.errors import UserError
 from dsbs_jax.experiments.paper import (
+    cost,
     execution,
     finished,
     plots,
@@ -30,9 +31,10 @@ from dsbs_jax.experiments.paper import (
     signature,
     titles,
 )
+from dsbs_jax.experiments.paper.cell import Cell
 from dsbs_jax.experiments.paper.config import GridConfig, parse_method
 from dsbs_jax.experiments.paper.finished import BEST, LAST, SELECTIONS, FinishedRun
-from dsbs_jax.experiments.paper.planning import Cell, PlannedRun
+from dsbs_jax.experiments.paper.planning import PlannedRun
 from dsbs_jax.experiments.paper.results import CellComparison, CellResult
 from dsbs_jax.reports import page
 from dsbs_jax.reports.page import (
@@ -99,6 +101,7 @@ class GridReport:
         return [
             *self._progress(),
             *_accuracy_table(self.cells),
+            *self._budgets(),
             *self._least(),
             *self._plot(),
             *self._comparison_tables(),
@@ -128,6 +131,24 @@ class GridReport:
             Heading("Plot"),
             Picture(f"{_FIGURE}.png", content, text),
             Paragraph(f"{text} over seeds."),
+        ]
+
+    def _budgets(self) -> list[Block]:
+        """Returns the updates and the operations of each method, if they differ."""
+        if self.config is None or "operations" not in self.config.budgets:
+            return []
+        rows: list[Row] = []
+        for result in self.cells:
+            work = cost.cost_of(self.config, result.cell).operations
+            steps = result.cell.steps or self.config.steps[result.cell.size]
+            names = [result.cell.dataset, result.cell.size, titles.short(result.cell)]
+            rows.append([*names, f"{steps:,}", f"{work / 1e12:,.1f}"])
+        columns = [Column("dataset"), Column("size"), Column("method")]
+        columns += map(_number, ("updates", "TFLOP"))
+        return [
+            Heading("Cost of training"),
+            Table(columns, rows),
+            Paragraph(_ABOUT_OPERATIONS),
         ]
 
     def _least(self) -> list[Block]:
@@ -192,6 +213,12 @@ _ABOUT_COMPARISONS = (
     "the score interval over rows, with McNemar's exact test. The last column is "
     "Holm's correction of the p-values within the table; * marks values below 0.05. No "
     "random numbers are used."
+)
+_ABOUT_OPERATIONS = (
+    "Operations of one run: those of the forward pass and twice as many for the "
+    "backward pass, over the mean lengths of inputs and targets in TOKENS, without "
+    "padding and evaluation. A row with a number of updates in its name has as many "
+    "updates as fit the operations of the first method's other runs."
 )
 _COMPARED = (
     Column("dataset"),
@@ -411,7 +438,10 @@ def of_grid(
     missing = {
         run.name: failures.get(run.name, "") for run in planned if run.name not in names
     }
-    runs = [finished.read_run(output / run.name) for run in done]
+    runs = [
+        dataclasses.replace(finished.read_run(output / r.name), steps=r.cell.steps)
+        for r in done
+    ]
     return make(runs, config, missing)
 
 

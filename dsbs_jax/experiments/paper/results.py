@@ -9,8 +9,8 @@ from typing import Any, Literal
 from dsbs_jax.data import dataset_spec
 from dsbs_jax.data.methods import METHODS
 from dsbs_jax.experiments.paper import published
+from dsbs_jax.experiments.paper.cell import Cell
 from dsbs_jax.experiments.paper.finished import SELECTIONS, FinishedRun
-from dsbs_jax.experiments.paper.planning import Cell
 from dsbs_jax.reports import paired_seeds
 from dsbs_jax.reports.paired_seeds import SeedComparison
 from dsbs_jax.student import sizes
@@ -132,7 +132,8 @@ def group(runs: Sequence[FinishedRun]) -> list[CellResult]:
     def key(cell: Cell) -> tuple[Any, ...]:
         size = order.index(cell.size) if cell.size in order else len(order)
         method = methods.index(cell.method)
-        return cell.dataset, size, method, cell.teacher, cell.fraction, cell.alpha
+        rest = cell.teacher, cell.fraction, cell.alpha, cell.steps
+        return cell.dataset, size, method, *rest
 
     return [CellResult(cell, cells[cell]) for cell in sorted(cells, key=key)]
 
@@ -143,9 +144,9 @@ def baselines(cells: Sequence[Cell], axis: Axis) -> list[tuple[Cell, Cell]]:
     Args:
         cells: The cells in the order of the table.
         axis: In what two cells of a pair differ. With "method" this includes the
-            teacher and alpha.
+            teacher, alpha and the updates.
     """
-    varied = {"method": ("method", "teacher", "alpha"), "alpha": ("alpha",)}
+    varied = {"method": ("method", "teacher", "alpha", "steps"), "alpha": ("alpha",)}
     names = varied.get(axis, (axis,))
     first: dict[tuple[Any, ...], Cell] = {}
     pairs = []

@@ -11,7 +11,7 @@ from dsbs_jax.experiments.paper.config import GridConfig
 
 FOLDER = "experiments"
 # Files of the folder that are parts of a grid, or settings of runs.
-_PARTS = {"demo", "paper", "tickets_run", "esnli_run"}
+_PARTS = {"demo", "paper", "tickets_run", "tickets_methods_run", "esnli_run"}
 
 
 def names() -> list[str]:

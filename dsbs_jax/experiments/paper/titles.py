@@ -1,10 +1,14 @@
 """Names of methods, teachers and cells in tables and plots."""
 
 from dsbs_jax.data.methods import info_of
-from dsbs_jax.experiments.paper.planning import Cell
+from dsbs_jax.experiments.paper.cell import Cell
 from dsbs_jax.reports.proportion import NO_VALUE
 
-_TEACHERS = {"palm": "PaLM 540B", "gpt_neox": "GPT-NeoX 20B"}
+_TEACHERS = {
+    "palm": "PaLM 540B",
+    "gpt_neox": "GPT-NeoX 20B",
+    "aided": "teacher given the label",
+}
 
 
 def method(cell: Cell) -> str:
@@ -25,6 +29,8 @@ def line(cell: Cell, axis: str) -> str:
         name += ", with ASDiv"
     if axis != "alpha" and not cell.has_default_alpha:
         name += f", alpha {cell.alpha:g}"
+    if cell.steps:
+        name += f", {cell.steps:,} updates"
     if axis != "fraction" and cell.fraction < 1:
         name += f", {percent(cell.fraction)}"
     return name

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from dsbs_jax.experiments.paper import execution, planning
+from dsbs_jax.experiments.paper.cell import Cell
 from dsbs_jax.experiments.paper.execution import Grid
 from dsbs_jax.local.run_lock import RunLock
 
@@ -78,7 +79,7 @@ def test_failed_run_does_not_stop_the_others(toy_file, tmp_path):
 
 
 def fake_run(output, macros=None, method="finetune"):
-    cell = planning.Cell("d", "tiny", method)
+    cell = Cell("d", "tiny", method)
     return planning.PlannedRun(cell, 0, (), macros or {})
 
 
@@ -123,7 +124,7 @@ def test_run_of_another_process_is_left_to_it(tmp_path, monkeypatch):
 
 
 def test_runs_wait_for_pretraining_of_another_process(tmp_path, monkeypatch):
-    cell = planning.Cell("d", "tiny", "pretrain")
+    cell = Cell("d", "tiny", "pretrain")
     first = planning.PlannedRun(cell, 0, (), {})
     second = fake_run(tmp_path, {"INITIAL_CHECKPOINT_PATH": str(tmp_path / first.name)})
     grid = Grid([first, second], tmp_path, keep_checkpoints=False)
@@ -151,7 +152,7 @@ def test_runs_wait_for_pretraining_of_another_process(tmp_path, monkeypatch):
 
 
 def test_runs_do_not_wait_for_pretraining_that_failed(tmp_path):
-    first = planning.PlannedRun(planning.Cell("d", "tiny", "pretrain"), 0, (), {})
+    first = planning.PlannedRun(Cell("d", "tiny", "pretrain"), 0, (), {})
     second = fake_run(tmp_path, {"INITIAL_CHECKPOINT_PATH": str(tmp_path / first.name)})
     grid = Grid([first, second], tmp_path)
     assert execution._waits_for_pretraining(grid, second)

@@ -89,6 +89,17 @@ def test_released_rows_need_the_release(tmp_path):
         generated.write(tmp_path, "esnli_released", None)
 
 
+def test_rows_of_all_methods_have_the_labels_of_the_tickets(records, words):
+    for name, field in (("", "rationales"), ("_aided", "rationale")):
+        made = generated.DATASETS[f"tickets_methods{name}"]
+        assert made.base == "tickets"
+        changed = made.change(records, words)
+        assert [r.label for r in changed] == [r.label for r in records]
+        pairs = zip(records, changed, strict=True)
+        assert any(getattr(a, field) != getattr(b, field) for a, b in pairs)
+    assert generated.name_of("tickets_methods", "aided") == "tickets_methods_aided"
+
+
 @pytest.mark.slow
 def test_controls_have_the_vocabulary_of_the_first_version(tmp_path, monkeypatch):
     monkeypatch.setattr(generated, "TICKETS", 120)

@@ -1,3 +1,4 @@
+import dataclasses
 import pathlib
 
 import pytest
@@ -11,8 +12,8 @@ from dsbs_jax.experiments.paper import (
     planning,
     study,
 )
+from dsbs_jax.experiments.paper.cell import Cell
 from dsbs_jax.experiments.paper.config import parse_method
-from dsbs_jax.experiments.paper.planning import Cell
 from dsbs_jax.student import operations, sizes
 
 OUTPUT = pathlib.Path("runs/paper")
@@ -31,6 +32,8 @@ RUNS = {
     "alpha": 4 * 5 * 4,
     "tickets": 4 * 4 * 5,
     "tickets_sizes": 3 * 2 * 5,
+    # 5 of the 12 methods cost as much as the first one, at equal updates.
+    "tickets_methods": (12 + 7) * 5,
     "rationale_controls": 3 * 5,
     "esnli_released": 4 * 4 * 5,
     "rationale_controls_esnli": 3 * 5,
@@ -251,6 +254,69 @@ def test_cost_is_computed_by_hand():
     assert one.tokens == 640_000 * (source + label)
 
 
+def test_equal_operations_are_those_of_the_first_method():
+    config = read("tickets_methods", seeds=(0,))
+    runs = planning.plan(config, OUTPUT)
+    first = cost.cost_of(config, runs[0].cell).operations
+    assert runs[0].cell.method == "step_by_step"
+    by_name = {}
+    for run in runs:
+        work = cost.cost_of(config, run.cell).operations
+        steps = run.macros["TRAIN_STEPS"]
+        by_name.setdefault((run.cell.method, run.cell.teacher), []).append(steps)
+        # Within half an update.
+        if run.cell.steps:
+            assert run.cell.steps == steps
+            assert abs(work - first) <= work / steps / 2
+            assert f"-{steps}steps-seed0" in run.name
+        else:
+            assert steps == 1_000
+    assert by_name["step_by_step", "teacher"] == [1_000]
+    assert by_name["mutual_information", "teacher"] == [1_000]
+    assert by_name["counterfactual", "teacher"][1] < 1_000 < by_name["finetune", ""][1]
+    shorter = read("tickets_methods", seeds=(0,), budgets=("operations",))
+    assert len(planning.plan(shorter, OUTPUT)) == 12
+
+
+def test_fixed_texts_are_counted_by_hand():
+    lengths = {"d": (50, 4, 20), "d/counterfactual": (50, 4, 24)}
+    fixed = {
+        "predict: ": 1,
+        "explain: ": 2,
+        "[Factual] ": 3,
+        "[Counterfactual] ": 5,
+        " So the answer is ": 10,
+    }
+    config = read("tickets_methods", tokens=lengths, fixed_tokens=fixed)
+    expected = {
+        "finetune": 54,
+        "label_then_rationale": 74,
+        "single_task": 84,
+        "step_by_step": 51 + 4 + 52 + 20,
+        "mutual_information": 51 + 4 + 52 + 20,
+        "counterfactual": (53 + 3 + 38) + (55 + 5 + 38),
+    }
+    for method, tokens in expected.items():
+        assert cost.cost_of(config, Cell("d", "tiny", method)).tokens == 16_000 * tokens
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budgets": ("flops",)}, "BUDGETS"),
+        ({"budgets": ()}, "BUDGETS"),
+        (
+            {"fixed_tokens": {"predict:": 5}},
+            "FIXED_TOKENS has 'predict:', expected one",
+        ),
+    ],
+)
+def test_budgets_and_fixed_texts_are_checked(changes, message):
+    config = read("tickets_methods")
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(config, **changes)
+
+
 def test_recorded_rate_names_its_measurement():
     rate = cost.recorded_rate("cpu-2-cores")
     assert "measured" in rate.source
@@ -261,7 +327,7 @@ def test_recorded_rate_names_its_measurement():
 def test_rate_of_finished_runs_is_operations_per_second():
     config = read("table1")
     run = planning.plan(config, OUTPUT)[0]
-    rate = cost.rate_of_finished(config, [(run, 100.0), (run, 300.0)])
+    rate = cost.rate_of_finished(config, [(run.cell, 100.0), (run.cell, 300.0)])
     work = cost.cost_of(config, run.cell).operations
     assert rate.operations == pytest.approx(2 * work / 400)
     assert cost.rate_of_finished(config, []) is None

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from dsbs_jax.experiments.paper import published, study
-from dsbs_jax.experiments.paper.planning import Cell
+from dsbs_jax.experiments.paper.cell import Cell
 
 DATASETS = ("esnli", "anli1", "cqa", "svamp")
 ROWS = {

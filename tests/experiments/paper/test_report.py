@@ -12,7 +12,7 @@ from dsbs_jax.experiments.paper import (
     results,
     study,
 )
-from dsbs_jax.experiments.paper.planning import Cell
+from dsbs_jax.experiments.paper.cell import Cell
 
 # Each test writes a complete report with its plots.
 pytestmark = pytest.mark.slow
@@ -200,6 +200,41 @@ def test_comparisons_vary_what_the_grid_says():
         ("finetune", "finetune"),
         ("distill", "distill"),
     ]
+
+
+@pytest.fixture
+def both_budgets(tmp_path, write_finished):
+    """Some methods of tickets_methods with made-up answers, for two seeds."""
+    methods = "step_by_step/teacher", "finetune", "counterfactual/teacher"
+    changes = {"seeds": (0, 1), "methods": methods}
+    config = study.read("experiments/tickets_methods.gin", changes)
+    planned = planning.plan(config, tmp_path)
+    rng = np.random.default_rng(0)
+    for run in planned:
+        write_finished(tmp_path / run.name, run, rng.random(60) < 0.5)
+    return config, planned, tmp_path
+
+
+def test_both_budgets_are_compared_with_the_first_method(both_budgets):
+    result = made(both_budgets)
+    cells = [cell.cell for cell in result.cells]
+    assert len({*cells}) == 5
+    assert all(len(cell.runs) == 2 for cell in result.cells)
+    first = {(c.first.method, c.first.steps) for c in result.comparisons}
+    assert first == {("step_by_step", 0)}
+    assert len(result.comparisons) == 2 * 4
+    page = result.write(both_budgets[2] / "out", record=True).read_text()
+    (steps,) = [c.steps for c in cells if c.method == "finetune" and c.steps]
+    assert f"standard finetuning, {steps:,} updates" in page
+    rows = [line for line in page.splitlines() if "1,000" in line]
+    assert len(rows) == 3 and "Cost of training" in page
+
+
+def test_runs_of_both_budgets_are_different_cells_without_a_plan(both_budgets):
+    runs = finished.find_runs([str(both_budgets[2])])
+    cells = report.make(runs).cells
+    assert len(cells) == 5
+    assert all(len(cell.runs) == 2 for cell in cells)
 
 
 def test_runs_without_a_plan_are_reported(table1):

@@ -22,14 +22,11 @@ SHORT = {
 
 def train_one_of_each(name, folder, **more):
     """Trains a run of each kind of a study, and returns their report."""
-    methods = more.pop("methods", ())
-    config = study.read(f"experiments/{name}.gin", {"seeds": (0,), "methods": methods})
+    changes = {name: more.pop(name, ()) for name in ("methods", "budgets")}
+    config = study.read(f"experiments/{name}.gin", {"seeds": (0,), **changes})
     runs = planning.plan(config, folder)
     # One proportion of the rows of each dataset.
-    chosen = {
-        (run.cell.dataset, run.cell.size, run.cell.method, run.cell.teacher): run
-        for run in runs
-    }
+    chosen = {dataclasses.replace(run.cell, fraction=1.0): run for run in runs}
     for run in chosen.values():
         macros = {**run.macros, **SHORT, **more, "MODEL_DIR": str(folder / run.name)}
         bindings = [f"{macro} = {value!r}" for macro, value in macros.items()]
@@ -67,6 +64,21 @@ def test_tickets(small, tmp_path):
     for path in paths:
         last = path.with_name(path.name.replace("-best-", "-last-"))
         assert path.read_bytes() == last.read_bytes()
+
+
+@pytest.mark.scheduled
+def test_tickets_methods(small, tmp_path):
+    generated.write(tmp_path, "tickets_methods", None)
+    methods = ("step_by_step_multi/teacher", "counterfactual/teacher")
+    result = train_one_of_each(
+        "tickets_methods", tmp_path, methods=methods, budgets=("operations",)
+    )
+    assert [(c.cell.method, c.cell.steps > 0) for c in result.cells] == [
+        ("step_by_step_multi", False),
+        ("counterfactual", True),
+    ]
+    assert {c.first.method for c in result.comparisons} == {"step_by_step_multi"}
+    assert len(result.comparisons) == 2
 
 
 @pytest.mark.slow

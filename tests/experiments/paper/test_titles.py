@@ -1,7 +1,7 @@
 import pytest
 
 from dsbs_jax.experiments.paper import titles
-from dsbs_jax.experiments.paper.planning import Cell
+from dsbs_jax.experiments.paper.cell import Cell
 
 
 @pytest.mark.parametrize(
