@@ -73,9 +73,13 @@ RUNS = (
 
 
 def select(runs: Sequence[PlanConfig], records: Sequence[Record]) -> list[Row]:
-    """Finds the record of each run."""
+    """Finds the record of each run.
+
+    Settings that a record does not have had their defaults when it was compiled.
+    """
+    compiled = [(PlanConfig(**record["run"]), record) for record in records]
     return [
-        (run, next((r for r in records if r["run"] == dataclasses.asdict(run)), None))
+        (run, next((record for other, record in compiled if other == run), None))
         for run in runs
     ]
 

@@ -4,15 +4,32 @@ import dataclasses
 from typing import Literal
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.settings import NonNegativeInt, PositiveInt, Settings, Text, setting
+from dsbs_jax.settings import (
+    NonNegativeInt,
+    PositiveInt,
+    Settings,
+    Text,
+    setting,
+    settings_of,
+)
+
+# Settings of the optimizer and of what it updates.
+_LOCAL_ONLY = (
+    "optimizer",
+    "trainable",
+    "train_last_layers",
+    "freeze_embedding",
+    "lora_rank",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlanConfig(Settings):
     """The run to plan.
 
-    The student's settings are checked when it is created, because their types are in
-    modules that import JAX, which `--help` must not wait for.
+    The settings of the student and of training are checked when the plan is made,
+    because their types are in modules that import JAX, which `--help` must not wait
+    for.
 
     Raises:
         UserError: A value has another type or is out of range.
@@ -49,6 +66,27 @@ class PlanConfig(Settings):
     scan_layers: bool = setting(
         False, help="Whether one layer is compiled for all layers of a stack."
     )
+    optimizer: Text = setting(
+        "adamw", help="The optimizer: 'adamw', 'adafactor' or 'lion'."
+    )
+    trainable: Text = setting(
+        "all",
+        help="The weights that are updated: 'all', those of the 'encoder' or those of "
+        "the 'decoder'.",
+    )
+    train_last_layers: PositiveInt | None = setting(
+        None, help="Layers at the end of each stack that are updated; None is all."
+    )
+    freeze_embedding: bool = setting(
+        False, help="Whether the embedding of tokens is not updated."
+    )
+    lora_rank: NonNegativeInt = setting(
+        0,
+        help="Rank of adapters, which are updated instead of weights; 0 updates weights.",
+    )
+    lora_targets: tuple[Text, ...] = setting(
+        ("query", "value"), help="The products of each layer that have an adapter."
+    )
     search: NonNegativeInt = setting(
         0,
         help="Training steps to compile with other partitions, microbatches and REMAT; "
@@ -66,8 +104,18 @@ class PlanConfig(Settings):
     def __post_init__(self) -> None:
         """Checks every field."""
         super().__post_init__()
-        if self.engine == "t5x" and self.step != "train":
+        if self.engine != "t5x":
+            return
+        if self.step != "train":
             raise UserError(
                 f"STEP is {self.step!r}, expected 'train' with ENGINE='t5x': only "
                 "T5X's training step is compiled"
             )
+        defaults = {info.field: info for info in settings_of(PlanConfig)}
+        for name in _LOCAL_ONLY:
+            value, info = getattr(self, name), defaults[name]
+            if value != info.default:
+                raise UserError(
+                    f"{info.macro} is {value!r}, expected {info.default!r} with "
+                    "ENGINE='t5x': T5X's step is compiled with AdamW for all weights"
+                )

@@ -7,11 +7,12 @@ import jax
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.config import check_microbatches
-from dsbs_jax.planning import programs, report
+from dsbs_jax.planning import programs, report, state_memory
 from dsbs_jax.planning import search as searching
 from dsbs_jax.planning.chips import Slice, slice_of
 from dsbs_jax.planning.config import PlanConfig
 from dsbs_jax.planning.program_plan import ProgramPlan
+from dsbs_jax.planning.state_memory import StateMemory
 from dsbs_jax.student import operations
 from dsbs_jax.student.sizes import size_of
 
@@ -25,12 +26,15 @@ class Plan:
         slice: The slice.
         programs: The plans of its compiled programs.
         tried: The runs that the search compiled.
+        state: The memory of the training state; None if only decoding is planned, or
+            the engine is T5X.
     """
 
     config: PlanConfig
     slice: Slice
     programs: Sequence[ProgramPlan]
     tried: Sequence[searching.Candidate] = ()
+    state: StateMemory | None = None
 
     @property
     def fits(self) -> bool:
@@ -39,7 +43,9 @@ class Plan:
 
     def text(self) -> str:
         """Returns the plan to print."""
-        return report.text(self.config, self.slice, self.programs, self.tried)
+        return report.text(
+            self.config, self.slice, self.programs, self.tried, self.state
+        )
 
     def program(self, name: str) -> ProgramPlan:
         """Returns the plan of the program "train" or "decode"."""
@@ -56,7 +62,10 @@ def make(config: PlanConfig) -> Plan:
         UserError: libtpu is not installed, or a setting of the run is wrong.
     """
     check_microbatches(config.batch_size, config.num_microbatches)
-    programs.model_of(config)  # checks the settings of the student
+    # These check the settings of the student and of training.
+    programs.model_of(config)
+    programs.optimizer_of(config)
+    programs.trainable_of(config)
     topology = slice_of(config.topology)
     heads = size_of(config.size)["NUM_HEADS"]
     devices = programs.devices_of(topology)
@@ -78,7 +87,10 @@ def make(config: PlanConfig) -> Plan:
         made = []
     if config.step != "train":
         made.append(_decode(config, topology, devices))
-    return Plan(config, topology, made, tried)
+    memory = None
+    if config.step != "decode" and config.engine == "local":
+        memory = state_memory.of(programs.abstract_state(config, devices))
+    return Plan(config, topology, made, tried, memory)
 
 
 def _train(

@@ -12,16 +12,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import optax
 from jax.experimental import topologies
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import optimizers, state, step
-from dsbs_jax.local.config import OptimizerConfig
+from dsbs_jax.local.config import OptimizerConfig, TrainableConfig
 from dsbs_jax.local.partitioning import Partitioner
+from dsbs_jax.local.state import TrainState
 from dsbs_jax.planning import environment, hlo
 from dsbs_jax.planning.chips import Slice
 from dsbs_jax.planning.config import PlanConfig
-from dsbs_jax.settings import from_values
+from dsbs_jax.settings import from_values, settings_of
 from dsbs_jax.student import decoding, operations, precision, sizes
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import Transformer
@@ -31,7 +33,6 @@ _TARGET_FEATURES = (
     "decoder_target_tokens",
     "decoder_task_ids",
 )
-_OPTIMIZER = OptimizerConfig()
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
@@ -94,8 +95,41 @@ def model_of(config: PlanConfig) -> Transformer:
     return Transformer(from_values(T5Config, values))
 
 
+def optimizer_of(config: PlanConfig) -> OptimizerConfig:
+    """Returns the optimizer of a plan."""
+    return from_values(OptimizerConfig, {"OPTIMIZER": config.optimizer})
+
+
+def trainable_of(config: PlanConfig) -> TrainableConfig:
+    """Returns the weights that the run of a plan updates."""
+    values = {
+        info.macro: getattr(config, info.field)
+        for info in settings_of(TrainableConfig)
+        if hasattr(config, info.field)
+    }
+    return from_values(TrainableConfig, values)
+
+
+def abstract_state(config: PlanConfig, devices: list[jax.Device]) -> TrainState:
+    """Returns shapes, dtypes and shardings of the local engine's state.
+
+    Raises:
+        UserError: The student lacks layers or products that the run updates.
+    """
+    return state.abstract_state(
+        model_of(config),
+        _optimizer(config),
+        Partitioner(config.num_partitions, devices),
+        trainable_of(config),
+    )
+
+
+def _optimizer(config: PlanConfig) -> optax.GradientTransformation:
+    return optimizers.make_optimizer(optimizer_of(config), _schedule(config))
+
+
 def train_step(config: PlanConfig, devices: list[jax.Device]) -> Compiled:
-    """Compiles the training step of the run's engine, with its optimizer, AdamW.
+    """Compiles the training step of the run's engine, with its optimizer.
 
     Raises:
         UserError: The engine is T5X, which is not installed.
@@ -108,15 +142,13 @@ def train_step(config: PlanConfig, devices: list[jax.Device]) -> Compiled:
 def _lower_local(config: PlanConfig, devices: list[jax.Device]) -> jax.stages.Lowered:
     model = model_of(config)
     partitioner = Partitioner(config.num_partitions, devices)
-    optimizer = optimizers.make_optimizer(_OPTIMIZER, _schedule(config))
     function: Any = step.make_train_step(
-        model, optimizer, partitioner, 0.5, config.num_microbatches
+        model, _optimizer(config), partitioner, 0.5, config.num_microbatches
     )
     batch = _batch(config, _TARGET_FEATURES, sharding=partitioner.batch)
     key = jax.eval_shape(lambda: jax.random.key(0))
     key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=partitioner.replicated)
-    abstract = state.abstract_state(model, optimizer, partitioner)
-    return function.lower(abstract, batch, key)
+    return function.lower(abstract_state(config, devices), batch, key)
 
 
 def _lower_t5x(config: PlanConfig, devices: list[jax.Device]) -> jax.stages.Lowered:
@@ -134,7 +166,7 @@ def _lower_t5x(config: PlanConfig, devices: list[jax.Device]) -> jax.stages.Lowe
 
 
 def _schedule(config: PlanConfig) -> Any:
-    return optimizers.make_schedule(_OPTIMIZER, config.train_steps)
+    return optimizers.make_schedule(optimizer_of(config), config.train_steps)
 
 
 def _batch(

@@ -10,10 +10,12 @@ from dsbs_jax.planning.config import PlanConfig
 from dsbs_jax.planning.figures import exact_types, positions
 from dsbs_jax.planning.program_plan import ProgramPlan
 from dsbs_jax.planning.search import Candidate
+from dsbs_jax.planning.state_memory import StateMemory
 from dsbs_jax.student import operations
 from dsbs_jax.student.sizes import size_of
 
 _GIB = 2**30
+_MIB = 2**20
 _NAMES = {"train": "train step", "decode": "decoding of a batch, to the last token"}
 
 
@@ -22,6 +24,7 @@ def text(
     topology: Slice,
     programs: Sequence[ProgramPlan],
     tried: Sequence[Candidate],
+    state: StateMemory | None = None,
 ) -> str:
     """Returns the plan to print.
 
@@ -30,6 +33,7 @@ def text(
         topology: The slice.
         programs: The plans of its compiled programs.
         tried: The runs that a search compiled.
+        state: The memory of the training state, if it is planned.
     """
     chip = topology.chip
     weights = operations.parameter_count(size_of(config.size))
@@ -52,11 +56,22 @@ def text(
             f"{config.precision}, remat {config.remat}, scan {config.scan_layers}",
         ),
     ]
+    if state:
+        head.append(("state of a chip", _state_text(config, state)))
     parts = [_table(head)]
     if tried:
         parts.append(_search_text(config, tried))
     parts += [_program_text(config, program) for program in programs]
     return "\n\n".join(parts)
+
+
+def _state_text(config: PlanConfig, state: StateMemory) -> str:
+    updated = "adapters" if config.lora_rank else "updated weights"
+    return (
+        f"{updated} {state.updated / _MIB:,.2f} MiB, frozen weights "
+        f"{state.frozen / _MIB:,.2f} MiB, optimizer {config.optimizer} "
+        f"{state.optimizer / _MIB:,.2f} MiB"
+    )
 
 
 def _program_text(config: PlanConfig, program: ProgramPlan) -> str:

@@ -1,10 +1,14 @@
 """Plans of wrong runs; the error comes before libtpu is needed."""
 
+import re
+
 import pytest
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.planning import plan
+from dsbs_jax.planning import plan, report
+from dsbs_jax.planning.chips import slice_of
 from dsbs_jax.planning.config import PlanConfig
+from dsbs_jax.planning.state_memory import StateMemory
 
 
 @pytest.mark.parametrize(
@@ -14,6 +18,13 @@ from dsbs_jax.planning.config import PlanConfig
         ({"remat": "ful"}, "REMAT is 'ful', expected"),
         ({"precision": "float16"}, "PRECISION is 'float16', expected"),
         ({"size": "smal"}, "size is 'smal', expected one of"),
+        ({"optimizer": "adam"}, "OPTIMIZER is 'adam', expected"),
+        ({"trainable": "none"}, "TRAINABLE is 'none', expected"),
+        ({"lora_targets": ["wx"]}, "LORA_TARGETS is .*'wx'.*, expected"),
+        (
+            {"lora_rank": 4, "trainable": "decoder"},
+            "LORA_RANK is 4, which keeps all weights",
+        ),
     ],
 )
 def test_wrong_run_is_one_error(changes, message):
@@ -26,3 +37,31 @@ def test_wrong_run_is_one_error(changes, message):
 def test_only_the_training_step_of_t5x_is_compiled(step):
     with pytest.raises(UserError, match=f"STEP is '{step}', expected 'train' with"):
         PlanConfig(size="small", topology="v5e:2x4", engine="t5x", step=step)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": "lion"}, "OPTIMIZER is 'lion', expected 'adamw' with ENGINE"),
+        ({"lora_rank": 4}, "LORA_RANK is 4, expected 0 with ENGINE='t5x'"),
+    ],
+)
+def test_the_step_of_t5x_has_adamw_for_all_weights(changes, message):
+    with pytest.raises(UserError, match=message):
+        PlanConfig(
+            size="small", topology="v5e:2x4", engine="t5x", step="train", **changes
+        )
+
+
+def test_the_text_has_the_memory_of_the_state():
+    config = PlanConfig(size="small", topology="v5e:2x4", optimizer="lion")
+    state = StateMemory(updated=3 << 20, frozen=1 << 20, optimizer=(3 << 20) + 4)
+    text = report.text(config, slice_of(config.topology), [], [], state)
+    assert re.search(
+        r"state of a chip +updated weights 3\.00 MiB, frozen weights 1\.00 MiB, "
+        r"optimizer lion 3\.00 MiB",
+        text,
+    )
+    assert "state of a chip" not in report.text(
+        config, slice_of(config.topology), [], []
+    )
