@@ -82,7 +82,8 @@ class PlanConfig(Settings):
     )
     lora_rank: NonNegativeInt = setting(
         0,
-        help="Rank of adapters, which are updated instead of weights; 0 updates weights.",
+        help="Rank of adapters, which are updated instead of weights. 0 updates "
+        "weights.",
     )
     lora_targets: tuple[Text, ...] = setting(
         ("query", "value"), help="The products of each layer that have an adapter."
