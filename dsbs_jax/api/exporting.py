@@ -231,7 +231,7 @@ def _write(
     network = source.spec.network
     if format_name == "hf":
         writing.write_weights(folder, "hf", params, network)
-        for name, content in writing.tokenizer_files(source.words).items():
+        for name, content in writing.tokenizer_files(source.words, network).items():
             files.write(folder / name, content)
         student_folder.write_spec(folder, source.spec)
         return None
@@ -260,7 +260,9 @@ def _write_peft(folder: pathlib.Path, source: _Source) -> None:
         )
     folder.mkdir()
     peft_format.write_adapters(folder, source.reader, source.spec.network)
-    for name, content in writing.tokenizer_files(source.words).items():
+    for name, content in writing.tokenizer_files(
+        source.words, source.spec.network
+    ).items():
         files.write(folder / name, content)
     student_folder.write_spec(folder, source.spec)
 

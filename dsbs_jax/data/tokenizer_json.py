@@ -1,12 +1,14 @@
-"""Converts the `tokenizer.json` of a T5 to a SentencePiece model with the same ids.
+"""Converts a T5's `tokenizer.json` to a SentencePiece model, and back: the same ids.
 
 Transformers 5 saves a tokenizer as `tokenizer.json` alone, without the `spiece.model`
 that it was made from. The file has all that a SentencePiece model holds: the pieces
-with their scores, and the compiled rules that normalize text.
+with their scores, and the compiled rules that normalize text. For umT5, its
+`AutoTokenizer` reads no other file.
 """
 
 import base64
 import binascii
+import json
 import pathlib
 import re
 from typing import Any, NoReturn
@@ -21,6 +23,13 @@ FILE = "tokenizer.json"
 CONFIG = "tokenizer_config.json"
 _SPECIAL = ("<pad>", "</s>", "<unk>")
 _SENTINEL = re.compile(r"<extra_id_\d+>")
+# Spaces become "▁", one before the first word.
+_SPACES = {
+    "type": "Metaspace",
+    "replacement": "▁",
+    "prepend_scheme": "always",
+    "split": True,
+}
 # The classes of a protocol buffer are made when it is imported; mypy does not see them.
 _PROTO: Any = sentencepiece_model_pb2
 
@@ -153,3 +162,81 @@ def find(folder: pathlib.Path) -> pathlib.Path:
             "expected one of them"
         )
     return path
+
+
+def of_model(content: bytes, sentinels: int) -> bytes | None:
+    """Returns the `tokenizer.json` of a SentencePiece model.
+
+    It equals the file that Transformers 5 saves.
+
+    Args:
+        content: The SentencePiece model, whose pad, eos and unk are 0, 1 and 2.
+        sentinels: Number of sentinels after the pieces; `<extra_id_0>` is the last.
+
+    Returns:
+        The file; None for a model that the file cannot express, because it is not of
+        the type Unigram, or has pieces or rules that a T5 does not have.
+    """
+    model = _PROTO.ModelProto.FromString(content)
+    if not _is_t5(model):
+        return None
+    vocab = [(piece.piece, piece.score) for piece in model.pieces]
+    vocab += [(f"<extra_id_{n}>", 0.0) for n in reversed(range(sentinels))]
+    special = [*range(len(_SPECIAL)), *range(len(model.pieces), len(vocab))]
+    values = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [_added_token(number, vocab[number][0]) for number in special],
+        "normalizer": _normalizer(model.normalizer_spec.precompiled_charsmap),
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [{"type": "WhitespaceSplit"}, _SPACES],
+        },
+        "post_processor": _end_token(),
+        "decoder": _SPACES,
+        "model": {
+            "type": "Unigram",
+            "unk_id": 2,
+            "vocab": vocab,
+            "byte_fallback": False,
+        },
+    }
+    return json.dumps(values, ensure_ascii=False).encode()
+
+
+def _is_t5(model: Any) -> bool:
+    """Whether a SentencePiece model has only the pieces and rules of a T5."""
+    kinds, rules = _PROTO.ModelProto.SentencePiece, model.normalizer_spec
+    return (
+        model.trainer_spec.model_type == model.trainer_spec.UNIGRAM
+        and all(piece.type == kinds.NORMAL for piece in model.pieces[len(_SPECIAL) :])
+        and rules.add_dummy_prefix
+        and rules.remove_extra_whitespaces
+        and rules.escape_whitespaces
+    )
+
+
+def _added_token(number: int, piece: str) -> dict[str, Any]:
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": number, "content": piece, **flags, "special": True}
+
+
+def _normalizer(charsmap: bytes) -> dict[str, str] | None:
+    if not charsmap:
+        return None
+    text = base64.b64encode(charsmap).decode()
+    return {"type": "Precompiled", "precompiled_charsmap": text}
+
+
+def _end_token() -> dict[str, Any]:
+    """Describes the end token after each text."""
+    eos = _SPECIAL[1]
+    end = {"SpecialToken": {"id": eos, "type_id": 0}}
+    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
+    return {
+        "type": "TemplateProcessing",
+        "single": [first, end],
+        "pair": [first, end, second, end],
+        "special_tokens": {eos: {"id": eos, "ids": [1], "tokens": [eos]}},
+    }

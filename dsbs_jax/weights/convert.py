@@ -80,7 +80,7 @@ def _tokenizer(config: ConvertConfig, student: T5Config) -> dict[str, bytes]:
         return _copied_tokenizer(config.checkpoint_path)
     words = vocabulary.load(config.vocabulary_path)
     check_vocabulary_size(student.vocab_size, words.vocab_size)
-    return writing.tokenizer_files(words)
+    return writing.tokenizer_files(words, student)
 
 
 def _copied_tokenizer(checkpoint_path: str) -> dict[str, bytes]:

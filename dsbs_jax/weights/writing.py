@@ -20,7 +20,7 @@ from etils import epath
 from safetensors import SafetensorError
 
 from dsbs_jax import interruption
-from dsbs_jax.data import vocabulary
+from dsbs_jax.data import tokenizer_json, vocabulary
 from dsbs_jax.errors import UserError
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.weights import arrays, huggingface_reader, orbax_format, t5x_native
@@ -95,8 +95,10 @@ def write_weights(
         huggingface_reader.write_model(folder, params, student)
 
 
-def tokenizer_files(words: vocabulary.Vocabulary) -> dict[str, bytes]:
-    """Returns the files of transformers' tokenizer for a vocabulary, by name."""
+def tokenizer_files(
+    words: vocabulary.Vocabulary, student: T5Config
+) -> dict[str, bytes]:
+    """Returns the files of transformers' tokenizer for a student, by name."""
     reads_bytes = isinstance(words, seqio.ByteVocabulary)
     config = {
         "tokenizer_class": "ByT5Tokenizer" if reads_bytes else "T5Tokenizer",
@@ -108,8 +110,13 @@ def tokenizer_files(words: vocabulary.Vocabulary) -> dict[str, bytes]:
     files = {TOKENIZER_CONFIG: (json.dumps(config, indent=2) + "\n").encode()}
     if reads_bytes:
         return files
+    # The file itself, which has no sentinels: T5Tokenizer adds its own.
+    model = epath.Path(words.sentencepiece_model_file).read_bytes()
+    # AutoTokenizer of a umT5 reads this file only.
+    is_umt5 = student.relative_bias_in_layers
+    fast = tokenizer_json.of_model(model, words.extra_ids) if is_umt5 else None
     return {
-        # The file itself, which has no sentinels: T5Tokenizer adds its own.
-        SENTENCEPIECE: epath.Path(words.sentencepiece_model_file).read_bytes(),
+        SENTENCEPIECE: model,
+        **({tokenizer_json.FILE: fast} if fast else {}),
         **files,
     }

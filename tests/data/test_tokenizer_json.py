@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from sentencepiece import sentencepiece_model_pb2
 from tolerance import tokenizers
 
 from dsbs_jax.data import tokenizer_json, vocabulary
@@ -61,6 +62,42 @@ def test_ids_are_those_of_transformers(saved, text):
     theirs = transformers.AutoTokenizer.from_pretrained(str(saved))
     ids = vocabulary.load(str(saved)).encode(text)
     assert ids == theirs(text, add_special_tokens=False).input_ids
+
+
+def test_the_written_file_is_that_of_transformers(saved, folder):
+    model = (folder / vocabulary.HUB_FILE).read_bytes()
+    written = json.loads(tokenizer_json.of_model(model, 100))
+    assert written == json.loads((saved / tokenizer_json.FILE).read_text())
+
+
+def test_the_written_file_is_read_back_with_the_same_pieces(folder, tmp_path):
+    content = (folder / vocabulary.HUB_FILE).read_bytes()
+    path = tmp_path / tokenizer_json.FILE
+    path.write_bytes(tokenizer_json.of_model(content, 100))
+    read = sentencepiece_model_pb2.ModelProto.FromString(tokenizer_json.convert(path))
+    model = sentencepiece_model_pb2.ModelProto.FromString(content)
+    # A normal piece of the original does not state its type.
+    pieces = [[(p.piece, p.score, p.type) for p in m.pieces] for m in (read, model)]
+    assert pieces[0] == pieces[1]
+    charsmaps = [one.normalizer_spec.precompiled_charsmap for one in (read, model)]
+    assert charsmaps[0] == charsmaps[1] != b""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: setattr(model.trainer_spec, "model_type", model.trainer_spec.BPE),
+        lambda model: setattr(model.pieces[5], "type", model.pieces[5].BYTE),
+        lambda model: setattr(model.pieces[5], "type", model.pieces[5].USER_DEFINED),
+        lambda model: setattr(model.normalizer_spec, "add_dummy_prefix", False),
+        lambda model: setattr(model.normalizer_spec, "escape_whitespaces", False),
+    ],
+)
+def test_no_file_for_a_model_that_it_cannot_express(folder, change):
+    content = (folder / vocabulary.HUB_FILE).read_bytes()
+    model = sentencepiece_model_pb2.ModelProto.FromString(content)
+    change(model)
+    assert tokenizer_json.of_model(model.SerializeToString(), 100) is None
 
 
 def test_the_file_the_folder_and_repeated_loading_give_the_same_vocabulary(saved):

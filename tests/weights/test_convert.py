@@ -52,14 +52,6 @@ def convert_to(output, checkpoint, format="hf", **settings):
     return convert.convert(config)
 
 
-def read_tokenizer(transformers, folder):
-    """The tokenizer of a folder, read by transformers."""
-    config = json.loads((folder / "config.json").read_text())
-    # For umT5, AutoTokenizer reads tokenizer.json only (docs/weights_and_memory.md).
-    name = "T5Tokenizer" if config["model_type"] == "umt5" else "AutoTokenizer"
-    return getattr(transformers, name).from_pretrained(folder)
-
-
 def read_all(path):
     reader = weights.open_checkpoint(str(path))
     return {name: reader.read(name) for name in reader.shapes()}
@@ -119,7 +111,7 @@ def test_label_scores_equal_those_of_transformers(exported, model_file):
     inputs = [np.asarray([*vocab.encode(text), 1], np.int32) for text in texts]
     scores = scorer(params, inputs)
     theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
-    tokenizer = read_tokenizer(transformers, folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     for row, text in zip(scores, texts, strict=True):
         for value, label in zip(row, labels, strict=True):
             source = tokenizer(text, return_tensors="pt").input_ids
@@ -152,7 +144,7 @@ def test_folder_saved_by_transformers_has_the_same_parameters(exported, tmp_path
 def test_tokenizer_of_the_folder_equals_the_vocabulary(exported, model_file):
     transformers = pytest.importorskip("transformers", reason=NEEDS)
     _, _, folder = exported
-    theirs = read_tokenizer(transformers, folder)
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
     ours = vocabulary.load(str(model_file))
     text = "which jar is red, 17 or blue?"
     assert theirs(text).input_ids == [*ours.encode(text), 1]
