@@ -41,6 +41,7 @@ _RATIONALE_SETTINGS = (
     "explain_first_steps",
     "label_rate",
     "rationale_rate",
+    "teacher_weights",
     "wrong_rationale_weight",
 )
 

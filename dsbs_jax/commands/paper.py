@@ -37,8 +37,8 @@ Study = Annotated[
     typer.Option(
         metavar="<name>",
         help="Another study: asdiv, alpha, tickets, tickets_sizes, tickets_methods, "
-        "rationale_controls, esnli_released, rationale_controls_esnli; or your own gin "
-        "file.",
+        "rationale_controls, esnli_released, esnli_methods, rationale_controls_esnli; "
+        "or your own gin file.",
     ),
 ]
 

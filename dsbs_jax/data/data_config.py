@@ -27,6 +27,9 @@ Files = AnyPath | tuple[AnyPath, ...]
 # Registers the paper's datasets.
 DATASET_MODULE = "dsbs_jax.tasks.all_datasets"
 
+# The weight of a teacher. Larger weights would not fit the feature that holds them.
+TeacherWeight = Annotated[float, Meta(ge=0, le=1000)]
+
 # What SeqIO allows in the name of a task.
 _NAME = re.compile(r"[\w.:]+")
 
@@ -97,6 +100,12 @@ class DataConfig(Settings):
         "label is wrong; 0 drops it. None takes the method's: 0 for "
         "step_by_step_correct, 1 for the others.",
     )
+    teacher_weights: dict[Text, TeacherWeight] = setting(
+        {},
+        help="Weights of teachers by name, for step_by_step_multi: a teacher's weight "
+        "multiplies the weights of its rationales. A teacher without an entry has "
+        "weight 1. Rows name the teachers in the field rationale_teachers.",
+    )
     subsample_fraction: Annotated[float, Meta(gt=0, le=1)] = setting(
         1.0, help="Proportion of the training rows to use."
     )
@@ -122,6 +131,11 @@ class DataConfig(Settings):
                     f"{macro} is {name!r}, expected letters, digits, '_' and '.' only, "
                     "because SeqIO's names of tasks begin with it"
                 )
+        if self.teacher_weights and not info_of(self.method).each_rationale:
+            raise UserError(
+                f"TEACHER_WEIGHTS is given with METHOD {self.method!r}, expected "
+                "'step_by_step_multi', or no weights"
+            )
         if self.task_feature_lengths is not None:
             check_lengths(self.task_feature_lengths)
 

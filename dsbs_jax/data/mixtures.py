@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 import seqio
 
-from dsbs_jax.data import data_files, dataset_spec, methods, sources
+from dsbs_jax.data import data_files, dataset_spec, methods, sources, teacher_weights
 from dsbs_jax.data.data_config import DataConfig
 from dsbs_jax.data.dataset_spec import USER_TEACHER, DatasetSpec
 from dsbs_jax.data.methods import METHODS, PRETRAIN, AnyMethod, TaskInfo
@@ -119,7 +119,12 @@ def find(config: DataConfig) -> tuple[DatasetSpec, list[Part]]:
         teacher = config.teacher or USER_TEACHER
         if config.method == PRETRAIN:
             return _of_texts(name, data_files.read_training_rows(config.data_files))
-        return _of_rows(name, teacher, data_files.read_dataset(config.data_files))
+        return _of_rows(config, teacher, data_files.read_dataset(config.data_files))
+    if config.teacher_weights:
+        raise UserError(
+            f"TEACHER_WEIGHTS is given with DATASET {name!r}, expected DATA_FILES with "
+            "rows that have the field rationale_teachers"
+        )
     sources.import_dataset(name, config.dataset_module)
     spec = dataset_spec.get(name)
     names = spec.parts or (name,)
@@ -142,13 +147,17 @@ def build_from_records(
         UserError: As `build`.
     """
     teacher = config.teacher or USER_TEACHER
-    return assemble(config, *_of_rows(config.dataset, teacher, records), vocabulary)
+    return assemble(config, *_of_rows(config, teacher, records), vocabulary)
 
 
 def _of_rows(
-    name: str, teacher: str, records: Mapping[str, Sequence[Record]]
+    config: DataConfig, teacher: str, records: Mapping[str, Sequence[Record]]
 ) -> tuple[DatasetSpec, list[Part]]:
     """Returns the spec and the only part of a user's dataset."""
+    name = config.dataset
+    if config.teacher_weights:
+        train = teacher_weights.apply(records["train"], config.teacher_weights)
+        records = {**records, "train": train}
     known = dataset_spec.of_files(name)
     spec = dataclasses.replace(known, teachers=(teacher,), parts=())
     return spec, [(spec, sources.of_records(name, records, teacher))]

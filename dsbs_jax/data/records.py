@@ -33,6 +33,7 @@ class Record:
         counterfactual_rationale: The teacher's reasoning for another answer than the
             right one.
         counterfactual_label: The answer to which `counterfactual_rationale` leads.
+        rationale_teachers: The teacher of each of `rationales`; empty if not known.
 
     Raises:
         ValueError: A text is not text, is blank, or cannot be written as UTF-8, or the
@@ -50,6 +51,7 @@ class Record:
     rationale_weights: tuple[float, ...] = ()
     counterfactual_rationale: str | None = None
     counterfactual_label: str | None = None
+    rationale_teachers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks every field."""
@@ -69,7 +71,7 @@ class Record:
             check_text("label", answer)
         if self.answers and self.answers[0] != self.label:
             raise ValueError("label is not the first of the answers")
-        if self.rationales or self.rationale_weights:
+        if self.rationales or self.rationale_weights or self.rationale_teachers:
             self._check_rationales()
 
     def _check_rationales(self) -> None:
@@ -80,12 +82,16 @@ class Record:
                 "rationale is not the first of rationales, expected the same text or "
                 "no rationale"
             )
-        found, expected = len(self.rationale_weights), len(self.rationales)
-        if found not in (0, expected):
-            raise ValueError(
-                f"rationale_weights has {found} values, expected {expected}, one for "
-                "each of rationales"
-            )
+        expected = len(self.rationales)
+        for name in ("rationale_weights", "rationale_teachers"):
+            found = len(getattr(self, name))
+            if found not in (0, expected):
+                raise ValueError(
+                    f"{name} has {found} values, expected {expected}, one for each of "
+                    "rationales"
+                )
+        for teacher in self.rationale_teachers:
+            check_text("rationale_teachers", teacher)
         for weight in self.rationale_weights:
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(
@@ -109,6 +115,7 @@ class Record:
             rationale=None,
             rationales=(),
             rationale_weights=(),
+            rationale_teachers=(),
             counterfactual_rationale=None,
             counterfactual_label=None,
         )

@@ -63,6 +63,7 @@ class VotedExample:
         rationales: All rationales that the row has, `rationale` first, where it has
             several or has weights; otherwise empty.
         rationale_weights: The weight of each of `rationales`, or empty.
+        rationale_teachers: The teacher of each of `rationales`, or empty.
         counterfactual_rationale: The teacher's reasoning for another answer than the
             right one, or None.
         counterfactual_label: The answer to which it leads, or None.
@@ -89,6 +90,7 @@ class VotedExample:
     answers: tuple[str, ...] = ()
     rationales: tuple[str, ...] = ()
     rationale_weights: tuple[float, ...] = ()
+    rationale_teachers: tuple[str, ...] = ()
     counterfactual_rationale: str | None = None
     counterfactual_label: str | None = None
     parser_version: int = PARSER_VERSION
@@ -143,6 +145,7 @@ class VotedExample:
             answers=record.answers,
             rationales=record.rationales,
             rationale_weights=record.rationale_weights,
+            rationale_teachers=record.rationale_teachers,
             counterfactual_rationale=record.counterfactual_rationale,
             counterfactual_label=record.counterfactual_label,
         )
@@ -174,6 +177,9 @@ class VotedExample:
             "rationales": tables.text_list("rationales", row.get("rationales")),
             "rationale_weights": tables.number_list(
                 "rationale_weights", row.get("rationale_weights")
+            ),
+            "rationale_teachers": tables.text_list(
+                "rationale_teachers", row.get("rationale_teachers")
             ),
         }
         if fields["rationale"] is None:
@@ -214,6 +220,7 @@ class VotedExample:
             "rationale": self.rationale,
             "rationales": list(self.rationales) or None,
             "rationale_weights": [round(w, 6) for w in self.rationale_weights] or None,
+            "rationale_teachers": list(self.rationale_teachers) or None,
             "counterfactual_rationale": self.counterfactual_rationale,
             "counterfactual_label": self.counterfactual_label,
             "parser_version": self.parser_version,

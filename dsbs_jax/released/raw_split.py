@@ -36,14 +36,15 @@ class RawSplit:
         released: The released spec of the dataset.
         records: One record for each row, in the file's order.
         choices: The choices of each cqa question; None for other datasets' rows.
-        explanations: The human rationale of each e-SNLI row; None for other rows.
+        explanations: The human rationales of each e-SNLI row, one for each annotator,
+            None for a missing one; empty for other rows.
         quarantine: Completions with a problem, in the order of the rows.
     """
 
     released: ReleasedSpec
     records: Sequence[Record]
     choices: Sequence[tuple[str, ...] | None]
-    explanations: Sequence[str | None]
+    explanations: Sequence[tuple[str | None, ...]]
     quarantine: Sequence[Quarantined] = ()
 
     @classmethod
@@ -60,7 +61,7 @@ class RawSplit:
             id_ = f"{released.name}-{raw_split}-{index}"
             records.append(Record(id_, row.input, row.label))
             choices.append(row.choices)
-            explanations.append(row.explanation)
+            explanations.append(row.explanations)
         return cls(released, records, choices, explanations)
 
     def with_teacher(self, teacher: str, texts: Sequence[str]) -> "RawSplit":

@@ -28,13 +28,14 @@ class Row:
         input: The text that the student reads.
         label: The human label.
         choices: The five choices of a cqa question, else None.
-        explanation: A human rationale, the first of an e-SNLI row, else None.
+        explanations: The human rationales of an e-SNLI row, one for each annotator, and
+            None for a missing one; otherwise empty.
     """
 
     input: str
     label: str
     choices: tuple[str, ...] | None = None
-    explanation: str | None = None
+    explanations: tuple[str | None, ...] = ()
 
 
 class _CqaRow(msgspec.Struct):
@@ -53,6 +54,8 @@ class _NliRow(msgspec.Struct):
     hypothesis: str
     label: int
     explanation_1: str = ""
+    explanation_2: str = ""
+    explanation_3: str = ""
 
 
 class _AsdivRow(msgspec.Struct):
@@ -81,8 +84,9 @@ def _nli_row(row: _NliRow) -> Row:
     if not 0 <= row.label < len(completions.NLI_CLASSES):
         raise ValueError(f"field 'label' is {row.label}, expected 0, 1 or 2")
     text = row.premise + SEGMENT_SEPARATOR + row.hypothesis
-    explanation = row.explanation_1.strip() or None
-    return Row(text, completions.NLI_CLASSES[row.label], explanation=explanation)
+    given = row.explanation_1, row.explanation_2, row.explanation_3
+    explanations = tuple(explanation.strip() or None for explanation in given)
+    return Row(text, completions.NLI_CLASSES[row.label], explanations=explanations)
 
 
 def _asdiv_row(row: _AsdivRow) -> Row:

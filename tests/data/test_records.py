@@ -73,8 +73,27 @@ def test_rationales_and_weights_fit_together(rationales, weights, problem):
         )
 
 
+@pytest.mark.parametrize(
+    ("teachers", "problem"),
+    [
+        (("ann",), "rationale_teachers has 1 values, expected 2"),
+        (("ann", " "), "rationale_teachers is blank"),
+    ],
+)
+def test_each_rationale_has_a_teacher(teachers, problem):
+    with pytest.raises(ValueError, match=problem):
+        Record(
+            "a",
+            "x",
+            rationale="r",
+            rationales=("r", "s"),
+            rationale_teachers=teachers,
+        )
+
+
 def test_record_without_the_teacher_keeps_its_label():
     record = Record("a", "x", "one", "two", "r", (), ("r", "s"), (1.0, 2.0), "t", "two")
+    record = dataclasses.replace(record, rationale_teachers=("ann", "bo"))
     assert record.without_teacher() == Record("a", "x", "one")
 
 
@@ -93,6 +112,13 @@ def test_row_of_a_record_is_read_back_as_the_same_record(tmp_path, capsys):
         Record("a", "2 + 2", "4", answers=("4", "four")),
         Record("b", "1 + 1", None, "2", "one and one"),
         Record("c", "ë\u2028", "x"),
+        Record(
+            "d",
+            "3",
+            rationale="r",
+            rationales=("r", "s"),
+            rationale_teachers=("ann", "bo"),
+        ),
     ]
     assert as_row(records[0]) == {"id": "a", "input": "2 + 2", "label": ["4", "four"]}
     files.write_jsonl(tmp_path / "rows.jsonl", map(as_row, records))

@@ -90,6 +90,17 @@ def test_one_rationale_of_weight_1_is_step_by_step(
 
 
 @pytest.mark.slow
+def test_teacher_of_weight_0_is_left_out(first_batch, rows_with_lists):
+    """Then the other teacher's rationales are those of step-by-step."""
+    expected = first_batch("step_by_step", rows=32)
+    teachers = {"rationale_teachers": ["ann", "bo"]}
+    files = rows_with_lists(lambda r: {"rationales": [r, f"{r} Or not."], **teachers})
+    weights = {"ann": 1.0, "bo": 0.0}
+    macros = {"DATA_FILES": files, "TEACHER_WEIGHTS": weights}
+    assert_same_batches(first_batch("step_by_step_multi", rows=32, **macros), expected)
+
+
+@pytest.mark.slow
 def test_fields_of_other_methods_change_no_batch(first_batch, tmp_path):
     plain = demo_data.make(40).records["train"]
     complete = demo_data.with_all_fields(plain)

@@ -54,9 +54,10 @@ def test_rationales_of_the_vote(kept, rationales, weights):
 
 
 @pytest.mark.parametrize(("label", "text"), [("b", "b"), (5, "5"), (2.0, "2")])
-def test_counterfactual_rationales_survive_a_round_trip(label, text):
+def test_fields_of_other_methods_survive_a_round_trip(label, text):
     row = {"id": "1", "input": "x", "label": "a", "teacher_label": "a"}
     row |= {"rationale": "A.", "rationales": ["A.", "A2."]}
+    row |= {"rationale_teachers": ["ann", "bo"]}
     other = {"counterfactual_rationale": "B.", "counterfactual_label": label}
     written = VotedExample.from_row(row | other).to_row()
     assert written.items() >= (row | other | {"counterfactual_label": text}).items()

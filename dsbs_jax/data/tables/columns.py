@@ -27,6 +27,7 @@ class ColumnMap:
         id: Column of the row's id.
         rationales: Column of all rationales of a row, a list.
         rationale_weights: Column of their weights, a list.
+        rationale_teachers: Column of the names of their teachers, a list.
         counterfactual_rationale: Column of the reasoning for another answer.
         counterfactual_label: Column of this answer.
         template: Text with column names in braces, which builds the input from several
@@ -44,6 +45,7 @@ class ColumnMap:
     id: str = "id"
     rationales: str = "rationales"
     rationale_weights: str = "rationale_weights"
+    rationale_teachers: str = "rationale_teachers"
     counterfactual_rationale: str = "counterfactual_rationale"
     counterfactual_label: str = "counterfactual_label"
     template: str | None = None
@@ -115,6 +117,7 @@ OPTIONAL = (
     "id",
     "rationales",
     "rationale_weights",
+    "rationale_teachers",
     "counterfactual_rationale",
     "counterfactual_label",
 )

@@ -295,7 +295,7 @@ class _RecordReader:
             if given is not None:
                 check_text(name, given)
         rationales = text_list(columns.rationales, row.get(columns.rationales))
-        weights = columns.rationale_weights
+        weights, teachers = columns.rationale_weights, columns.rationale_teachers
         record = Record(
             id=self._ids.add(_id_text(row, columns.id), place, table.stem),
             input=text,
@@ -306,6 +306,7 @@ class _RecordReader:
             answers=answers if len(answers) > 1 else (),
             rationales=rationales,
             rationale_weights=number_list(weights, row.get(weights)),
+            rationale_teachers=text_list(teachers, row.get(teachers)),
             counterfactual_rationale=other_rationale,
             counterfactual_label=canonical_label(other, row.get(other)),
         )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from dsbs_jax import settings
-from dsbs_jax.data.data_config import Files
+from dsbs_jax.data.data_config import Files, TeacherWeight
 from dsbs_jax.data.dataset_spec import EXPLAIN_PREFIX, PREDICT_PREFIX
 from dsbs_jax.data.methods import (
     ANSWER_MARKER,
@@ -101,12 +101,17 @@ class GridConfig(Settings):
     tokens: dict[str, tuple[PositiveInt, PositiveInt, PositiveInt]] = setting(
         {},
         help="Mean tokens of input, label and rationale by dataset, for the estimate "
-        "of the cost; 'dataset/method' for a method with other rationales.",
+        "of the cost; 'dataset/method/teacher' for a method with others.",
     )
     fixed_tokens: dict[str, NonNegativeInt] = setting(
         {ANSWER_MARKER: 5},
         help="Tokens of the prefixes and of the text before the label, for the "
         "estimate of the cost; a text without an entry has none.",
+    )
+    teacher_weights: dict[Text, TeacherWeight] = setting(
+        {},
+        help="TEACHER_WEIGHTS of the runs of step_by_step_multi: the weights of "
+        "teachers by name.",
     )
     embedding_rows: PositiveInt = setting(
         operations.PUBLISHED_ROWS,

@@ -126,7 +126,8 @@ def cost_of(config: GridConfig, cell: Cell) -> Cost:
 
 def _examples(config: GridConfig, cell: Cell) -> list[tuple[int, int]]:
     """Returns the tokens of input and target of each example of a training row."""
-    names = f"{cell.dataset}/{cell.method}", cell.dataset
+    method = "/".join([cell.method, *([cell.teacher] if cell.teacher else [])])
+    names = f"{cell.dataset}/{method}", cell.dataset
     found = [config.tokens[name] for name in names if name in config.tokens]
     if not found:
         raise UserError(

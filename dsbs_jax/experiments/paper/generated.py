@@ -9,6 +9,9 @@
                            PaLM's completions, because the completions of the training
                            rows are a far larger file; test: the released test rows
     esnli_released_human   the same rows with human rationales (`explanation_1`)
+    esnli_released_teachers
+                           the same rows with the rationales of four teachers: PaLM's
+                           (palm) and those of three annotators (human_1 to human_3)
     texts                  train, for pretraining: inputs of the training rows of
                            CommonsenseQA, SVAMP and esnli_released
     <name>_shuffled        train has rationales of other rows with the same label
@@ -26,11 +29,12 @@ import pathlib
 import random
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dsbs_jax import files, tensorflow_import
-from dsbs_jax.data import dataset_spec
+from dsbs_jax.data import dataset_spec, methods
+from dsbs_jax.data.methods import AnyMethod
 from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record, as_row
 from dsbs_jax.errors import UserError
 from dsbs_jax.experiments import demo_data
@@ -68,12 +72,14 @@ class Generated:
         pieces: Pieces of the vocabulary, which is trained on the training rows.
         base: The dataset whose vocabulary is used; None trains one.
         change: Changes the training rows.
+        fields: The fields of training rows that only some methods read.
     """
 
     make: Callable[[str | None], Rows]
     pieces: int
     base: str | None = None
     change: Change | None = None
+    fields: frozenset[str] = frozenset()
 
 
 def name_of(dataset: str, teacher: str) -> str:
@@ -84,6 +90,20 @@ def name_of(dataset: str, teacher: str) -> str:
     """
     version = f"{dataset}_{teacher}"
     return version if version in DATASETS else dataset
+
+
+def has_fields(dataset: str, method: AnyMethod) -> bool:
+    """Whether a generated dataset has the fields that a method reads.
+
+    The fields of other datasets are not known before their files are read, so the
+    answer is True for them.
+    """
+    if dataset not in DATASETS:
+        return True
+    info = methods.info_of(method)
+    needed = {"rationales"} if info.each_rationale else set()
+    needed |= {"counterfactual_rationale"} if info.counterfactual else set()
+    return needed <= DATASETS[dataset].fields
 
 
 def folder_of(output: pathlib.Path, name: str) -> pathlib.Path:
@@ -197,8 +217,58 @@ def _tickets(_: str | None) -> Rows:
     return demo_data.make(TICKETS).records
 
 
-def _esnli(release: str | None, *, human: bool = False) -> Rows:
-    """Reads the released rows; with the human rationales in place of PaLM's."""
+def _esnli(release: str | None) -> Rows:
+    """Returns the released rows with PaLM's rationales."""
+    return _read_esnli(release)[0]
+
+
+def _esnli_human(release: str | None) -> Rows:
+    """Returns the released rows with the rationales of the first annotator."""
+    rows, given = _read_esnli(release)
+    return _with_rationales(rows, lambda r: {"human": next(iter(given(r)), None)})
+
+
+def _esnli_teachers(release: str | None) -> Rows:
+    """Returns the released rows with PaLM's rationales and those of all annotators."""
+    rows, given = _read_esnli(release)
+
+    def by_teacher(record: Record) -> dict[str, str | None]:
+        humans = {f"human_{n}": text for n, text in enumerate(given(record), 1)}
+        return {dataset_spec.PALM: record.rationale, **humans}
+
+    return _with_rationales(rows, by_teacher)
+
+
+def _with_rationales(
+    rows: Rows, by_teacher: Callable[[Record], Mapping[str, str | None]]
+) -> Rows:
+    """Replaces the rationales of rows; several ones name their teachers.
+
+    Human rationales explain the human label. Without the teacher's labels, a report
+    does not take PaLM for the teacher of these runs.
+    """
+
+    def change(record: Record) -> Record:
+        found = by_teacher(record)
+        given = {name: text for name, text in found.items() if text is not None}
+        several = len(found) > 1
+        return dataclasses.replace(
+            record,
+            teacher_label=None,
+            rationale=next(iter(given.values()), None),
+            rationales=tuple(given.values()) if several else (),
+            rationale_teachers=tuple(given) if several else (),
+        )
+
+    return {split: list(map(change, part)) for split, part in rows.items()}
+
+
+# Returns the rationales of the annotators of a row.
+_Explanations = Callable[[Record], tuple[str | None, ...]]
+
+
+def _read_esnli(release: str | None) -> tuple[Rows, _Explanations]:
+    """Reads the released rows with PaLM's rationales, and those of the annotators."""
     if release is None:
         raise UserError(
             "esnli_released is made from the released data; give --release with the "
@@ -213,23 +283,9 @@ def _esnli(release: str | None, *, human: bool = False) -> Rows:
     )
     rows = _split_by_premise(list(valid.records))
     rows["test"] = list(test.records)
-    if not human:
-        return rows
-    rationales = {
-        record.id: text
-        for record, text in zip(valid.records, valid.explanations, strict=True)
-    }
-    # Human rationales explain the human label. Without the teacher's labels, a report
-    # does not take PaLM for the teacher of these runs.
-    return {
-        split: [
-            dataclasses.replace(
-                record, teacher_label=None, rationale=rationales.get(record.id)
-            )
-            for record in part
-        ]
-        for split, part in rows.items()
-    }
+    ids = [record.id for record in valid.records]
+    explanations = dict(zip(ids, valid.explanations, strict=True))
+    return rows, lambda record: explanations.get(record.id, ())
 
 
 def _texts(release: str | None) -> Rows:
@@ -280,13 +336,23 @@ DATASETS = {
     **_controls("tickets"),
     **_controls("esnli_released"),
     "tickets_methods": Generated(
-        _tickets, TICKETS_PIECES, base="tickets", change=_all_fields
+        _tickets,
+        TICKETS_PIECES,
+        base="tickets",
+        change=_all_fields,
+        fields=frozenset({"rationales", "counterfactual_rationale"}),
     ),
     "tickets_methods_aided": Generated(
         _tickets, TICKETS_PIECES, base="tickets", change=_aided
     ),
     TEXTS: Generated(_texts, ESNLI_PIECES, base="esnli_released"),
     "esnli_released_human": Generated(
-        functools.partial(_esnli, human=True), ESNLI_PIECES, base="esnli_released"
+        _esnli_human, ESNLI_PIECES, base="esnli_released"
+    ),
+    "esnli_released_teachers": Generated(
+        _esnli_teachers,
+        ESNLI_PIECES,
+        base="esnli_released",
+        fields=frozenset({"rationales"}),
     ),
 }

@@ -1,6 +1,6 @@
 """What `dsbs-jax paper` prints before it trains: runs, state and cost."""
 
-from dsbs_jax.experiments.paper import cost
+from dsbs_jax.experiments.paper import cost, planning
 from dsbs_jax.experiments.paper.config import GridConfig
 from dsbs_jax.experiments.paper.cost import Cost, Rate
 from dsbs_jax.experiments.paper.execution import Grid
@@ -58,6 +58,10 @@ def dry_run(config: GridConfig, grid: Grid, rate: Rate | None) -> str:
     commands = "\n".join(commands_of(grid))
     blocks: list[Block] = [Table(_COLUMNS, rows), Paragraph(_about(rate))]
     blocks += [Paragraph(f"failed: {name}: {text}") for name, text in failures.items()]
+    blocks += [
+        Paragraph(f"no data: {cell.name}: the rows have no field that the method reads")
+        for cell in planning.cells_without_data(config)
+    ]
     blocks.append(Heading("Commands"))
     return page.as_text(config.title, blocks) + f"\n{commands}\n"
 

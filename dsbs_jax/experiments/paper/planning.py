@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dsbs_jax.data.methods import METHODS, PRETRAIN
+from dsbs_jax.data.methods import METHODS, PRETRAIN, info_of
 from dsbs_jax.experiments.paper import cost, generated
 from dsbs_jax.experiments.paper.cell import TEXTS_OF_A_PAIR, Cell
 from dsbs_jax.experiments.paper.config import Budget, GridConfig, parse_method
@@ -93,7 +93,24 @@ def _pretraining(config: GridConfig, size: str, output: pathlib.Path) -> Planned
 
 
 def cells(config: GridConfig) -> list[Cell]:
-    """Returns the cells of a grid in the order of its settings, without repetitions."""
+    """Returns the cells of a grid in the order of its settings, without repetitions.
+
+    Cells of methods that read other fields than their dataset has are left out.
+    """
+    return [cell for cell in _all_cells(config) if _has_data(cell)]
+
+
+def cells_without_data(config: GridConfig) -> list[Cell]:
+    """Returns the cells of STEPS of methods that read fields their dataset lacks."""
+    found = _all_cells(config)
+    return [cell for cell in found if not cell.steps and not _has_data(cell)]
+
+
+def _has_data(cell: Cell) -> bool:
+    return generated.has_fields(cell.source, cell.method)
+
+
+def _all_cells(config: GridConfig) -> list[Cell]:
     found: dict[Cell, None] = {}
     for dataset, size, name in itertools.product(
         config.datasets, config.sizes, config.methods
@@ -116,8 +133,8 @@ def _with_budget(config: GridConfig, cell: Cell, budget: Budget) -> Cell:
     """
     if budget == "steps":
         return cell
-    method, _ = parse_method(config.methods[0])
-    first = dataclasses.replace(cell, method=method)
+    method, teacher = parse_method(config.methods[0])
+    first = dataclasses.replace(cell, method=method, teacher=teacher or "")
     work, budgeted = (cost.cost_of(config, one).operations for one in (cell, first))
     steps = max(1, round(config.steps[cell.size] * budgeted / work))
     if steps == config.steps[cell.size]:
@@ -135,6 +152,8 @@ def _planned(
         macros |= {"SUBSAMPLE_FRACTION": cell.fraction, "SUBSAMPLE_SEED": seed}
     if not cell.has_default_alpha:
         macros["ALPHA"] = cell.alpha
+    if info_of(cell.method).each_rationale and config.teacher_weights:
+        macros["TEACHER_WEIGHTS"] = config.teacher_weights
     macros["TRAIN_STEPS"] = cell.steps or config.steps[cell.size]
     macros["BATCH_SIZE"] = config.pairs[cell.size] * (2 if cell.two_tasks else 1)
     checkpoint = config.initial_checkpoints.get(cell.size)

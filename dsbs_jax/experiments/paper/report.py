@@ -25,6 +25,7 @@ from dsbs_jax.experiments.paper import (
     cost,
     execution,
     finished,
+    planning,
     plots,
     published,
     results,
@@ -100,7 +101,7 @@ class GridReport:
         """Returns the contents of the page."""
         return [
             *self._progress(),
-            *_accuracy_table(self.cells),
+            *_accuracy_table(self.cells, self._without_data()),
             *self._budgets(),
             *self._least(),
             *self._plot(),
@@ -132,6 +133,10 @@ class GridReport:
             Picture(f"{_FIGURE}.png", content, text),
             Paragraph(f"{text} over seeds."),
         ]
+
+    def _without_data(self) -> list[Cell]:
+        """Returns the cells of methods that read fields their dataset lacks."""
+        return planning.cells_without_data(self.config) if self.config else []
 
     def _budgets(self) -> list[Block]:
         """Returns the updates and the operations of each method, if they differ."""
@@ -257,7 +262,9 @@ def _comparison_row(comparison: CellComparison) -> Row:
     ]
 
 
-def _accuracy_table(cells: Sequence[CellResult]) -> list[Block]:
+def _accuracy_table(
+    cells: Sequence[CellResult], without_data: Sequence[Cell]
+) -> list[Block]:
     """Returns the table of accuracies, with both selections side by side."""
     columns = [Column("dataset"), Column("size"), Column("method")]
     heads = ("seeds", *SELECTIONS.values(), "published", "difference", "teacher")
@@ -277,12 +284,17 @@ def _accuracy_table(cells: Sequence[CellResult]) -> list[Block]:
                 titles.number(result.teacher),
             ]
         )
+    for cell in without_data:
+        names = [cell.dataset, cell.size, titles.short(cell)]
+        rows.append([*names, "", *["no data"] * len(SELECTIONS), "", "", ""])
     text = (
         "Accuracy on test in percent: the mean over seeds ± its standard error. "
         f"Published numbers are those of {published.load().paper}; the difference is "
         "that of the last step. The teacher's accuracy is that of its own labels on "
         "the test rows."
     )
+    if without_data:
+        text += " 'no data': the rows lack the fields that the method reads."
     return [Heading("Accuracy"), Table(columns, rows), Paragraph(text), *_reruns(cells)]
 
 

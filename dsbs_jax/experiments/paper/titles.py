@@ -8,6 +8,7 @@ _TEACHERS = {
     "palm": "PaLM 540B",
     "gpt_neox": "GPT-NeoX 20B",
     "aided": "teacher given the label",
+    "teachers": "several teachers",
 }
 
 

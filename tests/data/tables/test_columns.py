@@ -29,7 +29,8 @@ def test_columns_that_are_read_and_that_a_table_must_have():
     columns = ColumnMap(template="{a} {b} {a}", label="kind")
     assert columns.all == (
         *("a", "b", "kind", "rationale", "teacher_label", "id", "rationales"),
-        *("rationale_weights", "counterfactual_rationale", "counterfactual_label"),
+        *("rationale_weights", "rationale_teachers"),
+        *("counterfactual_rationale", "counterfactual_label"),
     )
     assert columns.required == ("a", "b", "kind")
     with pytest.raises(

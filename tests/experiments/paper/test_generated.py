@@ -1,6 +1,7 @@
 import collections
 import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -135,7 +136,7 @@ def test_rows_of_one_premise_are_in_one_split():
 
 def test_human_rationales_are_those_of_the_same_rows(release_dir, tmp_path):
     palm = generated._esnli(str(release_dir))
-    human = generated._esnli(str(release_dir), human=True)
+    human = generated._esnli_human(str(release_dir))
     raw = (release_dir / "esnli/esnli_valid.json").read_text().splitlines()
     expected = {
         f"{row['premise']}{SEGMENT_SEPARATOR}{row['hypothesis']}": row["explanation_1"]
@@ -149,6 +150,46 @@ def test_human_rationales_are_those_of_the_same_rows(release_dir, tmp_path):
             assert record.teacher_label is None
             assert record.rationale == expected.get(record.input)
     assert all(record.rationale for record in human["train"])
+
+
+def test_rationales_of_four_teachers_name_them(release_dir, tmp_path):
+    folder = tmp_path / "release"
+    shutil.copytree(release_dir, folder)
+    path = folder / "esnli/esnli_valid.json"
+    raw = [json.loads(line) for line in path.read_text().splitlines()]
+    for number, row in enumerate(raw):
+        row["explanation_3"] = f"Third {number}." if number % 2 else " "
+    path.write_text("".join(json.dumps(row) + "\n" for row in raw))
+    palm = {r.id: r for part in generated._esnli(str(folder)).values() for r in part}
+    rows = generated._esnli_teachers(str(folder))
+    found = collections.Counter()
+    for record in [*rows["train"], *rows["validation"]]:
+        number = int(record.id.rpartition("-")[2])
+        names = ["palm"] if palm[record.id].rationale else []
+        names += ["human_1", *(["human_3"] if number % 2 else [])]
+        assert record.rationale_teachers == tuple(names)
+        by_name = dict(zip(names, record.rationales, strict=True))
+        assert by_name["human_1"] == raw[number]["explanation_1"]
+        assert by_name.get("palm") == palm[record.id].rationale
+        assert (record.label, record.teacher_label) == (palm[record.id].label, None)
+        found.update(names)
+    assert found["palm"] and found["human_3"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "method", "has_data"),
+    [
+        ("tickets", "step_by_step", True),
+        ("tickets", "step_by_step_multi", False),
+        ("tickets_methods", "step_by_step_multi", True),
+        ("tickets_methods", "counterfactual", True),
+        ("esnli_released_teachers", "step_by_step_multi", True),
+        ("esnli_released_teachers", "counterfactual", False),
+        ("mine", "counterfactual", True),
+    ],
+)
+def test_datasets_have_the_fields_of_some_methods(dataset, method, has_data):
+    assert generated.has_fields(dataset, method) == has_data
 
 
 def test_teacher_chooses_the_version_of_a_dataset():

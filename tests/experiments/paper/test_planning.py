@@ -36,6 +36,8 @@ RUNS = {
     "tickets_methods": (12 + 7) * 5,
     "rationale_controls": 3 * 5,
     "esnli_released": 4 * 4 * 5,
+    # Of 9 methods one has no data, and 3 cost as much as the first one.
+    "esnli_methods": (8 + 5) * 5,
     "rationale_controls_esnli": 3 * 5,
     "esnli_pretrained": 1 + 4 * 4 * 5,
 }
@@ -131,6 +133,7 @@ def test_studies_share_runs():
         ("tickets", "rationale_controls", 5),
         ("tickets", "tickets_sizes", 10),
         ("esnli_released", "rationale_controls_esnli", 5),
+        ("esnli_released", "esnli_methods", 20),
     ],
 )
 def test_studies_in_one_folder_agree_on_the_runs_that_they_share(first, second, shared):
@@ -279,7 +282,7 @@ def test_equal_operations_are_those_of_the_first_method():
 
 
 def test_fixed_texts_are_counted_by_hand():
-    lengths = {"d": (50, 4, 20), "d/counterfactual": (50, 4, 24)}
+    lengths = {"d": (50, 4, 20), "d/counterfactual/t": (50, 4, 24)}
     fixed = {
         "predict: ": 1,
         "explain: ": 2,
@@ -297,7 +300,8 @@ def test_fixed_texts_are_counted_by_hand():
         "counterfactual": (53 + 3 + 38) + (55 + 5 + 38),
     }
     for method, tokens in expected.items():
-        assert cost.cost_of(config, Cell("d", "tiny", method)).tokens == 16_000 * tokens
+        cell = Cell("d", "tiny", method, "t")
+        assert cost.cost_of(config, cell).tokens == 16_000 * tokens
 
 
 @pytest.mark.parametrize(
@@ -315,6 +319,25 @@ def test_budgets_and_fixed_texts_are_checked(changes, message):
     config = read("tickets_methods")
     with pytest.raises(UserError, match=message):
         dataclasses.replace(config, **changes)
+
+
+def test_weights_of_teachers_are_settings_of_one_method():
+    weights = {"palm": 0.5, "human_2": 0.0}
+    config = read("esnli_methods", seeds=(0,), teacher_weights=weights)
+    runs = planning.plan(config, OUTPUT)
+    weighted = [r for r in runs if "TEACHER_WEIGHTS" in r.macros]
+    assert {r.cell.method for r in weighted} == {"step_by_step_multi"}
+    assert all(r.macros["TEACHER_WEIGHTS"] == weights for r in weighted)
+    with pytest.raises(UserError, match="TEACHER_WEIGHTS"):
+        dataclasses.replace(config, teacher_weights={"palm": -0.5})
+
+
+def test_methods_without_data_are_not_planned():
+    config = read("esnli_methods", seeds=(0,))
+    (cell,) = planning.cells_without_data(config)
+    assert cell.method == "counterfactual"
+    assert "counterfactual" not in {c.method for c in planning.cells(config)}
+    assert planning.cells_without_data(read("tickets_methods")) == []
 
 
 def test_recorded_rate_names_its_measurement():

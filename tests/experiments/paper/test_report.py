@@ -230,6 +230,20 @@ def test_both_budgets_are_compared_with_the_first_method(both_budgets):
     assert len(rows) == 3 and "Cost of training" in page
 
 
+def test_methods_without_data_have_a_row(tmp_path, write_finished):
+    methods = "step_by_step/palm", "counterfactual/palm"
+    changes = {"seeds": (0,), "methods": methods}
+    config = study.read("experiments/esnli_methods.gin", changes)
+    planned = planning.plan(config, tmp_path)
+    for run in planned:
+        write_finished(tmp_path / run.name, run, [True, False])
+    result = report.of_grid(config, planned, tmp_path, {})
+    page = result.write(tmp_path / "out", record=True).read_text()
+    (row,) = [line for line in page.splitlines() if "counterfactual" in line]
+    assert row.count("no data") == 2
+    assert "the rows lack the fields" in page
+
+
 def test_runs_of_both_budgets_are_different_cells_without_a_plan(both_budgets):
     runs = finished.find_runs([str(both_budgets[2])])
     cells = report.make(runs).cells

@@ -141,6 +141,22 @@ def test_esnli_released(small, release_dir, tmp_path):
     assert {c.result.rows for c in result.comparisons} == {6}
 
 
+@pytest.mark.scheduled
+def test_esnli_methods(small, release_dir, tmp_path):
+    generated.write(tmp_path, "esnli_released_teachers", str(release_dir))
+    weights = {"palm": 1.0, "human_1": 0.5}
+    result = train_one_of_each(
+        "esnli_methods",
+        tmp_path,
+        methods=("step_by_step_multi/teachers",),
+        TEACHER_WEIGHTS=weights,
+    )
+    (cell,) = result.cells
+    (run,) = cell.runs.values()
+    assert run.settings["TEACHER_WEIGHTS"] == weights
+    assert cell.teacher is None
+
+
 @pytest.mark.slow
 def test_esnli_pretrained(small, release_dir, tmp_path):
     for name in ("esnli_released", "texts"):
