@@ -152,7 +152,8 @@ def _planned(
         macros |= {"SUBSAMPLE_FRACTION": cell.fraction, "SUBSAMPLE_SEED": seed}
     if not cell.has_default_alpha:
         macros["ALPHA"] = cell.alpha
-    if info_of(cell.method).each_rationale and config.teacher_weights:
+    if info_of(cell.method).each_rationale:
+        # Also if empty, so that a finished run with weights is not taken for this run.
         macros["TEACHER_WEIGHTS"] = config.teacher_weights
     macros["TRAIN_STEPS"] = cell.steps or config.steps[cell.size]
     macros["BATCH_SIZE"] = config.pairs[cell.size] * (2 if cell.two_tasks else 1)
