@@ -26,6 +26,7 @@ def parse_options() -> argparse.Namespace:
     add("--target", type=int, default=96, help="target tokens of a row: T")
     add("--microbatches", type=int, default=1, help="parts of a batch")
     add("--remat", action="store_true", help="recompute layers in the backward pass")
+    add("--attention_queries", type=int, help="ATTENTION_QUERIES")
     add("--scan", action="store_true", help="compile one layer for each stack")
     add("--precision", default="bfloat16", help="PRECISION")
     add("--optimizer", default="adamw", help="OPTIMIZER")
@@ -82,6 +83,7 @@ def make_model(options: argparse.Namespace) -> object:
         **cli.given(T5Config),
         "PRECISION": options.precision,
         "REMAT": options.remat,
+        "ATTENTION_QUERIES": options.attention_queries,
         "SCAN_LAYERS": options.scan,
     }
     return Transformer(weights.student_config(values))

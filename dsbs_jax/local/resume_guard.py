@@ -79,6 +79,7 @@ _ROUNDING = "the result is not bitwise that of a run with one value"
 _SCORES = "earlier scores on validation were computed with the old value"
 # Settings that may change, and what the change means.
 NOTED = {
+    "ATTENTION_QUERIES": _ROUNDING,
     "INITIAL_CHECKPOINT_PATH": "it is not read, because the run has a checkpoint",
     "LENGTH_PENALTY": _SCORES,
     "MAX_DECODE_LENGTH": _SCORES,

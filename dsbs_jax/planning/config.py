@@ -63,6 +63,10 @@ class PlanConfig(Settings):
         help="What the backward pass computes again: 'full' complete layers, 'dots' "
         "all but their products with weights, 'none' nothing.",
     )
+    attention_queries: PositiveInt | None = setting(
+        None,
+        help="Queries of an attention whose weights exist at a time; by default all.",
+    )
     scan_layers: bool = setting(
         False, help="Whether one layer is compiled for all layers of a stack."
     )

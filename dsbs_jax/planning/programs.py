@@ -90,6 +90,7 @@ def model_of(config: PlanConfig) -> Transformer:
         "VOCAB_SIZE": operations.PUBLISHED_ROWS,
         "PRECISION": config.precision,
         "REMAT": config.remat,
+        "ATTENTION_QUERIES": config.attention_queries,
         "SCAN_LAYERS": config.scan_layers,
     }
     return Transformer(from_values(T5Config, values))

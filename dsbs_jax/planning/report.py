@@ -53,7 +53,8 @@ def text(
         ),
         (
             "computation",
-            f"{config.precision}, remat {config.remat}, scan {config.scan_layers}",
+            f"{config.precision}, remat {config.remat}, scan {config.scan_layers}, "
+            f"attention of {config.attention_queries or 'all'} queries at a time",
         ),
     ]
     if state:

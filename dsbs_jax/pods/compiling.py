@@ -121,6 +121,11 @@ def _network(student: T5Config) -> Any:
             "RELATIVE_BIAS_IN_LAYERS is True, expected False: in T5X's networks all "
             "layers of a stack share the bias"
         )
+    if student.attention_queries is not None:
+        raise UserError(
+            f"ATTENTION_QUERIES is {student.attention_queries}, expected None: T5X's "
+            "networks compute all queries of an attention together"
+        )
     values["dropout_rate"] = student.dropout_rate
     values["dtype"] = run_settings.activation_dtype(student.precision)
     remat = _REMAT_POLICIES[student.remat_policy]

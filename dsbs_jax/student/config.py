@@ -96,6 +96,12 @@ class T5Config(Settings):
         help="Whether one layer is compiled for all layers of a stack: compilation is "
         "shorter, and a step holds a second copy of the layers' parameters.",
     )
+    attention_queries: PositiveInt | None = setting(
+        None,
+        help="Queries of an attention whose weights exist at a time, to save memory "
+        "with long inputs; the backward pass computes the weights again. By default "
+        "all queries.",
+    )
     relative_buckets: int = 32
     relative_max_distance: int = 128
 

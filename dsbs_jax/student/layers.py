@@ -8,6 +8,7 @@ to axes of the device mesh.
 Beyond the letters in docs/style.md: Q query positions, M key positions of an attention.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, cast
 
@@ -17,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.linen.spmd import with_logical_constraint
 
-from dsbs_jax.student import lora
+from dsbs_jax.student import attention, lora
+from dsbs_jax.student.attention import Bias
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.precision import ComputeTypes
 from dsbs_jax.student.products import product
@@ -235,7 +237,7 @@ class Attention(nn.Module):
         x: jax.Array,
         keys: jax.Array,
         values: jax.Array,
-        bias: jax.Array,
+        bias: Bias,
         deterministic: bool = True,
     ) -> jax.Array:
         """Attends to given keys and values.
@@ -244,26 +246,30 @@ class Attention(nn.Module):
             x: Inputs of the queries, [B, Q, D].
             keys: [B, H, M, K].
             values: [B, H, M, K].
-            bias: Position bias and mask, added to the logits; broadcast to [B, H, Q,
-                M].
+            bias: Position bias and mask, or their sum.
             deterministic: Whether dropout is off.
 
         Returns:
             [B, Q, D].
         """
         queries = self._split_heads(self.query(x))
-        logits = jnp.einsum("bhqd,bhkd->bhqk", queries, keys) + bias
-        # In float32 also for bfloat16 activations: the sum over M keys needs it.
-        weights = nn.softmax(logits.astype(jnp.float32)).astype(self.config.dtype)
-        weights = self.dropout(weights, deterministic=deterministic)
-        mixed = jnp.einsum("bhqk,bhkd->bqhd", weights, values)
+        drop = functools.partial(self.dropout, deterministic=deterministic)
+        size = self.config.attention_queries
+        if size is None or queries.shape[2] <= size:
+            mixed = attention.attend(queries, keys, values, bias, drop)
+        else:
+            # All queries of a head drop the same keys, so the values can be dropped
+            # instead of the weights.
+            kept = drop(jnp.ones((*keys.shape[:2], 1, keys.shape[2]), values.dtype))
+            values = values * kept.swapaxes(2, 3)
+            mixed = attention.attend_in_parts(queries, keys, values, bias, size)
         return self.out(mixed.reshape(*mixed.shape[:2], -1))
 
     def __call__(
         self,
         x: jax.Array,
         context: jax.Array,
-        bias: jax.Array,
+        bias: Bias,
         deterministic: bool = True,
     ) -> jax.Array:
         """Attends from x [B, Q, D] to context [B, M, D]; bias as in `attend`."""

@@ -100,8 +100,8 @@ class Encoder(nn.Module):
         """
         x = self.dropout(x, deterministic=deterministic)
         buckets = position_buckets(self.config, x.shape[1], bidirectional=True)
-        mask = mask_bias(allowed, self.config.dtype)
-        bias = add_relative_bias(self.relpos_bias, mask, buckets)
+        mask = (mask_bias(allowed, self.config.dtype),)
+        bias = add_relative_bias(self.config, self.relpos_bias, mask, buckets)
         x = apply_layers(self, x, bias, buckets, deterministic=deterministic)
         return self.dropout(self.encoder_norm(x), deterministic=deterministic)
 
@@ -166,9 +166,9 @@ class Decoder(nn.Module):
         x = self.dropout(x, deterministic=deterministic)
         if buckets is None:
             buckets = self._buckets(x.shape[1])
-        mask = mask_bias(own_allowed, self.config.dtype)
-        self_bias = add_relative_bias(self.relpos_bias, mask, buckets)
-        cross_bias = mask_bias(cross_allowed, self.config.dtype)
+        mask = (mask_bias(own_allowed, self.config.dtype),)
+        self_bias = add_relative_bias(self.config, self.relpos_bias, mask, buckets)
+        cross_bias = (mask_bias(cross_allowed, self.config.dtype),)
         context = (encoded, self_bias, cross_bias, buckets)
         x = apply_layers(self, x, *context, deterministic=deterministic)
         return self.dropout(self.decoder_norm(x), deterministic=deterministic)
@@ -211,13 +211,14 @@ class Decoder(nn.Module):
         # The buckets of all T positions are a constant of the compiled step.
         buckets = jax.lax.dynamic_slice_in_dim(self._buckets(length), index, 1)
         mask = mask_bias(jnp.arange(length) <= index, self.config.dtype)
-        bias = add_relative_bias(self.relpos_bias, mask[None, None, None], buckets)
+        terms = (mask[None, None, None],)
+        bias = add_relative_bias(self.config, self.relpos_bias, terms, buckets)
         own = []
         for layer, cached, cross in zip(
             self.layers, cache.own, cache.cross, strict=True
         ):
             x, keys_values = layer.step(
-                x, cached, cross, index, bias, cache.cross_bias, buckets
+                x, cached, cross, index, bias, (cache.cross_bias,), buckets
             )
             own.append(keys_values)
         return self.decoder_norm(x), cache._replace(own=tuple(own))

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 from flax.linen.spmd import with_logical_constraint
 
+from dsbs_jax.student.attention import Bias
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.layers import (
     ACTIVATION_AXES,
@@ -22,21 +23,33 @@ KeysValues = tuple[jax.Array, jax.Array]
 
 
 def add_relative_bias(
-    own: RelativePositionBias | None, bias: jax.Array, buckets: jax.Array
-) -> jax.Array:
+    config: T5Config,
+    own: RelativePositionBias | None,
+    bias: Bias,
+    buckets: jax.Array,
+) -> Bias:
     """Adds the relative position bias that a stack or a layer has of its own.
 
+    If all queries are computed at a time, the sum with the mask is the only term: it is
+    computed once for all layers of a stack. In parts of the queries, the terms remain
+    apart, because the sum has a copy of the position bias for every row of the batch.
+
     Args:
+        config: The student.
         own: The position bias; None if it belongs to the layers of the stack, or to the
             stack of the layer.
-        bias: The mask, or mask and position bias of the stack, [B or 1, H or 1, Q or 1,
-            M].
+        bias: The mask, or mask and position bias of the stack.
         buckets: Buckets of relative positions, int32 [Q, M].
 
     Returns:
-        [B or 1, H, Q, M], or `bias` unchanged.
+        The terms of the bias.
     """
-    return bias if own is None else bias + own(buckets)
+    if own is None:
+        return bias
+    if config.attention_queries is not None:
+        return (*bias, own(buckets))
+    (mask,) = bias
+    return (mask + own(buckets),)
 
 
 class EncoderLayer(nn.Module):
@@ -56,20 +69,20 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
 
     def __call__(
-        self, x: jax.Array, bias: jax.Array, buckets: jax.Array, deterministic: bool
+        self, x: jax.Array, bias: Bias, buckets: jax.Array, deterministic: bool
     ) -> jax.Array:
         """Applies the layer.
 
         Args:
             x: [B, S, D].
-            bias: The stack's position bias and mask, [B or 1, H or 1, S or 1, S].
+            bias: The stack's position bias and mask.
             buckets: Buckets of relative positions, int32 [S, S].
             deterministic: Whether dropout is off.
 
         Returns:
             [B, S, D].
         """
-        bias = add_relative_bias(self.relpos_bias, bias, buckets)
+        bias = add_relative_bias(self.config, self.relpos_bias, bias, buckets)
         y = self.pre_attention_layer_norm(x)
         y = self.attention(y, y, bias, deterministic)
         x = x + self.dropout(y, deterministic=deterministic)
@@ -100,8 +113,8 @@ class DecoderLayer(nn.Module):
         self,
         x: jax.Array,
         encoded: jax.Array,
-        self_bias: jax.Array,
-        cross_bias: jax.Array,
+        self_bias: Bias,
+        cross_bias: Bias,
         buckets: jax.Array,
         deterministic: bool,
     ) -> jax.Array:
@@ -110,16 +123,15 @@ class DecoderLayer(nn.Module):
         Args:
             x: [B, T, D].
             encoded: The encoder's output, [B, S, D].
-            self_bias: The stack's position bias and causal mask, [B or 1, H or 1, T,
-                T].
-            cross_bias: Mask of the encoder's positions, [B, 1, T or 1, S].
+            self_bias: The stack's position bias and causal mask.
+            cross_bias: Mask of the encoder's positions.
             buckets: Buckets of relative positions, int32 [T, T].
             deterministic: Whether dropout is off.
 
         Returns:
             [B, T, D].
         """
-        self_bias = add_relative_bias(self.relpos_bias, self_bias, buckets)
+        self_bias = add_relative_bias(self.config, self.relpos_bias, self_bias, buckets)
         y = self.pre_self_attention_layer_norm(x)
         y = self.self_attention(y, y, self_bias, deterministic)
         x = x + self.dropout(y, deterministic=deterministic)
@@ -140,8 +152,8 @@ class DecoderLayer(nn.Module):
         own: KeysValues,
         cross: KeysValues,
         index: jax.Array,
-        self_bias: jax.Array,
-        cross_bias: jax.Array,
+        self_bias: Bias,
+        cross_bias: Bias,
         buckets: jax.Array,
     ) -> tuple[jax.Array, KeysValues]:
         """Applies the layer to one position, without dropout.
@@ -151,15 +163,14 @@ class DecoderLayer(nn.Module):
             own: Cached keys and values of the decoder's positions, [B, H, T, K].
             cross: Cached keys and values of the encoder's output, [B, H, S, K].
             index: The position, int32 scalar.
-            self_bias: The stack's position bias and causal mask of the position, [1, H
-                or 1, 1, T].
-            cross_bias: Mask of the encoder's positions, [B, 1, 1, S].
+            self_bias: The stack's position bias and causal mask of the position.
+            cross_bias: Mask of the encoder's positions.
             buckets: Buckets of the position's distances, int32 [1, T].
 
         Returns:
             The result [B, 1, D], and `own` with this position filled in.
         """
-        self_bias = add_relative_bias(self.relpos_bias, self_bias, buckets)
+        self_bias = add_relative_bias(self.config, self.relpos_bias, self_bias, buckets)
         y = self.pre_self_attention_layer_norm(x)
         keys, values = (
             jax.lax.dynamic_update_slice_in_dim(cached, new, index, axis=2)

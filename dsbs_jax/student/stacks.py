@@ -29,14 +29,14 @@ def _saveable(config: T5Config) -> Callable[..., Any] | None:
 
 
 def apply_layers(
-    stack: nn.Module, x: jax.Array, *context: jax.Array, deterministic: bool
+    stack: nn.Module, x: jax.Array, *context: Any, deterministic: bool
 ) -> jax.Array:
     """Applies the layers of a stack one after another.
 
     Args:
         stack: An encoder or a decoder.
         x: [B, T, D], for an encoder [B, S, D].
-        *context: Further array arguments of each layer.
+        *context: Further arguments of each layer, arrays or tuples of arrays.
         deterministic: Whether dropout is off.
 
     Returns:
@@ -51,7 +51,7 @@ def apply_layers(
 
 
 def _scan_layers(
-    stack: nn.Module, x: jax.Array, *context: jax.Array, deterministic: bool
+    stack: nn.Module, x: jax.Array, *context: Any, deterministic: bool
 ) -> jax.Array:
     """Applies the layers with `jax.lax.scan`, which compiles one layer for all.
 

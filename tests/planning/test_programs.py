@@ -10,7 +10,7 @@ from dsbs_jax.planning import costs, plan, programs
 from dsbs_jax.planning.chips import slice_of
 from dsbs_jax.planning.config import PlanConfig
 from dsbs_jax.planning.figures import exact_types, positions
-from dsbs_jax.student import operations
+from dsbs_jax.student import operations, sizes
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
@@ -101,3 +101,34 @@ def test_full_logits_never_exist_and_exact_functions_are_float32(
         if one.opcode in ("dot", "convolution")
         for array in computation.results_of(one.operands)
     }
+
+
+@needs_libtpu
+@pytest.mark.scheduled
+def test_attention_weights_of_all_queries_never_exist():
+    def plan_of(queries):
+        config = PlanConfig(
+            size="tiny",
+            topology="v5e:2x2",
+            step="train",
+            input_length=1_024,
+            attention_queries=queries,
+            num_microbatches=2,
+            scan_layers=True,
+        )
+        return plan.make(config).program("train")
+
+    def largest(program):
+        """Elements of the largest array with an entry for each query and each key."""
+        return max(
+            array.elements
+            for _, one in program.program.instructions()
+            for array in one.results
+            if array.shape[-2:] == (1_024, 1_024) or array.shape.count(1_024) > 1
+        )
+
+    complete, part = plan_of(None), plan_of(128)
+    # The position bias of all heads remains; the weights also have the rows of a batch.
+    heads = sizes.size_of("tiny")["NUM_HEADS"]
+    assert largest(part) <= heads * 1_024**2 < largest(complete)
+    assert part.compiled.peak < complete.compiled.peak / 2

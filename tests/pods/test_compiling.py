@@ -48,3 +48,8 @@ def test_layers_that_are_not_scanned_cannot_be_recomputed():
 def test_a_bias_in_each_layer_is_refused():
     with pytest.raises(UserError, match="RELATIVE_BIAS_IN_LAYERS is True, expected"):
         lower(RELATIVE_BIAS_IN_LAYERS=True)
+
+
+def test_a_part_of_the_queries_is_refused():
+    with pytest.raises(UserError, match="ATTENTION_QUERIES is 8, expected None: T5X's"):
+        lower(ATTENTION_QUERIES=8)

@@ -32,10 +32,12 @@ DERIVED = {"VOCAB_SIZE"}
 READ_BY_T5X = {"BATCH_SIZE", "EVAL_OUTPUT_DIR"}
 # Settings of the local engine that T5X has no counterpart for. T5X decodes greedily,
 # writes TensorBoard files, and has one alpha and one mixture for a run. Its scalable
-# network has its own scan and remat. The layers of its networks share a position bias.
+# network has its own scan and remat. The layers of its networks share a position bias,
+# and compute all queries of an attention together.
 ONLY_LOCAL = {
     "ALPHA_END",
     "ALPHA_SCHEDULE",
+    "ATTENTION_QUERIES",
     "BETA",
     "EXPLAIN_FIRST_STEPS",
     "FREEZE_EMBEDDING",
