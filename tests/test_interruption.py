@@ -216,7 +216,7 @@ def trained(train_tiny, tmp_path_factory):
     [
         ("training examples", None),
         ("step 5/", range(5, 30)),
-        ("step 40: validation", range(40, 60)),
+        pytest.param("step 40: validation", range(40, 60), marks=pytest.mark.scheduled),
     ],
 )
 def test_training_saves_what_is_complete(tiny_settings, tmp_path, after, steps, number):

@@ -31,7 +31,7 @@ def test_outputs_are_not_committed(notebook):
         assert (cell.outputs, cell.execution_count) == ([], None)
 
 
-@pytest.mark.slow
+@pytest.mark.scheduled
 def test_notebook_runs(notebook, tmp_path):
     folder = tmp_path / "docs"
     folder.mkdir()

@@ -97,30 +97,25 @@ def test_sigterm_between_steps(train, uninterrupted, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"PRECISION": "mixed"},
-        {"PRECISION": "bfloat16"},
         # The run stops after 13 of 15 updates on rationales alone.
         {"ALPHA_SCHEDULE": "cosine", "ALPHA_END": 0.9, "EXPLAIN_FIRST_STEPS": 15},
-        {"method": "label_then_rationale"},
-        {"method": "step_by_step_correct"},
-        {"method": "mutual_information", "BATCH_SIZE": 8},
-        {"OPTIMIZER": "adafactor"},
-        {"OPTIMIZER": "lion"},
-        {"LORA_RANK": 2, "LORA_DROPOUT": 0.3},
-        {"TRAINABLE": "decoder", "FREEZE_EMBEDDING": True},
+        {"LORA_RANK": 2, "LORA_DROPOUT": 0.3, "PRECISION": "mixed"},
+        # These use the state and the batches of the runs above.
+        *(
+            pytest.param(changes, marks=pytest.mark.scheduled)
+            for changes in (
+                {"PRECISION": "mixed"},
+                {"PRECISION": "bfloat16"},
+                {"method": "label_then_rationale"},
+                {"method": "step_by_step_correct"},
+                {"method": "mutual_information", "BATCH_SIZE": 8},
+                {"OPTIMIZER": "adafactor"},
+                {"OPTIMIZER": "lion"},
+                {"TRAINABLE": "decoder", "FREEZE_EMBEDDING": True},
+            )
+        ),
     ],
-    ids=[
-        "mixed",
-        "bfloat16",
-        "schedules",
-        "label_then_rationale",
-        "correct",
-        "pairs",
-        "adafactor",
-        "lion",
-        "lora",
-        "decoder",
-    ],
+    ids=lambda changes: " ".join(f"{k}={v}" for k, v in changes.items()),
 )
 def test_other_runs_resume_bit_for_bit(train, tmp_path, monkeypatch, changes):
     expected = train(tmp_path / "expected", **changes)
@@ -132,7 +127,7 @@ def test_other_runs_resume_bit_for_bit(train, tmp_path, monkeypatch, changes):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.scheduled
 def test_run_on_several_rationales_resumes_bit_for_bit(
     train, tiny_jsonl, tmp_path, monkeypatch
 ):
@@ -146,7 +141,7 @@ def test_run_on_several_rationales_resumes_bit_for_bit(
     test_other_runs_resume_bit_for_bit(train, tmp_path, monkeypatch, changes)
 
 
-@pytest.mark.slow
+@pytest.mark.scheduled
 def test_counterfactual_run_resumes_bit_for_bit(
     train, tiny_counterfactual_jsonl, tmp_path, monkeypatch
 ):

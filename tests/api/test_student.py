@@ -444,7 +444,10 @@ def test_output_that_cannot_be_written_is_found_before_the_work(
         student.evaluate(str(tiny_jsonl), output=str(tmp_path / "file"))
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+@pytest.mark.parametrize(
+    "name",
+    ["out.jsonl", pytest.param("out.parquet", marks=pytest.mark.scheduled)],
+)
 def test_predict_that_is_killed_continues(run, tmp_path, name):
     """SIGKILL at random moments: the output is that of a run without a kill."""
     source = tmp_path / "rows.jsonl"

@@ -66,7 +66,7 @@ def test_weights_of_all_queries_are_never_in_memory():
     assert "[2,3,24,24]" in gradient_text(attention.attend)
     in_parts = gradient_text(attention.attend_in_parts, size=8)
     assert "[2,3,8,24]" in in_parts
-    # Neither as one array nor as the stacked parts.
+    # One array, or the stacked parts.
     for shape in ("[2,3,24,24]", "[3,2,3,8,24]", "[6,24,24]"):
         assert shape not in in_parts
 

@@ -81,7 +81,7 @@ def test_tickets_methods(small, tmp_path):
     assert len(result.comparisons) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.scheduled
 def test_tickets_sizes(small, tmp_path):
     generated.write(tmp_path, "tickets", None)
     methods = ("finetune",)
@@ -106,7 +106,9 @@ def test_tickets_sizes(small, tmp_path):
     ("study", "base"),
     [
         ("rationale_controls", "tickets"),
-        ("rationale_controls_esnli", "esnli_released"),
+        pytest.param(
+            "rationale_controls_esnli", "esnli_released", marks=pytest.mark.scheduled
+        ),
     ],
 )
 def test_rationale_controls(small, tmp_path, release_dir, study, base):
