@@ -100,7 +100,8 @@ def test_sigterm_between_steps(train, uninterrupted, tmp_path, monkeypatch):
         # The run stops after 13 of 15 updates on rationales alone.
         {"ALPHA_SCHEDULE": "cosine", "ALPHA_END": 0.9, "EXPLAIN_FIRST_STEPS": 15},
         {"LORA_RANK": 2, "LORA_DROPOUT": 0.3, "PRECISION": "mixed"},
-        # These use the state and the batches of the runs above.
+        {"method": "mutual_information", "BATCH_SIZE": 8, "OPTIMIZER": "adafactor"},
+        # One change at a time.
         *(
             pytest.param(changes, marks=pytest.mark.scheduled)
             for changes in (

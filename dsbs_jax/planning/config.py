@@ -13,8 +13,9 @@ from dsbs_jax.settings import (
     settings_of,
 )
 
-# Settings of the optimizer and of what it updates.
+# Settings that T5X's step does not have. LORA_TARGETS has no effect without LORA_RANK.
 _LOCAL_ONLY = (
+    "attention_queries",
     "optimizer",
     "trainable",
     "train_last_layers",
@@ -65,7 +66,8 @@ class PlanConfig(Settings):
     )
     attention_queries: PositiveInt | None = setting(
         None,
-        help="Queries of an attention whose weights exist at a time; by default all.",
+        help="Number of queries whose attention weights are in memory at a time; by "
+        "default all.",
     )
     scan_layers: bool = setting(
         False, help="Whether one layer is compiled for all layers of a stack."
@@ -122,5 +124,6 @@ class PlanConfig(Settings):
             if value != info.default:
                 raise UserError(
                     f"{info.macro} is {value!r}, expected {info.default!r} with "
-                    "ENGINE='t5x': T5X's step is compiled with AdamW for all weights"
+                    "ENGINE='t5x': T5X's step is compiled with AdamW for all weights, "
+                    "and computes all queries at once"
                 )

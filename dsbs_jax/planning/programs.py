@@ -106,7 +106,8 @@ def trainable_of(config: PlanConfig) -> TrainableConfig:
     values = {
         info.macro: getattr(config, info.field)
         for info in settings_of(TrainableConfig)
-        if hasattr(config, info.field)
+        # A factor, which changes no shape and no operation.
+        if info.field != "lora_alpha"
     }
     return from_values(TrainableConfig, values)
 

@@ -1,4 +1,4 @@
-"""The memory of the state that training updates, without compiling a program."""
+"""Memory of a training state on one chip, computed without compilation."""
 
 import dataclasses
 import math
@@ -25,7 +25,7 @@ class StateMemory:
 
 
 def of(state: TrainState) -> StateMemory:
-    """Returns the memory of a state, of which shapes and shardings are enough."""
+    """Returns the memory of a real or abstract state."""
     return StateMemory(
         bytes_on_chip(state.params),
         bytes_on_chip(state.frozen),

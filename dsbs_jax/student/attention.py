@@ -1,4 +1,4 @@
-"""Dot-product attention, of all queries at a time or of a part of them.
+"""Dot-product attention over all queries at once, or over one part after another.
 
 The attention weights of all queries, [B, H, Q, M], grow with the square of the length.
 With long inputs they are the largest arrays of a training step. In parts, the weights
@@ -52,7 +52,8 @@ def attend_in_parts(
 ) -> jax.Array:
     """Computes `attend` for `size` queries at a time.
 
-    A dropout that drops the same keys for all queries can be applied to the values.
+    It has no dropout. The caller can apply dropout to the values, which is the same if
+    all queries of a head drop the same keys.
 
     Args:
         queries: [B, H, Q, K]; Q need not be a multiple of `size`.
@@ -68,7 +69,7 @@ def attend_in_parts(
     parts = math.ceil(length / size)
 
     def split(array: jax.Array) -> jax.Array:
-        # [.., .., Q, ..] -> [parts, .., .., size, ..]; the end cuts added queries.
+        # [.., .., Q, ..] -> [parts, .., .., size, ..]; the end removes padding.
         array = jnp.pad(array, [(0, 0), (0, 0), (0, parts * size - length), (0, 0)])
         array = array.reshape(*array.shape[:2], parts, size, array.shape[3])
         return jnp.moveaxis(array, 2, 0)
@@ -76,9 +77,8 @@ def attend_in_parts(
     split_bias = [split(term) for term in bias if term.shape[2] > 1]
     common_bias = [term for term in bias if term.shape[2] == 1]
 
-    # The scan's body is compiled by itself, so XLA cannot merge the weights that the
-    # backward pass computes again with the first ones, against which `prevent_cse`
-    # guards.
+    # `prevent_cse` stops XLA from merging the recomputed weights with the first ones.
+    # The body of a scan is compiled separately, so XLA cannot merge them anyway.
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def attend_part(part: tuple[jax.Array, list[jax.Array]]) -> jax.Array:
         part_queries, part_bias = part

@@ -98,9 +98,9 @@ class T5Config(Settings):
     )
     attention_queries: PositiveInt | None = setting(
         None,
-        help="Queries of an attention whose weights exist at a time, to save memory "
-        "with long inputs; the backward pass computes the weights again. By default "
-        "all queries.",
+        help="Number of queries whose attention weights are in memory at a time. This "
+        "saves memory with long inputs; the backward pass computes the weights again. "
+        "None computes all queries at once.",
     )
     relative_buckets: int = 32
     relative_max_distance: int = 128

@@ -71,17 +71,27 @@ def test_weights_of_all_queries_are_never_in_memory():
         assert shape not in in_parts
 
 
-@pytest.mark.parametrize(("version", "pack"), [("t5_1_1", True), ("umt5", False)])
+@pytest.mark.parametrize(
+    ("version", "pack", "layers"),
+    [
+        ("t5_1_1", True, {}),
+        ("umt5", False, {}),
+        ("t5_1_1", False, {"scan": True, "remat": "full"}),
+    ],
+)
 @pytest.mark.slow
-def test_a_student_has_the_same_loss_gradients_and_answers(version, pack):
-    model, params = make_student(version, dropout_rate=0.2)
-    other, _ = make_student(version, dropout_rate=0.2, attention_queries=2)
+def test_a_student_has_the_same_loss_gradients_and_answers(version, pack, layers):
+    # Scanned layers have dropout keys of their own.
+    dropout = {"dropout_rate": 0.0 if layers else 0.2}
+    model, params = make_student(version, **dropout)
+    other, _ = make_student(version, **dropout, **layers, attention_queries=2)
     examples = make_examples(4)
     batch = make_packed([examples[:2], examples[2:]]) if pack else make_batch(examples)
     key = jax.random.key(3)
-    (expected, _), (result, _) = (
+    (expected, metrics), (result, other_metrics) = (
         gradients(one, params, batch, 0.5, dropout_key=key) for one in (model, other)
     )
+    np.testing.assert_allclose(other_metrics["loss"], metrics["loss"], rtol=1e-6)
     assert_same_gradients(result, expected, 1e-5)
     logits = [forward(one, params, batch) for one in (model, other)]
     np.testing.assert_allclose(*logits, atol=1e-5)
