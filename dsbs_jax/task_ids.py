@@ -19,3 +19,6 @@ CONTEXT = 3
 TASK_BITS = 2
 # Units of a weight of 1.
 ONE = 1024
+# The largest whole weight whose units fit the upper bits of an int32. As float32, its
+# units are exact, so rounding does not exceed the bits.
+MAX_WEIGHT = ((2**31 - 1) >> TASK_BITS) // ONE

@@ -19,6 +19,7 @@ from dsbs_jax.settings import (
     Text,
     setting,
 )
+from dsbs_jax.task_ids import MAX_WEIGHT
 
 # The vocabulary of all T5 and T5 v1.1 checkpoints.
 T5_VOCABULARY = "gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model"
@@ -27,8 +28,8 @@ Files = AnyPath | tuple[AnyPath, ...]
 # Registers the paper's datasets.
 DATASET_MODULE = "dsbs_jax.tasks.all_datasets"
 
-# The weight of a teacher. Larger weights would not fit the feature that holds them.
-TeacherWeight = Annotated[float, Meta(ge=0, le=1000)]
+# The weight of a teacher; a larger one does not fit a token's id.
+TeacherWeight = Annotated[float, Meta(ge=0, le=MAX_WEIGHT)]
 
 # What SeqIO allows in the name of a task.
 _NAME = re.compile(r"[\w.:]+")

@@ -3,9 +3,10 @@
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Iterable
 from typing import Any, Self
+
+from dsbs_jax.task_ids import MAX_WEIGHT
 
 # Marks the end-of-sequence token (id 1) between two segments of an input, as between
 # the premise and the hypothesis of an NLI example.
@@ -28,8 +29,8 @@ class Record:
             answers.
         rationales: All rationales, `rationale` first, where a row has several or has
             weights; otherwise empty. Only step_by_step_multi is trained on the others.
-        rationale_weights: The weight of each of `rationales`, 0 or more; empty if each
-            has weight 1.
+        rationale_weights: The weight of each of `rationales`, 0 to
+            `task_ids.MAX_WEIGHT`; empty if each has weight 1.
         counterfactual_rationale: The teacher's reasoning for another answer than the
             right one.
         counterfactual_label: The answer to which `counterfactual_rationale` leads.
@@ -93,10 +94,9 @@ class Record:
         for teacher in self.rationale_teachers:
             check_text("rationale_teachers", teacher)
         for weight in self.rationale_weights:
-            if not (math.isfinite(weight) and weight >= 0):
+            if not 0 <= weight <= MAX_WEIGHT:
                 raise ValueError(
-                    f"rationale_weights holds {weight}, expected finite numbers, 0 or "
-                    "more"
+                    f"rationale_weights holds {weight}, expected 0 to {MAX_WEIGHT}"
                 )
 
     @property

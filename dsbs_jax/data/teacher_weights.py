@@ -26,8 +26,8 @@ def apply(records: Sequence[Record], weights: Mapping[str, float]) -> list[Recor
             weight 1.
 
     Raises:
-        UserError: A teacher has no rationale in the rows, or all of their teachers have
-            weight 0.
+        UserError: A teacher has no rationale in the rows, a product is too large, or
+            every product is 0.
     """
     teachers = dict.fromkeys(name for r in records for name in r.rationale_teachers)
     found = ", ".join(teachers) or "no teacher (the field rationale_teachers)"
@@ -37,14 +37,16 @@ def apply(records: Sequence[Record], weights: Mapping[str, float]) -> list[Recor
                 f"TEACHER_WEIGHTS has {name!r}, expected a teacher of the training "
                 f"rows; found {found}"
             )
-    if teachers and not any(weights.get(name, 1.0) for name in teachers):
-        raise UserError(
-            f"TEACHER_WEIGHTS is 0 for {found}, expected a weight above 0 for one of "
-            "them"
-        )
     if all(weight == 1 for weight in weights.values()):
         return list(records)
-    return [_weighted(record, weights) for record in records]
+    changed = [_weighted(record, weights) for record in records]
+    if not any(record.rationale_teachers for record in changed):
+        raise UserError(
+            f"all rationales of {found} have weight 0 after multiplication by "
+            "TEACHER_WEIGHTS, expected a weight above 0 for a teacher that has "
+            "rationales of weight above 0"
+        )
+    return changed
 
 
 def _weighted(record: Record, weights: Mapping[str, float]) -> Record:
@@ -53,10 +55,15 @@ def _weighted(record: Record, weights: Mapping[str, float]) -> Record:
     pairs = zip(record.rationale_teachers, record.weighted_rationales, strict=True)
     products = [(name, text, weights.get(name, 1.0) * w) for name, (text, w) in pairs]
     kept = [product for product in products if product[2] > 0]
-    return dataclasses.replace(
-        record,
-        rationale=kept[0][1] if kept else None,
-        rationales=tuple(text for _, text, _ in kept),
-        rationale_weights=tuple(weight for _, _, weight in kept),
-        rationale_teachers=tuple(name for name, _, _ in kept),
-    )
+    try:
+        return dataclasses.replace(
+            record,
+            rationale=kept[0][1] if kept else None,
+            rationales=tuple(text for _, text, _ in kept),
+            rationale_weights=tuple(weight for _, _, weight in kept),
+            rationale_teachers=tuple(name for name, _, _ in kept),
+        )
+    except ValueError as error:
+        raise UserError(
+            f"row {record.id!r}: after multiplication by TEACHER_WEIGHTS, {error}"
+        ) from error

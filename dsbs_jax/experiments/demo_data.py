@@ -14,12 +14,13 @@ The teacher makes the mistakes of a language model: some answers are wrong, and 
 rationales agree with them; many completions continue with another, invented ticket; and
 some give no answer. The parser of a real teacher's completions reads these as well.
 
-The teacher also answers several times, in other words (`samples`), and explains a label
-that it is given (`explain`): the right one, as a teacher that is asked again with the
-human label, or a wrong one, as for the counterfactual rationales of SCOTT (Wang et al.
-2023, arXiv 2305.01879). `reply` answers the text of such a question. `with_all_fields`
-adds these answers to rows, and `with_answers_given` asks again where the teacher is
-wrong. Both draw their own random numbers, so labels and first rationales stay the same.
+The teacher also answers several times, in other words (`complete`), and explains a
+label that it is given (`explain`): the right one, as a teacher that is asked again with
+the human label, or a wrong one, as for the counterfactual rationales of SCOTT (Wang et
+al. 2023, arXiv 2305.01879). `reply` answers the text of such a question.
+`with_all_fields` adds these answers to rows and leaves the other fields unchanged.
+`with_answers_given` replaces the teacher's label and rationale where the teacher is
+wrong. Both use their own random numbers, so the rows of `make` stay the same.
 """
 
 import dataclasses
@@ -35,8 +36,11 @@ from dsbs_jax.teacher import given_answers
 
 VISIT, REMOTE = "visit", "remote"
 SIZES = {"validation": 200, "test": 400}
-# The teacher's completions for a row of `with_all_fields`, with that of `make`.
+# Completions for each row of `with_all_fields`, including the one of `make`.
 SAMPLES = 5
+
+# Seed of the replies.
+_SEED = 0
 
 # Proportions of the teacher's completions that are wrong, that continue after the
 # answer, and that have no answer.
@@ -186,11 +190,6 @@ def _reason(down: Sequence[bool], quotes: list[str], rng: random.Random | None) 
     return f"{answer} So the answer is {decide(*down)}."
 
 
-def samples(ticket: Ticket, rng: random.Random, count: int) -> list[str]:
-    """Returns completions for a ticket, each with its own words and mistakes."""
-    return [complete(ticket, rng, is_varied=True) for _ in range(count)]
-
-
 def explain(ticket: Ticket, label: str, rng: random.Random) -> str:
     """Returns a completion that reasons to a given label.
 
@@ -228,22 +227,21 @@ def read_ticket(text: str) -> Ticket:
     return Ticket(text, (down[0], down[1]), (quotes[0], quotes[1]), others)
 
 
-def reply(question: str, sample: int = 0, seed: int = 0) -> str:
+def reply(question: str, sample: int = 0) -> str:
     r"""Answers a question, as a server does with the last question of a prompt.
 
     "Ana: no calls, …\n(The correct answer is: visit)" is answered by `explain`, and a
-    question without an answer by one of `samples`.
+    question without an answer by `complete`, in other words for each sample.
 
     Args:
         question: The text of a ticket, or one with an answer
             (`given_answers.with_answer`).
         sample: Number of the sample, from 0.
-        seed: Seed of the teacher.
 
     Raises:
         ValueError: The question holds no ticket, or its answer is not a label.
     """
-    rng = random.Random(f"{seed} {sample} {question}")
+    rng = random.Random(f"{_SEED} {sample} {question}")
     text, label = given_answers.split(question)
     ticket = read_ticket(text)
     if label is None:

@@ -1,5 +1,6 @@
 """Tests of the preprocessors."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import seqio
@@ -11,6 +12,8 @@ from dsbs_jax.data import preprocessors
 from dsbs_jax.data.records import Record
 from dsbs_jax.data.row_schema import record_columns
 from dsbs_jax.data.tasks import output_features
+from dsbs_jax.student import objective
+from dsbs_jax.task_ids import MAX_WEIGHT, ONE, RATIONALE, TASK_BITS
 
 RECORDS = [
     Record("a", "2 + 2", "4", "4", "two and two"),
@@ -124,6 +127,19 @@ def test_task_ids_are_as_long_as_the_targets():
     assert row["targets"].tolist() == [7, 9, 1]
     assert row["task_ids"].tolist() == [2, 2, 2]
     assert row["task_ids"].dtype == np.int32
+
+
+@pytest.mark.parametrize("weight", [1 / ONE, 0.5, 1.0, MAX_WEIGHT - 0.01, MAX_WEIGHT])
+def test_weights_up_to_the_largest_are_read_from_the_ids(weight):
+    example = {"targets": tf.constant([7, 1]), "weight": tf.constant(weight)}
+    dataset = tf.data.Dataset.from_tensors(example)
+    ids = preprocessors.add_task_ids(dataset, task_id=RATIONALE)
+    (row,) = ids.as_numpy_iterator()
+    tasks, weights = objective.tasks_and_weights(jnp.asarray(row["task_ids"]))
+    assert tasks.tolist() == [RATIONALE] * 2
+    np.testing.assert_allclose(weights, [weight] * 2, rtol=1e-6)
+    # A larger whole weight does not fit.
+    assert ((MAX_WEIGHT + 1) * ONE << TASK_BITS) + RATIONALE >= 2**31
 
 
 @pytest.mark.parametrize("text", ["a", "aé b</s>longer text</s>c", "</s>a", ""])

@@ -61,8 +61,9 @@ def test_each_rationale_has_a_weight():
         (("s", "r"), (), "rationale is not the first of rationales"),
         (("r", " "), (), "rationales is blank"),
         (("r", "s"), (1.0,), "rationale_weights has 1 values, expected 2"),
-        (("r",), (-1.0,), "rationale_weights holds -1.0, expected finite"),
-        (("r",), (float("nan"),), "rationale_weights holds nan, expected finite"),
+        (("r",), (-1.0,), "rationale_weights holds -1.0, expected 0 to 524287"),
+        (("r",), (float("nan"),), "rationale_weights holds nan, expected 0 to"),
+        (("r",), (524287.5,), "rationale_weights holds 524287.5, expected 0 to"),
         ((), (1.0,), "rationale is not the first of rationales"),
     ],
 )

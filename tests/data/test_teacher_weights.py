@@ -6,6 +6,7 @@ from dsbs_jax.data import mixtures, teacher_weights
 from dsbs_jax.data.data_config import DataConfig
 from dsbs_jax.data.records import Record
 from dsbs_jax.errors import UserError
+from dsbs_jax.task_ids import MAX_WEIGHT
 
 TWO = Record(
     "a",
@@ -38,6 +39,12 @@ def test_rationales_of_weight_0_are_removed():
     assert changed == Record("c", "z")
 
 
+def test_a_product_may_be_the_largest_weight():
+    row = dataclasses.replace(TWO, rationale_weights=(1.0, MAX_WEIGHT / 4, 0.4))
+    (changed,) = teacher_weights.apply([row], {"bo": 4})
+    assert changed.rationale_weights == (1.0, MAX_WEIGHT, 0.4)
+
+
 @pytest.mark.parametrize("weights", [{}, {"ann": 1.0}, {"ann": 1, "bo": 1}])
 def test_weights_of_1_change_nothing(weights):
     equal = dataclasses.replace(TWO, rationale_weights=())
@@ -50,7 +57,17 @@ def test_weights_of_1_change_nothing(weights):
     [
         ([TWO], {"cy": 1.0}, "has 'cy', expected a teacher .* found ann, bo"),
         ([UNKNOWN], {"ann": 1.0}, "found no teacher .the field rationale_teachers"),
-        ([TWO], {"ann": 0, "bo": 0}, "is 0 for ann, bo, expected a weight above 0"),
+        ([TWO], {"ann": 0, "bo": 0}, "rationales of ann, bo have weight 0 after"),
+        (
+            [dataclasses.replace(TWO, rationale_weights=(1.0, 0.0, 0.4))],
+            {"ann": 0},
+            "rationales of ann, bo have weight 0 after .* TEACHER_WEIGHTS, expected",
+        ),
+        (
+            [dataclasses.replace(TWO, rationale_weights=(1.0, 600.0, 0.4))],
+            {"bo": 1_000},
+            "row 'a': after .*, rationale_weights holds 600000.0, expected 0 to 524287",
+        ),
     ],
 )
 def test_weights_that_fit_no_row_are_an_error(records, weights, message):
@@ -62,7 +79,7 @@ def test_weights_that_fit_no_row_are_an_error(records, weights, message):
     ("changes", "message"),
     [
         ({"teacher_weights": {"ann": -1.0}}, "TEACHER_WEIGHTS"),
-        ({"teacher_weights": {"ann": 1e9}}, "TEACHER_WEIGHTS"),
+        ({"teacher_weights": {"ann": MAX_WEIGHT + 1.0}}, "TEACHER_WEIGHTS"),
         ({"teacher_weights": {"ann": float("nan")}}, "TEACHER_WEIGHTS"),
         ({"teacher_weights": {"ann": "1"}}, "TEACHER_WEIGHTS"),
         ({"teacher_weights": {"": 1.0}}, "TEACHER_WEIGHTS"),

@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import hashlib
 import json
-import random
 
 import pytest
 
@@ -102,10 +101,9 @@ def parse(text):
 
 def test_samples_differ_in_words_and_make_their_own_mistakes():
     tickets = demo_data.draw_tickets(300, seed=2)
-    rng = random.Random(0)
     right = different = 0
     for ticket in tickets:
-        labels = [parse(text) for text in demo_data.samples(ticket, rng, 5)]
+        labels = [parse(demo_data.reply(ticket.input, sample=n)) for n in range(5)]
         votes = collections.Counter(p.label for p in labels if p.label)
         right += votes.most_common(1)[0][0] == ticket.label
         different += len({p.rationale for p in labels if p.rationale}) > 1
@@ -133,12 +131,11 @@ def test_a_ticket_is_read_from_its_text():
         assert sorted(read.others) == sorted(ticket.others)
 
 
-def test_a_reply_depends_on_sample_and_seed_only():
+def test_a_reply_depends_on_the_sample_only():
     text = demo_data.draw_tickets(1, seed=5)[0].input
     replies = [demo_data.reply(text, sample=n) for n in range(20)]
     assert replies == [demo_data.reply(text, sample=n) for n in range(20)]
     assert len(set(replies)) > 3
-    assert replies != [demo_data.reply(text, n, seed=1) for n in range(20)]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A cell of a table: what the runs of a grid with different seeds have in common."""
+"""A cell of a table: the settings that its runs share; only the seed differs."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ TEXTS_OF_A_PAIR = 4
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Cell:
-    """What the seeds of a table's cell have in common.
+    """The settings that all runs of a table cell share; only the seed differs.
 
     Attributes:
         dataset: Name of the dataset.

@@ -30,7 +30,7 @@ from dsbs_jax.student import operations, sizes
 # Proportion of the training rows.
 Proportion = Annotated[float, Meta(gt=0, le=1)]
 Names = Annotated[tuple[Text, ...], Meta(min_length=1)]
-# What the methods of a table have in common.
+# What is equal for all methods of a table.
 Budget = Literal["steps", "operations"]
 # Texts that the project adds to inputs and targets.
 FIXED_TEXTS = (
@@ -71,9 +71,9 @@ class GridConfig(Settings):
     steps: dict[str, PositiveInt] = setting(help="Updates of a run by size.")
     budgets: Annotated[tuple[Budget, ...], Meta(min_length=1)] = setting(
         ("steps",),
-        help="What the methods have in common: 'steps', the updates in STEPS, and "
-        "'operations', the operations of training that the first of METHODS needs for "
-        "STEPS, by the estimate of the cost. With both, each method has two rows.",
+        help="What is equal for all methods: 'steps', the updates in STEPS, or "
+        "'operations', the training operations of the first of METHODS with STEPS "
+        "updates. With both, each method has two rows.",
     )
     pairs: dict[str, PositiveInt] = setting(
         help="Training rows of a batch by size. A two-task method has two examples of "
@@ -148,6 +148,10 @@ class GridConfig(Settings):
             )
         for name in self.methods:
             parse_method(name)
+        for key in self.tokens:
+            _, slash, name = key.partition("/")
+            if slash:
+                parse_method(name, f"TOKENS has {key!r}: found the method")
         for text in self.fixed_tokens:
             if text not in FIXED_TEXTS:
                 raise UserError(
@@ -160,8 +164,12 @@ class GridConfig(Settings):
         return self.fractions.get(dataset, (1.0,))
 
 
-def parse_method(text: str) -> tuple[Method, str | None]:
+def parse_method(text: str, found: str = "METHODS has") -> tuple[Method, str | None]:
     """Splits a method and its teacher: "step_by_step/palm" -> ("step_by_step", "palm").
+
+    Args:
+        text: The method, and '/' and the teacher if it uses one.
+        found: What an error says before the text.
 
     Raises:
         UserError: The method is unknown, or the teacher is missing or not used.
@@ -169,12 +177,12 @@ def parse_method(text: str) -> tuple[Method, str | None]:
     method, _, teacher = text.partition("/")
     if method not in METHODS:
         raise UserError(
-            f"METHODS has {text!r}, expected one of {', '.join(METHODS)}, with '/' and "
+            f"{found} {text!r}, expected one of {', '.join(METHODS)}, with '/' and "
             "the teacher"
         )
     if (method == "finetune") == bool(teacher):
         wanted = "no teacher" if teacher else f"a teacher, as in '{method}/palm'"
-        raise UserError(f"METHODS has {text!r}, expected {wanted}")
+        raise UserError(f"{found} {text!r}, expected {wanted}")
     return method, teacher or None
 
 

@@ -180,7 +180,7 @@ def find_runs(folders: Sequence[str]) -> list[FinishedRun]:
 
 
 def _by_steps(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """Gives the runs of a cell that have different numbers of updates a cell each."""
+    """Puts runs with different numbers of updates into different cells."""
     steps = collections.defaultdict(set)
     for run in runs:
         steps[run.cell].add(run.settings["TRAIN_STEPS"])

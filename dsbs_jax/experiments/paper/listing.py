@@ -59,7 +59,7 @@ def dry_run(config: GridConfig, grid: Grid, rate: Rate | None) -> str:
     blocks: list[Block] = [Table(_COLUMNS, rows), Paragraph(_about(rate))]
     blocks += [Paragraph(f"failed: {name}: {text}") for name, text in failures.items()]
     blocks += [
-        Paragraph(f"no data: {cell.name}: the rows have no field that the method reads")
+        Paragraph(f"no data: {cell.name}: the rows lack a field that the method reads")
         for cell in planning.cells_without_data(config)
     ]
     blocks.append(Heading("Commands"))

@@ -101,9 +101,12 @@ def cells(config: GridConfig) -> list[Cell]:
 
 
 def cells_without_data(config: GridConfig) -> list[Cell]:
-    """Returns the cells of STEPS of methods that read fields their dataset lacks."""
-    found = _all_cells(config)
-    return [cell for cell in found if not cell.steps and not _has_data(cell)]
+    """Returns the cells of methods that read fields their dataset lacks.
+
+    A method has one cell for all budgets, with `steps` 0.
+    """
+    found = [cell for cell in _all_cells(config) if not _has_data(cell)]
+    return list(dict.fromkeys(dataclasses.replace(cell, steps=0) for cell in found))
 
 
 def _has_data(cell: Cell) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from dsbs_jax.data import dataset_spec
 from dsbs_jax.data.methods import METHODS
+from dsbs_jax.errors import UserError
 from dsbs_jax.experiments.paper import published
 from dsbs_jax.experiments.paper.cell import Cell
 from dsbs_jax.experiments.paper.finished import SELECTIONS, FinishedRun
@@ -123,10 +124,19 @@ class CellComparison:
 
 
 def group(runs: Sequence[FinishedRun]) -> list[CellResult]:
-    """Groups runs by cell, in the order of datasets, sizes, methods and fractions."""
+    """Groups runs by cell, in the order of datasets, sizes, methods and fractions.
+
+    Raises:
+        UserError: Two folders have runs of one cell and seed.
+    """
     cells: dict[Cell, dict[int, FinishedRun]] = {}
     for run in runs:
-        cells.setdefault(run.cell, {})[run.seed] = run
+        other = cells.setdefault(run.cell, {}).setdefault(run.seed, run)
+        if other.folder.resolve() != run.folder.resolve():
+            raise UserError(
+                f"{other.folder} and {run.folder} have the same method, seed and data, "
+                "and differ in other settings; report them separately"
+            )
     order, methods = list(sizes.SIZES), list[str](METHODS)
 
     def key(cell: Cell) -> tuple[Any, ...]:

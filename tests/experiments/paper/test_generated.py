@@ -101,6 +101,17 @@ def test_rows_of_all_methods_have_the_labels_of_the_tickets(records, words):
     assert generated.name_of("tickets_methods", "aided") == "tickets_methods_aided"
 
 
+def test_wrong_rationales_of_the_tickets_are_those_of_the_documentation(words):
+    """Rationales agree with the teacher's label (`test_demo_data`)."""
+    made = generated.DATASETS["tickets_methods"]
+    rows = made.change(made.make(None)["train"], words)
+    wrong = [r for r in rows if r.rationale and r.teacher_label != r.label]
+    assert sum(r.rationale is not None for r in rows) == 1_569
+    assert len(wrong) == 95
+    assert sum(len(r.rationales) for r in rows) == 5_155
+    assert sum(len(r.rationales) for r in wrong) == 124
+
+
 @pytest.mark.slow
 def test_controls_have_the_vocabulary_of_the_first_version(tmp_path, monkeypatch):
     monkeypatch.setattr(generated, "TICKETS", 120)

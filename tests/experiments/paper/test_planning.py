@@ -17,6 +17,7 @@ from dsbs_jax.experiments.paper.config import parse_method
 from dsbs_jax.student import operations, sizes
 
 OUTPUT = pathlib.Path("runs/paper")
+BOTH = ("steps", "operations")
 # Number of runs of each study, computed by hand: datasets x sizes x methods x fractions
 # (or alphas) x seeds.
 RUNS = {
@@ -281,6 +282,40 @@ def test_equal_operations_are_those_of_the_first_method():
     assert len(planning.plan(shorter, OUTPUT)) == 12
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "tickets_methods",
+            {
+                "counterfactual": 549,
+                "step_by_step_multi": 957,
+                "single_task": 1_456,
+                "single_task_unlabeled": 1_456,
+                "label_then_rationale": 1_735,
+                "finetune": 2_598,
+                "distill": 2_598,
+            },
+        ),
+        (
+            "esnli_methods",
+            {
+                "step_by_step": 875,
+                "step_by_step_multi": 891,
+                "single_task": 1_204,
+                "label_then_rationale": 1_499,
+                "finetune": 2_725,
+            },
+        ),
+    ],
+)
+def test_updates_at_equal_operations_are_those_of_the_documentation(name, expected):
+    cells = planning.cells(read(name, budgets=("operations",)))
+    changed = [cell for cell in cells if cell.steps]
+    assert {cell.method: cell.steps for cell in changed} == expected
+    assert len(changed) == len(expected)
+
+
 def test_fixed_texts_are_counted_by_hand():
     lengths = {"d": (50, 4, 20), "d/counterfactual/t": (50, 4, 24)}
     fixed = {
@@ -313,9 +348,15 @@ def test_fixed_texts_are_counted_by_hand():
             {"fixed_tokens": {"predict:": 5}},
             "FIXED_TOKENS has 'predict:', expected one",
         ),
+        (
+            {"tokens": {"d/step_by_stepp/t": (1, 1, 1)}},
+            "TOKENS has 'd/step_by_stepp/t': found the method 'step_by_stepp/t', "
+            "expected one of finetune",
+        ),
+        ({"tokens": {"d/step_by_step": (1, 1, 1)}}, "TOKENS .* expected a teacher"),
     ],
 )
-def test_budgets_and_fixed_texts_are_checked(changes, message):
+def test_budgets_texts_and_lengths_are_checked(changes, message):
     config = read("tickets_methods")
     with pytest.raises(UserError, match=message):
         dataclasses.replace(config, **changes)
@@ -332,10 +373,11 @@ def test_weights_of_teachers_are_settings_of_one_method():
         dataclasses.replace(config, teacher_weights={"palm": -0.5})
 
 
-def test_methods_without_data_are_not_planned():
-    config = read("esnli_methods", seeds=(0,))
+@pytest.mark.parametrize("budgets", [("steps",), ("operations",), BOTH])
+def test_methods_without_data_are_not_planned(budgets):
+    config = read("esnli_methods", seeds=(0,), budgets=budgets)
     (cell,) = planning.cells_without_data(config)
-    assert cell.method == "counterfactual"
+    assert (cell.method, cell.steps) == ("counterfactual", 0)
     assert "counterfactual" not in {c.method for c in planning.cells(config)}
     assert planning.cells_without_data(read("tickets_methods")) == []
 

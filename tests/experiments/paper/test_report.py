@@ -251,6 +251,24 @@ def test_runs_of_both_budgets_are_different_cells_without_a_plan(both_budgets):
     assert all(len(cell.runs) == 2 for cell in cells)
 
 
+def test_runs_that_differ_in_other_settings_are_not_merged(
+    both_budgets, write_finished
+):
+    _, planned, folder = both_budgets
+    run = planned[0]
+    weights = {"TEACHER_WEIGHTS": {"a": 0.5}}
+    write_finished(folder / "weighted", run, [True] * 60, **weights)
+    with pytest.raises(UserError) as error:
+        report.make(finished.find_runs([str(folder)]))
+    for name in (folder / run.name, folder / "weighted", "same method, seed and data"):
+        assert str(name) in str(error.value)
+    # One folder may be named twice.
+    (folder / "link").symlink_to(folder / run.name)
+    runs = finished.find_runs([str(folder / run.name), str(folder / "link")])
+    (cell,) = report.make(runs).cells
+    assert len(cell.runs) == 1
+
+
 def test_runs_without_a_plan_are_reported(table1):
     folder = table1[2]
     runs = finished.find_runs([str(folder)])
