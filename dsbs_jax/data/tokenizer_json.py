@@ -1,4 +1,4 @@
-"""Converts a T5's `tokenizer.json` to a SentencePiece model, and back: the same ids.
+"""Converts between a T5's `tokenizer.json` and a SentencePiece model with the same ids.
 
 Transformers 5 saves a tokenizer as `tokenizer.json` alone, without the `spiece.model`
 that it was made from. The file has all that a SentencePiece model holds: the pieces

@@ -66,8 +66,7 @@ class FilterConfig(Settings):
     )
     drop_unsupported: bool = setting(
         True,
-        help="Drop rows of which a judge (JUDGE) says that the rationale does not "
-        "support the label.",
+        help="Drop rows whose rationale the judge (JUDGE) rejects.",
     )
 
     def __post_init__(self) -> None:

@@ -1,12 +1,11 @@
 """The figures of a judge: its verdicts, and their agreement with the human labels."""
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 from dsbs_jax.counts import counted
 from dsbs_jax.data.metrics import Metric
-from dsbs_jax.rationales.voting import VotedExample
+from dsbs_jax.rationales.filters import FilterResult
 from dsbs_jax.reports import kappa
 from dsbs_jax.reports.kappa import Kappa
 from dsbs_jax.reports.proportion import Proportion
@@ -16,7 +15,11 @@ from dsbs_jax.reports.proportion import Proportion
 class JudgeFigures:
     """The figures of a judge.
 
+    Rows whose label the teacher was given (`answer_given`) do not count in the last
+    four figures: their label is right by construction.
+
     Attributes:
+        not_judged: Kept rows with a rationale and without a verdict.
         rejected: Rows whose rationale the judge rejects, among the judged ones.
         unreadable: Rows whose verdict cannot be read, among the judged ones.
         accepted_right: Rows with a right teacher label, among the accepted ones with a
@@ -28,6 +31,7 @@ class JudgeFigures:
             None if all of the rows have the same verdict, or are all right or wrong.
     """
 
+    not_judged: int
     rejected: Proportion
     unreadable: Proportion
     accepted_right: Proportion
@@ -44,6 +48,9 @@ class JudgeFigures:
         if self.unreadable.count:
             verdicts = counted(self.unreadable.count, "verdict")
             line += f", {verdicts} cannot be read"
+        if self.not_judged:
+            rows = counted(self.not_judged, "kept row is", "kept rows are")
+            line += f", {rows} not judged"
         if self.agreement.total:
             line += f"; agreement with the human labels: {self.agreement.percent}"
         if self.kappa:
@@ -53,6 +60,7 @@ class JudgeFigures:
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values."""
         return {
+            "not_judged": self.not_judged,
             "rejected": self.rejected.to_json(),
             "unreadable": self.unreadable.to_json(),
             "accepted_right": self.accepted_right.to_json(),
@@ -62,12 +70,14 @@ class JudgeFigures:
         }
 
 
-def measure(examples: Iterable[VotedExample], metric: Metric) -> JudgeFigures | None:
+def measure(result: FilterResult, metric: Metric) -> JudgeFigures | None:
     """Computes the figures of a judge; None without a verdict.
 
-    The correctness is that of the label that was judged. If the teacher was given the
-    human label (`answer_given`), it is the label that the rationale explains.
+    Args:
+        result: The kept and the dropped rows.
+        metric: Compares labels.
     """
+    examples = [*result.kept, *(example for example, _ in result.dropped)]
     rows = [example for example in examples if example.judge_verdict]
     if not rows:
         return None
@@ -76,11 +86,16 @@ def measure(examples: Iterable[VotedExample], metric: Metric) -> JudgeFigures | 
     pairs = [
         (row.judge_verdict == "yes", metric.accepts(row.target, row.teacher_label))
         for row in readable
-        if row.target is not None and row.teacher_label is not None
+        if row.target is not None
+        and row.teacher_label is not None
+        and not row.answer_given
     ]
     accepted = [right for is_accepted, right in pairs if is_accepted]
     rejected = [right for is_accepted, right in pairs if not is_accepted]
     return JudgeFigures(
+        not_judged=sum(
+            bool(row.rationale) and row.judge_verdict is None for row in result.kept
+        ),
         rejected=Proportion(given.count("no"), len(rows)),
         unreadable=Proportion(given.count("unreadable"), len(rows)),
         accepted_right=Proportion(sum(accepted), len(accepted)),

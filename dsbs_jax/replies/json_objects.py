@@ -34,18 +34,31 @@ def find(text: str) -> list[dict[str, Any]]:
     An object without its last closing brackets counts; an object that ends within a
     quoted text does not.
     """
-    objects: list[dict[str, Any]] = []
-    position, starts = 0, 0
-    while len(objects) < _MAX_OBJECTS and starts < _MAX_STARTS:
+    return [value for value, _, _ in _find(text)]
+
+
+def without(text: str) -> str:
+    """Returns the text outside the objects that `find` returns."""
+    parts, position = [], 0
+    for _, begin, end in _find(text):
+        parts.append(text[position:begin])
+        position = end
+    return "".join(parts) + text[position:]
+
+
+def _find(text: str) -> Iterator[tuple[dict[str, Any], int, int]]:
+    """Yields each outermost object with its begin and its end."""
+    position, starts, found = 0, 0, 0
+    while found < _MAX_OBJECTS and starts < _MAX_STARTS:
         begin = text.find("{", position)
         if begin < 0:
             break
         starts += 1
         value, end = _object(text, begin)
         if value is not None:
-            objects.append(value)
+            found += 1
+            yield value, begin, end
         position = max(end, begin + 1)
-    return objects
 
 
 def _object(text: str, begin: int) -> tuple[dict[str, Any] | None, int]:

@@ -8,7 +8,7 @@ The label's field defines the label, also if the rationale's text names another 
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dsbs_jax.data.completions import BLANK_RATIONALE
@@ -50,15 +50,20 @@ class Fields:
     problem: str | None = None
 
 
-def read(text: str) -> Fields | None:
+def read(text: str, label_fields: Sequence[str] = LABEL_FIELDS) -> Fields | None:
     """Reads the object of a reply.
+
+    Args:
+        text: The reply.
+        label_fields: The names of the label's field. The first one that an object has
+            counts.
 
     Returns:
         Its fields, or None if the text has no object with one of the fields' names.
     """
     found = []
     for value in json_objects.find(_unquoted(text)):
-        fields = _fields(value, 0)
+        fields = _fields(value, label_fields, 0)
         if fields:
             found.append(fields)
     if not found:
@@ -89,14 +94,16 @@ def _unquoted(text: str) -> str:
     return value if isinstance(value, str) else text
 
 
-def _fields(value: Mapping[str, Any], depth: int) -> Fields | None:
+def _fields(
+    value: Mapping[str, Any], label_fields: Sequence[str], depth: int
+) -> Fields | None:
     """Finds the fields in an object or in an object within it."""
     names = {_plain(name): name for name in reversed([*value])}
     rationale = _find(value, names, RATIONALE_FIELDS)
-    label_name = next((names[n] for n in LABEL_FIELDS if n in names), None)
+    label_name = next((names[n] for n in label_fields if n in names), None)
     label = value[label_name] if label_name is not None else None
     if isinstance(label, Mapping) and depth < _MAX_DEPTH:
-        inner = _fields(label, depth + 1)
+        inner = _fields(label, label_fields, depth + 1)
         if inner:
             return dataclasses.replace(
                 inner, rationale=inner.rationale or _text(rationale)
@@ -107,7 +114,7 @@ def _fields(value: Mapping[str, Any], depth: int) -> Fields | None:
     if depth < _MAX_DEPTH:
         for inner_value in value.values():
             if isinstance(inner_value, Mapping) and (
-                inner := _fields(inner_value, depth + 1)
+                inner := _fields(inner_value, label_fields, depth + 1)
             ):
                 return inner
     if rationale is None:

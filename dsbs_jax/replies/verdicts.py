@@ -3,8 +3,9 @@ r"""Reads a judge's reply: yes or no, and a reason.
     "It names the dead line. **Verdict:** Yes" -> "yes", "It names the dead line."
 
 The verdict follows the word "Verdict". Without this word, it is the first word of the
-reply, the last line, or a field of a JSON object. The words "yes" and "no" in other
-places are part of the reason, which may discuss an answer "no".
+reply or the last line. Without these, it is a field of a JSON object: "verdict" if the
+object has it. The words "yes" and "no" in other places are part of the reason, which
+may discuss an answer "no" or quote an object of the question.
 """
 
 import re
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from dsbs_jax.data.completions import ParsedCompletion
 from dsbs_jax.replies import (
     characters,
+    json_objects,
     markup,
     reasoning,
     special_tokens,
@@ -20,6 +22,7 @@ from dsbs_jax.replies import (
 )
 from dsbs_jax.replies.problems import (
     INCOMPLETE,
+    NO_LABEL_FIELD,
     NO_VERDICT,
     TOO_LONG,
     TWO_ANSWERS,
@@ -27,11 +30,13 @@ from dsbs_jax.replies.problems import (
 )
 from dsbs_jax.replies.reader import MAX_LENGTH, READER_VERSION
 
+# Names of the verdict's field in an object, the expected one first.
+_FIELDS = ("verdict", *structured_answers.LABEL_FIELDS)
 MAX_REASON = 300  # characters of a reason
 # "Yes." and "yes, because"; "no" in "no error" and in "yes or no" is not a verdict.
 _WORD = (
     r"\b(?P<verdict>yes|no)\b[*_`\"'”’)\]]{0,6}"
-    r"(?=[.,;:!\n]|\s{1,9}[—–(\[-]|\s{1,9}(?:because|since|as)\b|\s*\Z)"
+    r"(?=[.,;:!?}<\n]|\s{1,9}[—–(\[<-]|\s{1,9}(?:because|since|as)\b|\s*\Z)"
 )
 _MARKED = re.compile(
     rf"(?:\b(?:my|the|final)\s{{1,9}}){{0,3}}\bverdict\b[\s*_`#\"'“‘(\[:：=>-]{{0,20}}(?:is\b[\s*_`\"'“‘:]{{0,9}})?{_WORD}",
@@ -68,10 +73,9 @@ class VerdictReader:
             return ParsedCompletion(None, None, TOO_LONG)
         split = reasoning.split(characters.repair(reply))
         text = special_tokens.without(split.visible).strip()
-        parsed = _read_object(text) or _read_text(text, cut_off)
         if split.unfinished and not text:
             return ParsedCompletion(None, None, UNFINISHED_REASONING)
-        return parsed
+        return _read_object(text) or _read_text(text, cut_off)
 
     # A judge's reply is not structured output, but may be a JSON object.
     read_structured = read
@@ -103,15 +107,29 @@ def _verdicts(text: str) -> Iterator[re.Match[str]]:
 
 
 def _read_object(text: str) -> ParsedCompletion | None:
-    """Reads a JSON object, {"reason": "It is.", "verdict": "yes"}; None without one."""
-    fields = structured_answers.read(text) if "{" in text else None
-    given = fields.labels if fields else ()
-    labels = {label.strip(" .").casefold() for label in given}
-    if fields is None or not labels or labels - {"yes", "no"}:
+    """Reads a JSON object, {"reason": "It is.", "verdict": "yes"}.
+
+    Returns:
+        The verdict or a problem; None if the text outside the objects states a
+        verdict, or if the objects have no field for it.
+    """
+    if "{" not in text or any(_verdicts(json_objects.without(text))):
         return None
-    if len(labels) > 1:
+    fields = structured_answers.read(text, _FIELDS[:1])
+    if fields is None or fields.problem == NO_LABEL_FIELD:
+        fields = structured_answers.read(text, _FIELDS)
+    if fields is None:
+        return None
+    matches = [_FIRST.search(label) for label in fields.labels]
+    verdicts = {match["verdict"].casefold() if match else None for match in matches}
+    if len(verdicts) > 1 or fields.problem == TWO_ANSWERS:
         return ParsedCompletion(None, None, TWO_ANSWERS)
-    return ParsedCompletion(_short(fields.rationale or ""), labels.pop(), None)
+    if not verdicts:
+        return None
+    verdict = verdicts.pop()
+    if verdict is None:
+        return ParsedCompletion(None, None, NO_VERDICT)
+    return ParsedCompletion(_short(fields.rationale or ""), verdict, None)
 
 
 def _short(reason: str) -> str | None:

@@ -6,8 +6,8 @@ r"""Asks a teacher for rationales and labels of the inputs in a file.
 
 With --dry_run it only prints the first request and the estimated cost. The same command
 resumes an extraction: stored replies are never requested again. Exit statuses: 0 done,
-2 bad input, 3 stopped by a cap, 4 inputs without a usable reply, 128 + number after a
-signal.
+2 bad input, 3 stopped by a cap, 4 inputs without a usable reply or rows that the judge
+did not answer, 128 + number after a signal.
 """
 
 import signal

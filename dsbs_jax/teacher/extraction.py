@@ -18,6 +18,7 @@ from dsbs_jax.data import tables
 from dsbs_jax.errors import UserError
 from dsbs_jax.rationales import accuracy, filters, output_files, verdicts
 from dsbs_jax.rationales.filters import FilterResult
+from dsbs_jax.rationales.voting import VotedExample
 from dsbs_jax.replies import specs
 from dsbs_jax.replies.label_matching import LabelMatcher
 from dsbs_jax.reports.proportion import Proportion
@@ -95,6 +96,8 @@ def extract(
         return unfinished
     # These raise for an invalid key or tokenizer, before any file is written.
     config.endpoint.key()
+    if judge:
+        judge.config.endpoint.key()
     _ = plan.estimate
     shared = plan.shared_settings()
     store = folder.open_store(
@@ -336,13 +339,17 @@ def _judge(
     """
     spec, config = specs.for_new_rows(plan.prompt.spec), judge.config
     examples, asked = collected.examples, set[str]()
+    answered: list[VotedExample] = []
     while True:
         kept = filters.apply(examples, config.filters, spec).kept
         rows = [row for row in kept if row.rationale and row.id not in asked]
         if not rows:
             return dataclasses.replace(collected, examples=examples)
         asked |= {row.id for row in rows}
-        judged = judging.plan_of(judge, plan, rows, store)
+        # The texts of earlier rounds show that the judge answers: if a later round has
+        # only empty or failed replies, the server is not wrong.
+        judged = judging.plan_of(judge, plan, [*answered, *rows], store)
+        keys = [row.keys[0] for row in judged.inputs[len(answered) :]]
         print(f"judge {judge.name}: {counted(len(rows), 'rationale')} to judge")
         try:
             summary = _send_requests(judged, store, config)
@@ -359,9 +366,15 @@ def _judge(
                 f"{failed} to the judge failed, so these rows are not judged; the same "
                 "command repeats them"
             )
-        replies = _stored(judged, store)
+        stored = _stored(judged, store)
+        replies = {key: stored[key] for key in keys if key in stored}
         _report_cut_replies(judged, replies, "JUDGE_MAX_TOKENS")
         examples = judging.merge(examples, judged, replies)
+        answered += [
+            row
+            for row, key in zip(rows, keys, strict=True)
+            if key in replies and not replies[key].is_empty
+        ]
 
 
 def _finish(
@@ -377,10 +390,12 @@ def _finish(
     _report_cut_replies(plan, _stored(plan, store))
     filtered = filters.apply(collected.examples, config.filters, spec)
     majority_label, majority = accuracy.majority_class(collected.examples)
+    judge = verdicts.measure(filtered, spec.metric)
+    not_judged = judge.not_judged if judge else 0
     budget, output = config.budget, unfinished.folder
     result = dataclasses.replace(
         unfinished,
-        status=SOME_FAILED if collected.failed else DONE,
+        status=SOME_FAILED if collected.failed or not_judged else DONE,
         rationales=kept_file or output / output_files.KEPT,
         filtered=output / output_files.FILTERED,
         failed=output / output_files.FAILED,
@@ -393,7 +408,7 @@ def _finish(
         failed_label_count=sum("label" in row for row in collected.failed),
         other_labels=dict(collected.other_labels.most_common()),
         answer_given=collected.answer_given,
-        judge=verdicts.measure(collected.examples, spec.metric),
+        judge=judge,
         teacher_accuracy=accuracy.accuracy(collected.examples, spec.metric),
         majority_label=majority_label,
         majority_accuracy=majority,

@@ -27,7 +27,7 @@ class ExtractionResult:
 
     Attributes:
         status: Exit status: 0 done, 3 stopped by a cap, 4 inputs without a usable
-            reply, 128 + number after a signal.
+            reply or rows that the judge did not answer, 128 + number after a signal.
         folder: The output folder.
         inputs: Number of inputs.
         rationales: Path of the kept rows, which are a dataset to train on.

@@ -5,7 +5,7 @@ from typing import Any
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.settings import AnyPath, PositiveInt, Settings, Text, setting, settings_of
-from dsbs_jax.teacher import endpoint, sampling
+from dsbs_jax.teacher import endpoint
 from dsbs_jax.teacher.sampling import Temperature
 
 
@@ -50,7 +50,6 @@ class JudgeConfig(Settings):
         if self.judge_base_url is not None:
             endpoint.check_url("JUDGE_BASE_URL", self.judge_base_url)
         endpoint.check_variable("JUDGE_API_KEY_VARIABLE", self.judge_api_key_variable)
-        sampling.check_extra_body("JUDGE_EXTRA_BODY", self.judge_extra_body)
         if self.judge_api_key_variable != "JUDGE_API_KEY" and not self.judge_base_url:
             raise UserError(
                 "JUDGE_API_KEY_VARIABLE is set, expected JUDGE_BASE_URL with it"

@@ -1,8 +1,8 @@
 r"""Asks a judge whether the rationales of the kept rows support their labels.
 
-Zheng et al. 2023 (arXiv 2306.05685) compare such verdicts with those of people. A
-request to the judge is a request like any other: it is stored under a hash of its own
-body in the store of the extraction, and resumes, caps and batches apply.
+Zheng et al. 2023 (arXiv 2306.05685) compare such verdicts with those of people.
+Requests to the judge are stored in the extraction's store like those to the teacher, so
+resuming, caps and batches work in the same way.
 
     input "line is dead", label "visit", rationale "No tone, so a technician comes."
     -> "… Question:\nline is dead\n\nAnswer: visit\n\nReasoning:\nNo tone, so …"
@@ -25,7 +25,7 @@ from dsbs_jax.teacher.endpoint import EndpointConfig
 from dsbs_jax.teacher.judge_config import JudgeConfig
 from dsbs_jax.teacher.prompts import Prompt
 from dsbs_jax.teacher.request_plan import RequestPlan
-from dsbs_jax.teacher.sampling import SamplingConfig
+from dsbs_jax.teacher.sampling import SamplingConfig, check_extra_body
 from dsbs_jax.teacher.store import Store, StoredReply
 
 # A change to this text would send paid requests again.
@@ -67,10 +67,14 @@ class Judge:
         return self.sampling.model
 
     def fill(self, example: VotedExample) -> str:
-        """Returns the text of the request for a row, which has a rationale."""
+        """Returns the text of the request for a row, which has a rationale.
+
+        A row with a rationale also has a teacher label: `voting.vote_parsed` chooses
+        the rationale among the samples with this label.
+        """
         values = {
             "input": example.input.replace(SEGMENT_SEPARATOR, "\n"),
-            "label": example.teacher_label or example.label or "",
+            "label": example.teacher_label or "",
             "rationale": example.rationale or "",
         }
         # One pass over the template, so that a text that contains "{label}" is
@@ -82,8 +86,8 @@ def judge_of(config: ExtractionSettings) -> Judge | None:
     """Returns the judge of an extraction, or None without JUDGE.
 
     Raises:
-        UserError: The prompt cannot be read, a key is not valid, or a batch would need
-            a second server.
+        UserError: The prompt cannot be read, JUDGE_EXTRA_BODY sets a field that has a
+            setting, or a batch would need a second server.
     """
     settings = config.judge
     if not settings.judge:
@@ -93,8 +97,10 @@ def judge_of(config: ExtractionSettings) -> Judge | None:
             "JUDGE_BASE_URL is set, expected BATCH = False with it, because a batch is "
             "collected from the server of BASE_URL"
         )
+    check_extra_body(
+        "JUDGE_EXTRA_BODY", settings.judge_extra_body, config.sampling.max_tokens_name
+    )
     endpoint = _endpoint(settings, config.endpoint)
-    endpoint.key()
     sampling = dataclasses.replace(
         config.sampling,
         model=settings.judge_model or config.sampling.model,
@@ -161,7 +167,7 @@ def plan_of(
         sampling=judge.sampling,
         budget=plan.budget,
         earlier_limits=tuple(limits - {judge.sampling.max_tokens}),
-        is_separate=True,
+        is_judge=True,
     )
 
 

@@ -67,8 +67,8 @@ class RequestPlan:
         labels: The labels to which structured output is limited, if any.
         columns: The columns that the rows were read from.
         earlier_limits: MAX_TOKENS of earlier runs; their complete replies are used.
-        is_separate: Whether the requests go to another model than the folder's other
-            requests. Then the replies to those do not show that this model answers.
+        is_judge: Whether the requests go to the judge. Then replies of the teacher do
+            not show that the judge answers.
     """
 
     input_file: str
@@ -80,7 +80,7 @@ class RequestPlan:
     labels: tuple[str, ...] = ()
     columns: ColumnConfig = ColumnConfig()
     earlier_limits: tuple[int, ...] = ()
-    is_separate: bool = False
+    is_judge: bool = False
 
     @functools.cached_property
     def estimate(self) -> CostEstimate:
@@ -145,7 +145,7 @@ class RequestPlan:
 
     def replies_of_model(self, store: Store) -> Collection[StoredReply]:
         """Returns the stored replies that show that the plan's model answers."""
-        if not self.is_separate:
+        if not self.is_judge:
             return store.replies.values()
         keys = {key for row in self.inputs for key in row.keys}
         return [store.replies[key] for key in keys & store.replies.keys()]

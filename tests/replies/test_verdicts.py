@@ -20,6 +20,16 @@ FORMS = {
     '{{"reason": "It fits.", "verdict": "{}"}}': "It fits.",
     '```json\n{{"verdict": "{}", "explanation": "It fits."}}\n```': "It fits.",
     "verdict: {} <|im_end|>\n<|im_start|>user": None,
+    "It fits. Verdict: {}?": "It fits.",
+    "<answer>It fits. Verdict: {}</answer>": "<answer>It fits.",
+    'Sure:\n```json\n{{"verdict": "{}", "reason": "It fits."}}\n```': "It fits.",
+    '{{"reason": "It fits.", "verdict": "{}, because of the tone"}}': "It fits.",
+    '{{"reason": "It fits.", "answer": "{}"}}': "It fits.",
+    # The field "verdict" counts before the fields of an answer, in any order.
+    '{{"answer": "yes", "reason": "It fits.", "verdict": "{}"}}': "It fits.",
+    '{{"label": "no", "reason": "It fits.", "verdict": "{}"}}': "It fits.",
+    '{{"answer": "visit", "reason": "It fits.", "verdict": "{}"}}': "It fits.",
+    '{{"answer": "no"}} {{"verdict": "{}", "reason": "It fits."}}': "It fits.",
 }
 
 
@@ -38,6 +48,15 @@ def test_the_reason_may_discuss_the_answers_yes_and_no(verdict):
     assert (parsed.label, parsed.rationale) == (verdict, reason)
 
 
+@pytest.mark.parametrize("verdict", ["yes", "no"])
+@pytest.mark.parametrize("ending", ["Verdict: {}", "**{}**"])
+def test_an_object_that_the_reason_quotes_is_not_the_verdict(ending, verdict):
+    for quoted in ('{"answer": "yes"}', '{"a": {"label": "no"}}', '{"x": [1, {}]}'):
+        reason = f"The input says {quoted}, which is wrong."
+        parsed = READER.read(f"{reason}\n{ending.format(verdict)}")
+        assert (parsed.label, parsed.rationale) == (verdict, reason)
+
+
 @pytest.mark.parametrize(
     ("reply", "problem"),
     [
@@ -50,6 +69,11 @@ def test_the_reason_may_discuss_the_answers_yes_and_no(verdict):
         ("yes and no", problems.NO_VERDICT),
         ('{"verdict": "maybe"}', problems.NO_VERDICT),
         ('{"verdict": true}', problems.NO_VERDICT),
+        ('{"answer": "yes", "verdict": "maybe"}', problems.NO_VERDICT),
+        ('{"answer": "yes", "verdict": null}', problems.NO_VERDICT),
+        ('{"reason": "The verdict is yes.", "verdict": "?"}', problems.NO_VERDICT),
+        ('{"verdict": "yes", "verdict": "maybe"}', problems.TWO_ANSWERS),
+        ('Verdict: no. Not {"verdict": "yes"}.', problems.TWO_ANSWERS),
         ("[" * 50_000, problems.NO_VERDICT),
         ("Verdict: yes. Verdict: no", problems.TWO_ANSWERS),
         ("Yes.\nIt fits.\nNo", problems.TWO_ANSWERS),

@@ -196,7 +196,7 @@ def test_verdicts_that_were_cut_off_are_requested_again_with_a_higher_limit(
 
 
 def test_failed_requests_leave_the_row_without_a_verdict(
-    serve, extract, act, rows, capsys
+    serve, extract, act, rows, tmp_path, capsys
 ):
     broken = ["line 0"]
 
@@ -205,12 +205,87 @@ def test_failed_requests_leave_the_row_without_a_verdict(
         return act["status"](400) if refused else script(question)
 
     server = serve(refuses)
-    assert extract(server, count=3, JUDGE=True) == extraction.DONE
-    assert "judge_verdict" not in rows("rationales.jsonl")[0]
-    assert "1 request to the judge failed" in capsys.readouterr().out
+
+    def not_judged():
+        report = json.loads((tmp_path / "out/report.json").read_text())
+        return report["judge"]["not_judged"]
+
+    assert extract(server, count=3, JUDGE=True) == extraction.SOME_FAILED
+    assert "judge_verdict" not in rows("rationales.jsonl")[0] and not_judged() == 1
+    out = capsys.readouterr().out
+    assert "1 request to the judge failed" in out and "1 kept row is not judged" in out
     broken.clear()
-    extract(server, count=3, JUDGE=True)
-    assert rows("rationales.jsonl")[0]["judge_verdict"] == "yes"
+    assert extract(server, count=3, JUDGE=True) == extraction.DONE
+    assert rows("rationales.jsonl")[0]["judge_verdict"] == "yes" and not_judged() == 0
+
+
+def second_row_is_judged_later(tmp_path, later):
+    """Returns options and a script: if the judge rejects n0, n1 takes its place.
+
+    These two rows have the same input and, with GIVE_ANSWERS, different rationales. The
+    judge answers `later` for n1, and an empty reply for a third row, n2.
+    """
+    inputs = tmp_path / "same.jsonl"
+    fields = [
+        {"id": "n0", "label": "visit", "input": "line 1"},
+        {"id": "n1", "label": "remote", "input": "line 1"},
+        {"id": "n2", "label": "visit", "input": "line 4"},
+    ]
+    inputs.write_text("\n".join(map(json.dumps, fields)))
+
+    def answer(question, _):
+        if asked(question):
+            return later if "remote" in question else script(question)
+        text, _, hint = question.partition("\n(The correct answer is: ")
+        return f"{text} is dead. So the answer is {hint.removesuffix(')') or 'visit'}."
+
+    options = {
+        "INPUT_FILE": str(inputs),
+        "GIVE_ANSWERS": True,
+        "DROP_DUPLICATE_INPUTS": True,
+        "JUDGE": True,
+    }
+    return options, answer
+
+
+def test_an_empty_reply_in_a_later_round_is_not_requested_again(
+    serve, extract, rows, tmp_path
+):
+    options, answer = second_row_is_judged_later(tmp_path, "")
+    server = serve(answer)
+    # RETRY_EMPTY applies to replies of earlier runs, not of earlier rounds.
+    for retry in (True, False, False):
+        assert extract(server, **options, RETRY_EMPTY=retry) == extraction.DONE
+        # Two inputs, one of them again with the label of n1, and three rationales.
+        assert len(server.bodies) == 6
+    assert [row["id"] for row in rows("filtered.jsonl")] == ["n0"]
+    kept = [(row["id"], row["judge_verdict"]) for row in rows("rationales.jsonl")]
+    assert kept == [("n1", "unreadable"), ("n2", "unreadable")]
+
+
+def test_a_later_round_in_which_all_requests_fail_does_not_end_the_run(
+    serve, extract, act, rows, tmp_path
+):
+    options, answer = second_row_is_judged_later(tmp_path, act["status"](400))
+    assert extract(serve(answer), **options) == extraction.SOME_FAILED
+    kept = [(row["id"], row.get("judge_verdict")) for row in rows("rationales.jsonl")]
+    assert kept == [("n1", None), ("n2", "unreadable")]
+
+
+def test_given_answers_do_not_count_as_agreement_with_the_human_labels(
+    serve, extract, rows, tmp_path
+):
+    options, answer = second_row_is_judged_later(tmp_path, "Verdict: yes")
+    server = serve(answer)
+    extract(server, **options | {"DROP_DUPLICATE_INPUTS": False})
+    assert any("\nAnswer: remote\n" in text for text in judge_requests(server))
+    kept = rows("rationales.jsonl")[0]
+    assert (kept["id"], kept["answer_given"]) == ("n1", True)
+    report = json.loads((tmp_path / "out/report.json").read_text())["judge"]
+    # Only n0 counts: its label is right, and the judge rejects its rationale. The
+    # label of n1 was given, and the verdict on n2 cannot be read.
+    assert (report["agreement"]["count"], report["agreement"]["total"]) == (0, 1)
+    assert report["rejected"]["total"] == 3
 
 
 def test_another_judge_has_its_own_server_key_and_fields(
@@ -323,6 +398,14 @@ SETTINGS = {
             "JUDGE_EXTRA_BODY sets 'model'",
         ),
         (
+            {
+                "judge": True,
+                "judge_extra_body": {"n_max": 1},
+                "max_tokens_name": "n_max",
+            },
+            "JUDGE_EXTRA_BODY sets 'n_max'",
+        ),
+        (
             {"judge": True, "judge_base_url": "http://localhost/v2", "batch": True},
             "JUDGE_BASE_URL is set, expected BATCH = False with it",
         ),
@@ -334,8 +417,15 @@ def test_wrong_settings(options, message):
     assert message in str(caught.value) and "sk-1" not in str(caught.value)
 
 
-def test_dry_run_announces_the_judge(serve, extract, capsys):
+def test_dry_run_announces_the_judge_and_needs_no_key(
+    serve, extract, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("JUDGE_API_KEY", "not\na key")
     server = serve(script)
-    extract(server, dry_run=True, count=4, JUDGE=True)
+    options = {"count": 4, "JUDGE": True, "JUDGE_BASE_URL": server.url}
+    extract(server, dry_run=True, **options)
     line = "judge: scripted, one request for each kept row, at most 4 requests"
-    assert line in capsys.readouterr().out and not server.bodies
+    assert line in capsys.readouterr().out
+    with pytest.raises(UserError, match="JUDGE_API_KEY"):
+        extract(server, **options)
+    assert not server.bodies and not (tmp_path / "out").exists()

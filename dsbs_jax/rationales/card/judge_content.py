@@ -1,5 +1,6 @@
 """The section of a quality card on the verdicts of a judge."""
 
+from dsbs_jax.counts import counted
 from dsbs_jax.rationales.verdicts import JudgeFigures
 from dsbs_jax.reports import tables
 from dsbs_jax.reports.page import Block, Column, Heading, Paragraph, Row, Table
@@ -10,9 +11,10 @@ _NOTE = (
     "whose verdict cannot be read is kept."
 )
 _AGREEMENT = (
-    "The judge did not see the human labels. Agreement is the share of the rows that "
-    "are accepted with a right teacher label or rejected with a wrong one. Rows "
-    "without a human label or a readable verdict do not count."
+    "The judge gets the teacher's label. With GIVE_ANSWERS this can be the human "
+    "label; these rows do not count. Agreement is the share of the rows that are "
+    "accepted with a right teacher label or rejected with a wrong one. Rows without a "
+    "human label or a readable verdict do not count either."
 )
 
 
@@ -29,6 +31,9 @@ def sections(figures: JudgeFigures | None) -> list[Block]:
         Paragraph(_NOTE),
         tables.shares("judged rows", shares),
     ]
+    if figures.not_judged:
+        rows = counted(figures.not_judged, "kept row was", "kept rows were")
+        blocks.append(Paragraph(f"{rows} not judged."))
     if not figures.agreement.total:
         return blocks
     agreement = {

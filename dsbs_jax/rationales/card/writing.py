@@ -68,7 +68,7 @@ def write(
         page.Paragraph(content.headline(figures)),
         picture,
         *content.sections(figures, result, facts),
-        *judge_content.sections(verdicts.measure(examples, spec.metric)),
+        *judge_content.sections(verdicts.measure(result, spec.metric)),
         *bias_content.sections(bias.measure(examples, spec.metric, columns, swapped)),
         *text_content.sections(texts.measure(result.kept, spec.metric)),
         *content.example_sections(figures, result),
