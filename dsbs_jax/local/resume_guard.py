@@ -61,6 +61,7 @@ FIXED = frozenset(
         "SCHEDULE",
         "SUBSAMPLE_FRACTION",
         "SUBSAMPLE_SEED",
+        "TEACHER_WEIGHTS",
         "TEST_DATASET",
         "TRAINABLE",
         "TRAIN_LAST_LAYERS",

@@ -129,7 +129,8 @@ def test_only_kept_rows_are_judged_and_duplicates_of_rejected_rows_are_too(
         return "No. So the answer is visit." if is_short else script(question)
 
     server = serve(answer)
-    extract(server, INPUT_FILE=str(inputs), MIN_WORDS=3, JUDGE=True)
+    options = {"MIN_WORDS": 3, "JUDGE": True, "CONCURRENCY": 1}
+    extract(server, INPUT_FILE=str(inputs), **options)
     assert [asked(text) for text in judge_requests(server)] == ["line 1", "line 5"]
     assert [row["id"] for row in rows("rationales.jsonl")] == ["n2"]
     reasons = {row["id"]: row["reason"] for row in rows("filtered.jsonl")}
