@@ -323,6 +323,7 @@ def _ask_with_answers(
         collected,
         examples=examples,
         answer_given=Proportion(given, len(again.inputs)),
+        aided_failed=len(summary.failed),
     )
 
 
@@ -391,11 +392,11 @@ def _finish(
     filtered = filters.apply(collected.examples, config.filters, spec)
     majority_label, majority = accuracy.majority_class(collected.examples)
     judge = verdicts.measure(filtered, spec.metric)
-    not_judged = judge.not_judged if judge else 0
+    unanswered = collected.aided_failed + (judge.not_judged if judge else 0)
     budget, output = config.budget, unfinished.folder
     result = dataclasses.replace(
         unfinished,
-        status=SOME_FAILED if collected.failed or not_judged else DONE,
+        status=SOME_FAILED if collected.failed or unanswered else DONE,
         rationales=kept_file or output / output_files.KEPT,
         filtered=output / output_files.FILTERED,
         failed=output / output_files.FAILED,

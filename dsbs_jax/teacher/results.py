@@ -30,12 +30,14 @@ class Collected:
         other_labels: Number of samples by label, for labels outside the label set.
         answer_given: Inputs with a rationale for the given human label, among those
             that were requested again.
+        aided_failed: Requests with the human label given that failed.
     """
 
     examples: list[VotedExample]
     failed: list[dict[str, Any]]
     other_labels: collections.Counter[str]
     answer_given: Proportion = Proportion(0, 0)
+    aided_failed: int = 0
 
 
 def parse_reply(

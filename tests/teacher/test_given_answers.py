@@ -90,17 +90,23 @@ def test_caps_count_both_kinds_of_requests(serve, extract, tmp_path):
 def test_failed_requests_leave_the_teachers_own_answer(
     serve, extract, act, rows, capsys
 ):
+    refused = True
+
     def refuses_help(question, _):
-        return (
-            act["status"](400) if "correct answer" in question else script(question, 0)
-        )
+        if refused and "correct answer" in question:
+            return act["status"](400)
+        return script(question, 0)
 
     server = serve(refuses_help)
-    assert extract(server, count=4, labels=True, GIVE_ANSWERS=True) == extraction.DONE
+    options = {"count": 4, "labels": True, "GIVE_ANSWERS": True}
+    assert extract(server, **options) == extraction.SOME_FAILED
     assert all(row["teacher_label"] == "visit" for row in rows("rationales.jsonl"))
     out = capsys.readouterr().out
     assert "2 requests with the answer given failed" in out
     assert "answer given: 0 of 2 rows" in out
+    refused = False
+    assert extract(server, **options) == extraction.DONE
+    assert len(server.bodies) == 4 + 2 + 2
 
 
 def test_batches_carry_the_second_requests(batch_server, extract, rows):
