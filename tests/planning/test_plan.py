@@ -5,10 +5,13 @@ import re
 import pytest
 
 from dsbs_jax.errors import UserError
+from dsbs_jax.local.config import OptimizerConfig, TrainableConfig
 from dsbs_jax.planning import plan, report
 from dsbs_jax.planning.chips import slice_of
 from dsbs_jax.planning.config import PlanConfig
 from dsbs_jax.planning.state_memory import StateMemory
+from dsbs_jax.settings import settings_of
+from dsbs_jax.student.config import T5Config
 
 
 @pytest.mark.parametrize(
@@ -65,3 +68,20 @@ def test_the_text_has_the_memory_of_the_state():
     assert "state of a chip" not in report.text(
         config, slice_of(config.topology), [], []
     )
+
+
+def test_settings_of_training_have_the_defaults_of_training():
+    expected = {
+        info.field: info.default
+        for config in (OptimizerConfig, TrainableConfig, T5Config)
+        for info in settings_of(config)
+        if not info.required
+    }
+    shared = {info.field: info.default for info in settings_of(PlanConfig)}
+    # A pod trains in bfloat16, which is not the default of training.
+    del shared["precision"]
+    common = shared.keys() & expected.keys()
+    assert {"optimizer", "lora_targets", "remat", "attention_queries"} <= common
+    assert {name: shared[name] for name in common} == {
+        name: expected[name] for name in common
+    }

@@ -1,6 +1,7 @@
 """A cell of a table: the settings that its runs share; only the seed differs."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from dsbs_jax.data import methods
 from dsbs_jax.data.methods import PRETRAIN, AnyMethod
@@ -51,6 +52,10 @@ class Cell:
     def has_default_alpha(self) -> bool:
         """Whether alpha is that of the method's gin file."""
         return self.alpha == methods.info_of(self.method).alpha
+
+    def updates(self, steps: Mapping[str, int]) -> int:
+        """Returns the updates of a run, from the grid's STEPS by size."""
+        return self.steps or steps[self.size]
 
     @property
     def name(self) -> str:

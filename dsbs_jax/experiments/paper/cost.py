@@ -112,7 +112,7 @@ def cost_of(config: GridConfig, cell: Cell) -> Cost:
         UserError: `TOKENS` has no lengths for the dataset.
     """
     size = sizes.size_of(cell.size)
-    rows = config.pairs[cell.size] * (cell.steps or config.steps[cell.size])
+    rows = config.pairs[cell.size] * cell.updates(config.steps)
     if cell.is_pretraining:
         texts = TEXTS_OF_A_PAIR * config.pairs[cell.size]
         rows = texts * config.pretrain_steps[cell.size]

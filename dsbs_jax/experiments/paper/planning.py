@@ -158,7 +158,7 @@ def _planned(
     if info_of(cell.method).each_rationale:
         # Also if empty, so that a finished run with weights is not taken for this run.
         macros["TEACHER_WEIGHTS"] = config.teacher_weights
-    macros["TRAIN_STEPS"] = cell.steps or config.steps[cell.size]
+    macros["TRAIN_STEPS"] = cell.updates(config.steps)
     macros["BATCH_SIZE"] = config.pairs[cell.size] * (2 if cell.two_tasks else 1)
     checkpoint = config.initial_checkpoints.get(cell.size)
     if cell.size in config.pretrain_steps:

@@ -145,7 +145,7 @@ class GridReport:
         rows: list[Row] = []
         for result in self.cells:
             work = cost.cost_of(self.config, result.cell).operations
-            steps = result.cell.steps or self.config.steps[result.cell.size]
+            steps = result.cell.updates(self.config.steps)
             names = [result.cell.dataset, result.cell.size, titles.short(result.cell)]
             rows.append([*names, f"{steps:,}", f"{work / 1e12:,.1f}"])
         columns = [Column("dataset"), Column("size"), Column("method")]
