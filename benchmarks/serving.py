@@ -89,7 +89,7 @@ def make_student(
     }
     hf = folder / "hf"
     writing.write_weights(hf, "hf", params, config)
-    for name, content in writing.tokenizer_files(words).items():
+    for name, content in writing.tokenizer_files(words, config).items():
         (hf / name).write_bytes(content)
     spec = student_folder.StudentSpec(
         network=config,
