@@ -53,8 +53,8 @@ def wait_for(condition, seconds=120):
         time.sleep(0.05)
 
 
-@pytest.mark.slow
-def test_failed_run_does_not_stop_the_others(toy_file, tmp_path):
+@pytest.mark.scheduled
+def test_run_that_fails_is_trained_by_the_next_command(toy_file, tmp_path):
     file, output = toy_file(), tmp_path / "grid"
     # The first run cannot write its folder.
     output.mkdir()
@@ -81,6 +81,30 @@ def test_failed_run_does_not_stop_the_others(toy_file, tmp_path):
 def fake_run(output, macros=None, method="finetune"):
     cell = Cell("d", "tiny", method)
     return planning.PlannedRun(cell, 0, (), macros or {})
+
+
+def test_failed_run_does_not_stop_the_others(tmp_path, monkeypatch):
+    first, second = fake_run(tmp_path), fake_run(tmp_path, method="distill")
+    grid = Grid([first, second], tmp_path)
+    trained = []
+
+    def train(grid, run):
+        trained.append(run)
+        if trained == [first]:
+            return "no space left (exit status 2)"
+        grid.folder(run).mkdir()
+        (grid.folder(run) / "config.gin").write_text("")
+        (grid.folder(run) / "results.json").write_text('{"seconds": 1}')
+        return None
+
+    monkeypatch.setattr(execution, "_train", train)
+    assert execution.execute(grid) is None
+    assert trained == [first, second]
+    assert grid.failures() == {first.name: "no space left (exit status 2)"}
+    # The next try trains the failed run only, and removes its message.
+    assert execution.execute(grid) is None
+    assert trained == [first, second, first]
+    assert grid.failures() == {}
 
 
 def test_finished_run_with_other_settings_is_an_error(tmp_path, monkeypatch):
@@ -217,11 +241,6 @@ def compare_with_uninterrupted(file, tmp_path, kills, seed):
     assert status == 0, text
     assert report_of(killed) == report_of(complete)
     shutil.rmtree(complete)
-
-
-@pytest.mark.slow
-def test_killed_grid_gives_the_same_report(toy_file, tmp_path):
-    compare_with_uninterrupted(toy_file(), tmp_path, kills=1, seed=0)
 
 
 @pytest.mark.scheduled
