@@ -12,6 +12,7 @@ import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +71,7 @@ def measure(
         .compile()
         for name, function in functions.items()
     }
+    memory: dict[str, Any] = {n: f.memory_analysis() for n, f in compiled.items()}
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(RUNS):
         for name, function in compiled.items():
@@ -80,7 +82,7 @@ def measure(
         name: (
             # The first run gets its memory from the kernel.
             statistics.median(times[name][1:]),
-            compiled[name].memory_analysis().temp_size_in_bytes / MIB,
+            memory[name].temp_size_in_bytes / MIB,
         )
         for name in functions
     }

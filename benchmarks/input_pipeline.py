@@ -36,7 +36,7 @@ def main(options: argparse.Namespace) -> None:
     spec = dataset_spec.user_dataset("bench")
     dataset_spec.register(spec)
     sources.register(
-        spec.name, functools.partial(sources.RecordSource, records, *spec.teachers)
+        spec.name, functools.partial(sources.RecordSource, records, spec.teachers[0])
     )
     words = vocabulary.load(options.vocabulary)
     lengths = {"inputs": 1024, "targets": 256, "task_ids": 256}

@@ -9,25 +9,28 @@ methods' scores of a label. Prints a Markdown table.
 """
 
 import argparse
+import functools
 import resource
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
+from dsbs_jax.student.config import T5Config
+
 # T5 v1.1 small, as in gin/sizes/small.gin.
-SMALL = {
-    "vocab_size": 32128,
-    "emb_dim": 512,
-    "num_heads": 6,
-    "head_dim": 64,
-    "num_encoder_layers": 8,
-    "num_decoder_layers": 8,
-    "mlp_dim": 1024,
-    "mlp_activations": ("gelu", "linear"),
-    "logits_via_embedding": False,
-    "dropout_rate": 0.0,
-}
+SMALL = T5Config(
+    vocab_size=32128,
+    emb_dim=512,
+    num_heads=6,
+    head_dim=64,
+    num_encoder_layers=8,
+    num_decoder_layers=8,
+    mlp_dim=1024,
+    mlp_activations=("gelu", "linear"),
+    logits_via_embedding=False,
+    dropout_rate=0.0,
+)
 LABEL_TOKENS = 4  # without the end token
 INPUT_TOKENS = 64
 
@@ -62,20 +65,19 @@ def main(options: argparse.Namespace) -> None:
     import numpy as np
 
     from dsbs_jax.student import decoding, label_scoring
-    from dsbs_jax.student.config import T5Config
     from dsbs_jax.student.network import Transformer
 
-    model = Transformer(T5Config(**SMALL))
+    model = Transformer(SMALL)
     one = np.ones((1, 2), np.int32)
     params = nn.unbox(jax.jit(model.init)(jax.random.key(0), one, one)["params"])
     rng = np.random.default_rng(0)
     inputs = rng.integers(3, 32000, (options.inputs, INPUT_TOKENS)).astype(np.int32)
 
     @jax.jit
-    def forced(params: Any, label: jax.Array) -> jax.Array:
+    def forced(params: Any, label: jax.Array) -> Any:
         before = jax.numpy.pad(label[:-1], (1, 0))
         before = jax.numpy.tile(before, (len(inputs), 1))
-        logits = model.apply({"params": params}, inputs, before)
+        logits: Any = model.apply({"params": params}, inputs, before)
         chosen = jax.nn.log_softmax(logits)[:, np.arange(len(label)), label]
         return chosen.sum(axis=1)
 
@@ -92,13 +94,11 @@ def main(options: argparse.Namespace) -> None:
         labels = [[*body, 1] for body in bodies]
         trees = label_scoring.make_trees(labels, model.config, len(inputs))
         together = seconds(
-            lambda trees=trees: label_scoring.score_labels(
-                model, params, inputs, trees
-            ),
+            functools.partial(label_scoring.score_labels, model, params, inputs, trees),
             options.runs,
         )
         ids = np.asarray(labels, np.int32)
-        alone = seconds(lambda ids=ids: forced(params, ids[0]), options.runs) * size
+        alone = seconds(functools.partial(forced, params, ids[0]), options.runs) * size
         scores = label_scoring.score_labels(model, params, inputs, trees)
         gap = np.abs(scores[:, 0] - forced(params, ids[0])).max()
         chunks, nodes = trees.tokens.shape

@@ -33,7 +33,7 @@ TASKS = [("predict: ", "label"), ("explain: ", "rationale")]
 class StepByStepTrainer(Seq2SeqTrainer):
     """Minimizes alpha · mean(label) + (1 − alpha) · mean(rationale)."""
 
-    def compute_loss(
+    def compute_loss(  # type: ignore[override]
         self, model: Any, inputs: dict, return_outputs: bool = False, **_: Any
     ) -> Any:
         """Computes the mean over the tokens of each task, and their weighted sum."""

@@ -15,6 +15,7 @@ import pathlib
 import random
 import re
 import time
+from typing import Any
 
 MB = 1e6
 ROW_CHARACTERS = 1_000
@@ -41,7 +42,8 @@ def main(options: argparse.Namespace) -> None:
         size = path.stat().st_size
         before, start = peak(), time.monotonic()
         columns = tables.ColumnMap(input="text", label="category")
-        records = tables.read_examples(path, columns)
+        # Other sources have several splits.
+        records: Any = tables.read_examples(path, columns)
         seconds = time.monotonic() - start
     finally:
         path.unlink(missing_ok=True)
@@ -74,7 +76,8 @@ def peak() -> float:
     """Returns the peak resident memory of this process in bytes (Linux)."""
     # getrusage would include the memory of the process that started this one.
     status = pathlib.Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s*([0-9]+) kB", status)[1]) * 1024
+    (kilobytes,) = re.findall(r"VmHWM:\s*([0-9]+) kB", status)
+    return int(kilobytes) * 1024
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import http.client
 import itertools
@@ -36,6 +37,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from label_scoring import SMALL  # noqa: E402
 from load_test import Server  # noqa: E402
 from systems import workload  # noqa: E402
+
+from dsbs_jax.student.precision import Precision  # noqa: E402
 
 DATA = pathlib.Path(__file__).parents[1] / "examples/tickets.jsonl"
 RATIONALE_TOKENS, BEAMS = 48, 4
@@ -70,7 +73,6 @@ def make_student(
     from dsbs_jax.data import vocabulary
     from dsbs_jax.local import student_folder
     from dsbs_jax.local.config import DecodingConfig
-    from dsbs_jax.student.config import T5Config
     from dsbs_jax.student.network import parameter_shapes
     from dsbs_jax.weights import ctranslate2_format, writing
 
@@ -78,21 +80,20 @@ def make_student(
     pieces = 1000 if len(inputs) < 1000 else workload.PIECES
     vocabulary.train(inputs, model, pieces, at_most=True)
     words = vocabulary.load(str(model))
-    config = T5Config(**SMALL)
     rng = np.random.default_rng(0)
     params = {
         name: np.asarray(
             np.ones(shape) if "norm" in name else 0.05 * rng.normal(size=shape),
             np.float32,
         )
-        for name, shape in parameter_shapes(config).items()
+        for name, shape in parameter_shapes(SMALL).items()
     }
     hf = folder / "hf"
-    writing.write_weights(hf, "hf", params, config)
-    for name, content in writing.tokenizer_files(words, config).items():
+    writing.write_weights(hf, "hf", params, SMALL)
+    for name, content in writing.tokenizer_files(words, SMALL).items():
         (hf / name).write_bytes(content)
     spec = student_folder.StudentSpec(
-        network=config,
+        network=SMALL,
         decoding=DecodingConfig(batch_size=BATCH, max_decode_length=label_tokens),
         input_length=128,
         target_length=RATIONALE_TOKENS,
@@ -102,13 +103,13 @@ def make_student(
     )
     student_folder.write_spec(hf, spec)
     paths = {"hf": hf}
-    tokens = ctranslate2_format.tokens_of(words, config.vocab_size)
+    tokens = ctranslate2_format.tokens_of(words, SMALL.vocab_size)
     for quantization in QUANTIZATIONS:
         paths[quantization] = folder / quantization
         paths[quantization].mkdir()
         student_folder.write(paths[quantization], spec, words)
         model = paths[quantization] / ctranslate2_format.MODEL_FOLDER
-        ctranslate2_format.write_model(model, params, config, tokens, quantization)
+        ctranslate2_format.write_model(model, params, SMALL, tokens, quantization)
     return paths
 
 
@@ -179,7 +180,7 @@ def direct_system(folder: pathlib.Path) -> System:
 
 
 def student_system(
-    folder: pathlib.Path, engine: str, beams: int = 1, precision: str = "float32"
+    folder: pathlib.Path, engine: str, beams: int = 1, precision: Precision = "float32"
 ) -> System:
     """`Student.predict`, and `Student.explain` for answers longer than a label."""
     from dsbs_jax.api import opening
@@ -218,7 +219,12 @@ def rates(
     return found
 
 
-def latencies(answer: Callable[[str], Any], rows: Sequence[str]) -> list[float]:
+def answer_one(system: System, tokens: int, row: str) -> None:
+    """Answers one row."""
+    system([row], tokens)
+
+
+def latencies(answer: Callable[[str], None], rows: Sequence[str]) -> list[float]:
     """Returns the milliseconds of each request of one input."""
     for row in rows:
         answer(row)  # compiles for each length
@@ -329,7 +335,7 @@ def main(options: argparse.Namespace) -> None:
         found = rates(systems, rows, tokens, options.runs)
         one = rows[: options.single]
         single = {
-            name: latencies(lambda row, s=system: s([row], tokens), one)
+            name: latencies(functools.partial(answer_one, system, tokens), one)
             for name, system in systems.items()
         }
         if options.clients:

@@ -22,6 +22,7 @@ from dsbs_jax.local.config import DecodingConfig, OptimizerConfig
 from dsbs_jax.student import decoding
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import Transformer
+from dsbs_jax.student.precision import Precision
 from systems import workload
 from systems.workload import Batch
 
@@ -31,7 +32,7 @@ _SPARE_COLUMNS = 32
 
 def make_student(options: argparse.Namespace) -> Transformer:
     """Creates the network of a size; of `--run "dsbs_jax mixed"` in mixed precision."""
-    precision = "mixed" if "mixed" in options.run else "float32"
+    precision: Precision = "mixed" if "mixed" in options.run else "float32"
     shape = workload.SHAPES[options.size]
     return Transformer(
         T5Config(

@@ -16,20 +16,21 @@ def make_model(options: argparse.Namespace) -> Any:
     if options.weights:
         return transformers.T5ForConditionalGeneration.from_pretrained(options.weights)
     shape = workload.SHAPES[options.size]
-    model = transformers.T5ForConditionalGeneration(
-        transformers.T5Config(
-            vocab_size=workload.VOCAB_SIZE,
-            d_model=shape.width,
-            num_heads=shape.heads,
-            d_kv=shape.head_width,
-            num_layers=shape.layers,
-            d_ff=shape.mlp_width,
-            feed_forward_proj="gated-gelu",
-            tie_word_embeddings=False,
-            dropout_rate=workload.DROPOUT,
-            decoder_start_token_id=0,
-        )
-    )
+    # The annotations of transformers lack the settings that all its networks have.
+    settings: dict[str, Any] = {
+        "vocab_size": workload.VOCAB_SIZE,
+        "d_model": shape.width,
+        "num_heads": shape.heads,
+        "d_kv": shape.head_width,
+        "num_layers": shape.layers,
+        "d_ff": shape.mlp_width,
+        "feed_forward_proj": "gated-gelu",
+        "tie_word_embeddings": False,
+        "dropout_rate": workload.DROPOUT,
+        "decoder_start_token_id": 0,
+    }
+    config = transformers.T5Config(**settings)
+    model = transformers.T5ForConditionalGeneration(config)
     # Transformers ties the output to the embedding of every T5; v1.1 does not.
     head = torch.randn(workload.VOCAB_SIZE, shape.width)
     model.lm_head.weight = torch.nn.Parameter(head)
