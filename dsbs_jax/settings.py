@@ -78,9 +78,10 @@ class SettingInfo:
         field: Name of the dataclass field.
         macro: Name of the gin macro.
         type: The annotated type, with its range.
-        default: The default value; `dataclasses.MISSING` when the setting is required.
+        default: The default value; `dataclasses.MISSING` if there is none.
         help: What the setting does.
-        unset: "required", or where the value of a setting without default comes from.
+        unset: For a setting without a default: where its value comes from if nothing
+            sets it, or "required".
     """
 
     field: str

@@ -110,10 +110,11 @@ class OpenedStudent:
         raise UserError(f"engine is {name!r}, expected {', '.join(ENGINES)} or {AUTO}")
 
     def _ctranslate2_is_faster(self) -> bool:
-        """Returns whether CTranslate2 is installed and usually faster than JAX.
+        """Returns whether CTranslate2 can run this student and is usually faster.
 
-        Labels of a closed set are scored faster by JAX: it encodes an input once, and
-        CTranslate2 once for each label. `benchmarks/serving.py` measures both.
+        JAX scores the labels of a closed set faster: it encodes an input once, while
+        CTranslate2 encodes it once for each label. `benchmarks/serving.py` measures
+        both.
         """
         return self._runs_ctranslate2() and self.spec.closed_labels is None
 

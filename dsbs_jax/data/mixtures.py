@@ -136,7 +136,7 @@ def build_from_records(
     records: Mapping[str, Sequence[Record]],
     vocabulary: seqio.Vocabulary,
 ) -> MethodData:
-    """Makes the mixture and the test task of rows in memory, in place of DATA_FILES.
+    """Makes the mixture and the test task from rows in memory instead of DATA_FILES.
 
     Args:
         config: Which examples to use.

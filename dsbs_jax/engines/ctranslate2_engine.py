@@ -43,9 +43,9 @@ class CTranslate2Engine:
             words: The vocabulary.
 
         Raises:
-            UserError: CTranslate2 is not installed or cannot read the folder, the
-                student cannot generate a label of the label set, or it decodes with
-                beam search.
+            UserError: CTranslate2 is not installed or cannot read the folder; or the
+                student decodes with beam search, or cannot generate every label of its
+                label set.
         """
         try:
             import ctranslate2

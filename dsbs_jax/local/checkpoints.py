@@ -48,14 +48,15 @@ _STEP = "step"
 
 
 def prepare_folder(folder: pathlib.Path, abstract: TrainState) -> None:
-    """Creates the run folder; checks that it can be written and has enough space.
+    """Creates the run folder; checks that it is writable and the disk has enough space.
 
     Args:
         folder: The run folder.
         abstract: Shapes of the state that checkpoints hold.
 
     Raises:
-        UserError: The folder cannot be created or written, or the disk is too full.
+        UserError: The folder cannot be created or is not writable, or the disk is too
+            full.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

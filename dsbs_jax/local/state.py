@@ -89,12 +89,12 @@ def init_state(
     key: jax.Array,
     params: Any = None,
 ) -> TrainState:
-    """Creates the state before the first step; each device creates its own part.
+    """Creates the state at step 0; each device creates its own part.
 
     Args:
         model: The student.
         optimizer: The optimizer.
-        abstract: The result of `abstract_state` for both.
+        abstract: The result of `abstract_state` for this student and optimizer.
         key: Key for random parameters.
         params: Weights to start from instead of random ones.
     """

@@ -19,15 +19,16 @@ UNSKEWED = "no skew shown"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inheritance:
-    """The labels of teacher and student on the same rows.
+    """The label skew of teacher and student on the same rows.
 
     Attributes:
-        teacher: Skew of the teacher's labels.
-        student: Skew of the student's labels.
-        changes: By label: its share among the teacher's (`first`) and the student's
-            labels (`second`).
-        groups: For each column and value: the accuracy of the teacher (`first`) and of
-            the student (`second`).
+        teacher: Shares of the teacher's labels, compared with those of the human
+            labels.
+        student: The same for the student's labels.
+        changes: For each label, its share of the teacher's labels (`first`) and of the
+            student's labels (`second`).
+        groups: For each column and each group of its values, the accuracy of the
+            teacher (`first`) and of the student (`second`).
     """
 
     teacher: LabelSkew
@@ -130,7 +131,7 @@ def compare(
     Args:
         targets: The human label of each row.
         teacher: The teacher's label of each row; None is a row without a label.
-        student: The student's label of each row.
+        student: The student's label of each row, or None.
         columns: For each column the group of each row; None is a row without a group.
 
     Raises:

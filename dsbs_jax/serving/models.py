@@ -123,13 +123,14 @@ class ModelStore:
         metrics: Metrics,
         load: Loader | None = None,
     ) -> None:
-        """Takes the paths of the students; `load` loads them.
+        """Keeps the paths of the students; the method `load` loads them.
 
         Args:
             paths: Paths as `Student.load` takes them.
-            config: Settings of the batches.
+            config: Settings of the engine, the batches and the queue.
             metrics: Counts batches and loads.
-            load: Loads one student; None is `Student.load`.
+            load: Loads one student; None calls `Student.load` with the settings in
+                `config` and computes a first answer.
 
         Raises:
             UserError: Two students have the same name.

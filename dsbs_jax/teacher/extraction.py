@@ -151,10 +151,10 @@ def _earlier_limits(config: ExtractionSettings) -> tuple[int, ...]:
 
 
 def _check_inputs(plan: RequestPlan, store: Store, output: pathlib.Path) -> None:
-    """Raises UserError if the folder holds the replies to other inputs.
+    """Raises UserError if the folder holds replies, but none to a row of the inputs.
 
-    Rows may be added, removed and corrected. A file without any row of the folder is
-    probably a mistake, which would request everything again.
+    Rows may be added, removed and corrected. A file that shares no row with the stored
+    replies is probably a mistake, and the run would request every reply again.
     """
     ids = {reply.id for reply in store.replies.values()}
     is_known = any(row.id in ids for row in plan.inputs)

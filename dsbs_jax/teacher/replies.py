@@ -57,8 +57,9 @@ class Reply(msgspec.Struct, frozen=True):
         finish_reason: Why the completion ended ("stop", "length"), or None.
         usage: The server's token counts, or None.
         reasoning: The model's reasoning, if the server separates it from the text.
-        problem: Why there is no text, in the server's words. None if there is text or
-            complete reasoning, and if the server does not explain an empty text.
+        problem: Why there is no text: a refusal, a content filter, a tool call or a
+            reply that was cut. None if there is text, or if none of these explains its
+            absence.
     """
 
     text: str

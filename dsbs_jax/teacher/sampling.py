@@ -112,14 +112,14 @@ def request_body(
         labels: The labels to which structured output is limited.
 
     Raises:
-        ValueError: The input does not fit the prompt.
+        ValueError: The input does not have the segments that the prompt names.
     """
     body: dict[str, Any] = {"model": sampling.model}
     if sampling.style == CHAT:
         body["messages"] = prompt.chat_messages(input, as_json=sampling.structured)
     else:
         body["prompt"] = prompt.completion_prompt(input)
-    # A JSON object cannot run on into a next question, so it needs no stop sequence.
+    # A JSON object cannot continue with another question, so it needs no stop sequence.
     send_stop = sampling.send_stop and not sampling.structured
     optional = {
         "temperature": sampling.temperature,

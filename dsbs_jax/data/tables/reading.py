@@ -43,19 +43,21 @@ def read_examples(
 
     Args:
         source: A file (JSON lines, JSON list, CSV, TSV or Parquet; also compressed by
-            gzip or zstd), a glob, a folder that `datasets` has saved, `hub:<id>`, or a
-            list of these; or one of these for each split.
+            gzip or zstd), a glob, a folder that `datasets` has saved, `hub:<id>` (a
+            dataset of Hugging Face), or a list of these; or a mapping from each split
+            to one of these.
         columns: The columns that hold the fields of a record.
         unlabeled: Whether the rows are inputs for a teacher, which need no label. Their
             rationales and teacher labels are not read.
 
     Returns:
-        The records in the order of the files. A dictionary by split if the source is a
-        mapping or a dataset with splits.
+        The records in the order of the files; for a mapping or a dataset with several
+        splits, a dictionary from each split to its records.
 
     Raises:
         UserError: A path cannot be read, a column is missing, or a row is wrong; the
-            message describes the first 20 faults of all files and gives their number.
+            message describes the first 20 different faults of all files and gives the
+            number of all faults.
     """
     faults = Faults()
     if isinstance(source, Mapping):
@@ -110,10 +112,11 @@ class InputRow:
     """A row to predict on.
 
     Attributes:
-        values: All columns of the row, with the types of its format.
+        values: All columns of the row, with the types of the file's format.
         input: The text that the student reads.
-        types: Whose types the values have.
-        place: Where the row is.
+        types: Type system of `values`: "json", "arrow", or "none" if every value is
+            text.
+        place: File and number of the row.
         stem: First part of a generated id.
         id: The id that the row has, or None.
     """
@@ -127,7 +130,7 @@ class InputRow:
 
     @property
     def generated_id(self) -> str:
-        """The id of a row without one: `<stem>-<number>`."""
+        """The generated id, for a row that has no id: `<stem>-<number>`."""
         return generated_id(self.stem, self.place)
 
 

@@ -23,6 +23,7 @@ class Cell:
         fraction: Proportion of the training rows.
         alpha: Weight of the label loss.
         steps: Updates, if they are not those of the grid's STEPS; otherwise 0.
+        variant: Name of other settings in the grid's VARIANTS, or "".
     """
 
     dataset: str
@@ -32,6 +33,7 @@ class Cell:
     fraction: float = 1.0
     alpha: float = 1.0
     steps: int = 0
+    variant: str = ""
 
     @property
     def two_tasks(self) -> bool:
@@ -64,5 +66,6 @@ class Cell:
         parts += [self.teacher] if self.teacher else []
         parts += [f"{100 * self.fraction:g}pct"] if self.fraction < 1 else []
         parts += [] if self.has_default_alpha else [f"alpha{self.alpha:g}"]
+        parts += [self.variant] if self.variant else []
         parts += [f"{self.steps}steps"] if self.steps else []
         return "-".join(parts)

@@ -1,7 +1,8 @@
 """Settings of a grid of runs, read from a file of `gin/experiments`."""
 
 import dataclasses
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta
 
@@ -16,6 +17,7 @@ from dsbs_jax.data.methods import (
     Method,
 )
 from dsbs_jax.errors import UserError
+from dsbs_jax.local.config import TRAIN_SETTINGS
 from dsbs_jax.settings import (
     AnyPath,
     Fraction,
@@ -30,6 +32,8 @@ from dsbs_jax.student import operations, sizes
 # Proportion of the training rows.
 Proportion = Annotated[float, Meta(gt=0, le=1)]
 Names = Annotated[tuple[Text, ...], Meta(min_length=1)]
+# A setting of a variant.
+Value = str | bool | int | float
 # What is equal for all methods of a table.
 Budget = Literal["steps", "operations"]
 # Texts that the project adds to inputs and targets.
@@ -56,8 +60,13 @@ class GridConfig(Settings):
     )
     sizes: Names = setting(("base",), help="Sizes of the student, files of gin/sizes.")
     methods: Names = setting(
-        help="Methods, each with '/' and the teacher if it uses one: "
-        "'step_by_step/palm'."
+        help="Methods, each with '/' and the teacher if it uses one, and with '+' and "
+        "a name of VARIANTS for other settings: 'step_by_step/palm', 'finetune+wide'."
+    )
+    variants: dict[Text, dict[Text, Value]] = setting(
+        {},
+        help="Settings of the runs of a variant by its name: "
+        "{'cosine': {'ALPHA_SCHEDULE': 'cosine'}}.",
     )
     fractions: dict[str, tuple[Proportion, ...]] = setting(
         {}, help="Proportions of the training rows by dataset; by default all rows."
@@ -146,8 +155,14 @@ class GridConfig(Settings):
                 f"PRETRAIN_STEPS and INITIAL_CHECKPOINTS have an entry for {size!r}, "
                 "expected one of them"
             )
+        for variant, values in self.variants.items():
+            _check_variant(variant, values)
         for name in self.methods:
-            parse_method(name)
+            if (variant := parse_method(name).variant) not in {"", *self.variants}:
+                raise UserError(
+                    f"METHODS has {name!r}, expected after '+' one of VARIANTS: "
+                    f"{', '.join(self.variants) or 'it has no entry'}"
+                )
         for key in self.tokens:
             _, slash, name = key.partition("/")
             if slash:
@@ -164,17 +179,46 @@ class GridConfig(Settings):
         return self.fractions.get(dataset, (1.0,))
 
 
-def parse_method(text: str, found: str = "METHODS has") -> tuple[Method, str | None]:
-    """Splits a method and its teacher: "step_by_step/palm" -> ("step_by_step", "palm").
+def _check_variant(name: str, values: Mapping[str, Value]) -> None:
+    """Checks a name of VARIANTS, which is a part of folder names, and its settings."""
+    if not name.isidentifier():
+        raise UserError(f"VARIANTS has {name!r}, expected letters, digits and '_'")
+    infos = {i.macro: i for cls in TRAIN_SETTINGS for i in settings.settings_of(cls)}
+    try:
+        settings.check_names(values, infos)
+        for macro, value in values.items():
+            settings.check(infos[macro], value)
+    except UserError as error:
+        raise UserError(f"VARIANTS, {name!r}: {error}") from error
+
+
+class MethodChoice(NamedTuple):
+    """An entry of METHODS.
+
+    Attributes:
+        method: The training method.
+        teacher: Name of the teacher, or "" for a method without one.
+        variant: A name of VARIANTS, or "".
+    """
+
+    method: Method
+    teacher: str = ""
+    variant: str = ""
+
+
+def parse_method(text: str, found: str = "METHODS has") -> MethodChoice:
+    """Splits an entry of METHODS: "distill/palm+long" -> ("distill", "palm", "long").
 
     Args:
-        text: The method, and '/' and the teacher if it uses one.
+        text: The method, '/' and the teacher if it uses one, '+' and a variant if it
+            has other settings.
         found: What an error says before the text.
 
     Raises:
         UserError: The method is unknown, or the teacher is missing or not used.
     """
-    method, _, teacher = text.partition("/")
+    name, _, variant = text.partition("+")
+    method, _, teacher = name.partition("/")
     if method not in METHODS:
         raise UserError(
             f"{found} {text!r}, expected one of {', '.join(METHODS)}, with '/' and "
@@ -183,7 +227,7 @@ def parse_method(text: str, found: str = "METHODS has") -> tuple[Method, str | N
     if (method == "finetune") == bool(teacher):
         wanted = "no teacher" if teacher else f"a teacher, as in '{method}/palm'"
         raise UserError(f"{found} {text!r}, expected {wanted}")
-    return method, teacher or None
+    return MethodChoice(method, teacher, variant)
 
 
 def macros() -> set[str]:

@@ -46,6 +46,7 @@ class FinishedRun:
         student: The content of `student.json`.
         results: The content of `results.json`.
         steps: The updates of the run, if they distinguish its cell from others; or 0.
+        variant: The variant of the grid, or "".
     """
 
     folder: pathlib.Path
@@ -53,6 +54,7 @@ class FinishedRun:
     student: Mapping[str, Any]
     results: Mapping[str, Any]
     steps: int = 0
+    variant: str = ""
 
     @property
     def seed(self) -> int:
@@ -72,6 +74,7 @@ class FinishedRun:
             self.settings["SUBSAMPLE_FRACTION"],
             self.settings["ALPHA"],
             self.steps,
+            self.variant,
         )
 
     def accuracy(self, selection: str) -> float:

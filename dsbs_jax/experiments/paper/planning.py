@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dsbs_jax.data.methods import METHODS, PRETRAIN, info_of
+from dsbs_jax.errors import UserError
 from dsbs_jax.experiments.paper import cost, generated
 from dsbs_jax.experiments.paper.cell import TEXTS_OF_A_PAIR, Cell
 from dsbs_jax.experiments.paper.config import Budget, GridConfig, parse_method
@@ -118,13 +119,21 @@ def _all_cells(config: GridConfig) -> list[Cell]:
     for dataset, size, name in itertools.product(
         config.datasets, config.sizes, config.methods
     ):
-        method, teacher = parse_method(name)
-        info = METHODS[method]
+        choice = parse_method(name)
+        info = METHODS[choice.method]
         alphas = config.alphas if info.two_tasks and config.alphas else (info.alpha,)
         for fraction, alpha, budget in itertools.product(
             config.fractions_of(dataset), alphas, config.budgets
         ):
-            cell = Cell(dataset, size, method, teacher or "", fraction, alpha)
+            cell = Cell(
+                dataset,
+                size,
+                choice.method,
+                choice.teacher,
+                fraction,
+                alpha,
+                variant=choice.variant,
+            )
             found[_with_budget(config, cell, budget)] = None
     return list(found)
 
@@ -136,8 +145,8 @@ def _with_budget(config: GridConfig, cell: Cell, budget: Budget) -> Cell:
     """
     if budget == "steps":
         return cell
-    method, teacher = parse_method(config.methods[0])
-    first = dataclasses.replace(cell, method=method, teacher=teacher or "")
+    choice = parse_method(config.methods[0])
+    first = dataclasses.replace(cell, **choice._asdict())
     work, budgeted = (cost.cost_of(config, one).operations for one in (cell, first))
     steps = max(1, round(config.steps[cell.size] * budgeted / work))
     if steps == config.steps[cell.size]:
@@ -166,6 +175,13 @@ def _planned(
     if checkpoint:
         macros["INITIAL_CHECKPOINT_PATH"] = checkpoint
     macros["RANDOM_SEED"] = seed
+    changes = config.variants.get(cell.variant, {})
+    if taken := macros.keys() & changes.keys():
+        raise UserError(
+            f"VARIANTS, {cell.variant!r}: {', '.join(sorted(taken))} is a setting of "
+            "the grid, expected other settings"
+        )
+    macros |= changes
     return PlannedRun(cell, seed, _gin_files(config, cell, files), macros)
 
 

@@ -418,7 +418,7 @@ def config_order(config: GridConfig) -> Callable[[Cell], int]:
     def place(cell: Cell) -> int:
         value: Any = getattr(cell, config.compare)
         if config.compare == "method":
-            value = cell.method, cell.teacher or None
+            value = cell.method, cell.teacher, cell.variant
         return values.index(value) if value in values else len(values)
 
     return place
@@ -450,10 +450,11 @@ def of_grid(
     missing = {
         run.name: failures.get(run.name, "") for run in planned if run.name not in names
     }
-    runs = [
-        dataclasses.replace(finished.read_run(output / r.name), steps=r.cell.steps)
-        for r in done
-    ]
+    runs = []
+    for run in done:
+        read = finished.read_run(output / run.name)
+        cell = run.cell
+        runs.append(dataclasses.replace(read, steps=cell.steps, variant=cell.variant))
     return make(runs, config, missing)
 
 

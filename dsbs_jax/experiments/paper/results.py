@@ -142,7 +142,7 @@ def group(runs: Sequence[FinishedRun]) -> list[CellResult]:
     def key(cell: Cell) -> tuple[Any, ...]:
         size = order.index(cell.size) if cell.size in order else len(order)
         method = methods.index(cell.method)
-        rest = cell.teacher, cell.fraction, cell.alpha, cell.steps
+        rest = cell.teacher, cell.fraction, cell.alpha, cell.steps, cell.variant
         return cell.dataset, size, method, *rest
 
     return [CellResult(cell, cells[cell]) for cell in sorted(cells, key=key)]
@@ -154,9 +154,10 @@ def baselines(cells: Sequence[Cell], axis: Axis) -> list[tuple[Cell, Cell]]:
     Args:
         cells: The cells in the order of the table.
         axis: In what two cells of a pair differ. With "method" this includes the
-            teacher, alpha and the updates.
+            teacher, alpha, the updates and the variant.
     """
-    varied = {"method": ("method", "teacher", "alpha", "steps"), "alpha": ("alpha",)}
+    of_method = "method", "teacher", "alpha", "steps", "variant"
+    varied = {"method": of_method, "alpha": ("alpha",)}
     names = varied.get(axis, (axis,))
     first: dict[tuple[Any, ...], Cell] = {}
     pairs = []

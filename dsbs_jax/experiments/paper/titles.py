@@ -30,6 +30,8 @@ def line(cell: Cell, axis: str) -> str:
         name += ", with ASDiv"
     if axis != "alpha" and not cell.has_default_alpha:
         name += f", alpha {cell.alpha:g}"
+    if cell.variant:
+        name += f", {cell.variant.replace('_', ' ')}"
     if cell.steps:
         name += f", {cell.steps:,} updates"
     if axis != "fraction" and cell.fraction < 1:

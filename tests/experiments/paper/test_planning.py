@@ -33,12 +33,12 @@ RUNS = {
     "alpha": 4 * 5 * 4,
     "tickets": 4 * 4 * 5,
     "tickets_sizes": 3 * 2 * 5,
-    # 5 of the 12 methods cost as much as the first one, at equal updates.
-    "tickets_methods": (12 + 7) * 5,
+    # 7 of the 14 methods cost as much as the first one, at equal updates.
+    "tickets_methods": (14 + 7) * 5,
     "rationale_controls": 3 * 5,
     "esnli_released": 4 * 4 * 5,
-    # Of 9 methods one has no data, and 3 cost as much as the first one.
-    "esnli_methods": (8 + 5) * 5,
+    # Of 11 methods one has no data, and 5 cost as much as the first one.
+    "esnli_methods": (10 + 5) * 5,
     "rationale_controls_esnli": 3 * 5,
     "esnli_pretrained": 1 + 4 * 4 * 5,
 }
@@ -228,11 +228,50 @@ def test_one_existing_study_is_needed(given, message):
         ("nothing", "expected one of finetune"),
         ("finetune/palm", "expected no teacher"),
         ("step_by_step", "expected a teacher"),
+        ("step_by_step+cosine", "expected a teacher"),
     ],
 )
 def test_method_and_teacher_are_checked(text, message):
     with pytest.raises(UserError, match=message):
         parse_method(text)
+
+
+def test_variant_is_the_method_with_other_settings():
+    config = read("tickets_methods", seeds=(0,), budgets=("steps",))
+    runs = {run.name: run for run in planning.plan(config, OUTPUT)}
+    name = "tickets_methods-tiny-step_by_step-teacher-50pct"
+    plain, variant = runs[f"{name}-seed0"], runs[f"{name}-alpha_cosine-seed0"]
+    changes = {"ALPHA_SCHEDULE": "cosine", "ALPHA_END": 0.9}
+    assert variant.macros == {**plain.macros, **changes}
+    assert variant.gin_files == plain.gin_files
+    # The setting is an integer, which gin distinguishes.
+    first = runs[f"{name}-explain_first-seed0"]
+    assert repr(first.macros["EXPLAIN_FIRST_STEPS"]) == "250"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ("finetune+wide",), "variants": {}}, "VARIANTS: it has no entry"),
+        ({"variants": {"a/b": {}}}, "'a/b', expected letters, digits and '_'"),
+        ({"variants": {"x": {"ALPHAS": 1}}}, "'x': ALPHAS is not a setting; did you"),
+        ({"variants": {"x": {"ALPHA": "a"}}}, "'x': ALPHA is 'a', expected float"),
+    ],
+)
+def test_variants_are_checked(changes, message):
+    config = read("tickets_methods")
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(config, **changes)
+
+
+def test_variant_changes_no_setting_of_the_grid():
+    config = dataclasses.replace(
+        read("tickets_methods"),
+        methods=("finetune+long",),
+        variants={"long": {"TRAIN_STEPS": 5}},
+    )
+    with pytest.raises(UserError, match="'long': TRAIN_STEPS is a setting of the grid"):
+        planning.plan(config, OUTPUT)
 
 
 def test_sizes_need_steps_and_pairs():

@@ -19,6 +19,8 @@ def test_cell_is_named_with_what_differs_from_the_default():
     expected = "step-by-step, unlabeled, mine, with ASDiv, alpha 0.3"
     assert titles.short(cell) == expected
     assert titles.short(Cell("cqa", "base", "finetune")) == "standard finetuning"
+    cell = Cell("cqa", "base", "finetune", steps=2_000, variant="low_rate")
+    assert titles.short(cell) == "standard finetuning, low rate, 2,000 updates"
 
 
 def test_missing_number_is_a_dash():
