@@ -129,8 +129,8 @@ class ModelStore:
             paths: Paths as `Student.load` takes them.
             config: Settings of the engine, the batches and the queue.
             metrics: Counts batches and loads.
-            load: Loads one student; None calls `Student.load` with the settings in
-                `config` and computes a first answer.
+            load: Loads one student. The default is `Student.load` with the settings in
+                `config`, and a first answer, which compiles the student's programs.
 
         Raises:
             UserError: Two students have the same name.

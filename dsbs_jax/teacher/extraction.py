@@ -160,8 +160,8 @@ def _check_inputs(plan: RequestPlan, store: Store, output: pathlib.Path) -> None
     is_known = any(row.id in ids for row in plan.inputs)
     if store.replies and not is_known and not _stored(plan, store):
         raise UserError(
-            f"INPUT_FILE {plan.input_file} has none of the rows of which OUTPUT_DIR "
-            f"{output} holds replies; use another OUTPUT_DIR"
+            f"OUTPUT_DIR {output} holds replies, but none to a row of INPUT_FILE "
+            f"{plan.input_file}; use another OUTPUT_DIR"
         )
 
 

@@ -145,8 +145,9 @@ def iter_inputs(
     Args:
         source: As for `read_examples`, without splits.
         columns: The columns of the input and of the id. Rows need no other columns.
-        faults: Gets the faults of rows, which are left out; among them, a column
-            `input` or `id` that would be lost, because another one is read.
+        faults: Gets the faults of rows; a row with a fault is skipped. It is also a
+            fault if other columns are read as input and id, and the row has a column
+            `input` or `id`, which would be lost.
     """
     used = {*columns.input_columns, columns.id}
     for table in locations.tables_of(source, faults):
