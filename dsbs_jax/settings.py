@@ -78,7 +78,7 @@ class SettingInfo:
         field: Name of the dataclass field.
         macro: Name of the gin macro.
         type: The annotated type, with its range.
-        default: The default value; `dataclasses.MISSING` if there is none.
+        default: The default value; `dataclasses.MISSING` for a setting without one.
         help: What the setting does.
         unset: For a setting without a default: where its value comes from if nothing
             sets it, or "required".

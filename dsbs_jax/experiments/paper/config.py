@@ -155,8 +155,8 @@ class GridConfig(Settings):
                 f"PRETRAIN_STEPS and INITIAL_CHECKPOINTS have an entry for {size!r}, "
                 "expected one of them"
             )
-        for variant, values in self.variants.items():
-            _check_variant(variant, values)
+        for variant, changes in self.variants.items():
+            _check_variant(variant, changes)
         for name in self.methods:
             if (variant := parse_method(name).variant) not in {"", *self.variants}:
                 raise UserError(
