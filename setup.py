@@ -126,7 +126,7 @@ setuptools.setup(
             "datasets>=4.2.0",
             "datasketch>=1.5.3",
             "pytest-cov>=6.0.0",
-            "pytest-xdist>=3.6.0",
+            "pytest-xdist>=3.6.1",
             # The metrics of reports are compared with it.
             "scikit-learn>=1.5.0",
             # The formatter's output depends on the version.

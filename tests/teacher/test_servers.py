@@ -602,7 +602,8 @@ def test_other_file_in_the_same_folder_is_refused(serve, extract, tmp_path):
     path = write_rows(tmp_path, START)
     assert extract(server, INPUT_FILE=path) == extraction.DONE
     write_rows(tmp_path, {"k": "other", "l": "another"})
-    with pytest.raises(UserError, match=r"holds replies, but none to a row of INPUT_FILE .*own.jsonl"):
+    message = r"holds replies, but none to a row of INPUT_FILE .*own.jsonl"
+    with pytest.raises(UserError, match=message):
         extract(server, INPUT_FILE=path)
     assert len(server.bodies) == 3
 
