@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dsbs_jax.errors import UserError
+from dsbs_jax.reports import p_values
 from dsbs_jax.reports.proportion import Proportion, Z
 
 _LEVEL = 0.05  # significance level of a 95 % interval
@@ -121,8 +122,8 @@ class PairedComparison:
             f"{first} is right on {self.first.percent} of {self.first.total:,} rows "
             f"and {second} on {self.second.percent}. The difference is "
             f"{100 * self.difference:+.2f} points (95 % interval {100 * low:+.2f} to "
-            f"{100 * high:+.2f}; McNemar's exact test, p = {self.p_value:.4f}): "
-            f"{verdict}."
+            f"{100 * high:+.2f}; McNemar's exact test, "
+            f"{p_values.statement(self.p_value)}): {verdict}."
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from dsbs_jax.reports import p_values
 from dsbs_jax.reports.calibration import Calibration
 from dsbs_jax.reports.class_scores import ClassScore, Confusion
 from dsbs_jax.reports.label_skew import LabelSkew
@@ -126,7 +127,8 @@ def points(pair: PairedComparison) -> tuple[str, str]:
 
 def homogeneity(figures: LabelSkew) -> str:
     """Returns the result of the Stuart–Maxwell test as a sentence."""
-    return f"Stuart–Maxwell test that all shares are equal: p = {figures.p_value:.4f}."
+    p_value = p_values.statement(figures.p_value)
+    return f"Stuart–Maxwell test that all shares are equal: {p_value}."
 
 
 def subgroups(groups: Mapping[str, Subgroups], title: str) -> list[Block]:
@@ -145,7 +147,7 @@ def subgroups(groups: Mapping[str, Subgroups], title: str) -> list[Block]:
         titles = ("right", "rows", "accuracy", "95 % interval")
         text = (
             f"Chi-squared test that the accuracy is the same for all values of "
-            f"{column}: p = {figures.p_value:.4f}."
+            f"{column}: {p_values.statement(figures.p_value)}."
         )
         table = Table([Column(column), *map(_number, titles)], rows)
         blocks += [table, Paragraph(text)]

@@ -37,7 +37,7 @@ from dsbs_jax.experiments.paper.config import GridConfig, parse_method
 from dsbs_jax.experiments.paper.finished import BEST, LAST, SELECTIONS, FinishedRun
 from dsbs_jax.experiments.paper.planning import PlannedRun
 from dsbs_jax.experiments.paper.results import CellComparison, CellResult
-from dsbs_jax.reports import page
+from dsbs_jax.reports import p_values, page
 from dsbs_jax.reports.page import (
     Block,
     Column,
@@ -257,8 +257,8 @@ def _comparison_row(comparison: CellComparison) -> Row:
         len(result.seeds),
         titles.number(100 * result.difference, sign=True),
         f"{100 * low:+.2f} to {100 * high:+.2f}",
-        titles.p_value(result.p_value),
-        titles.p_value(comparison.adjusted) + mark,
+        p_values.number(result.p_value),
+        p_values.number(comparison.adjusted) + mark,
     ]
 
 

@@ -49,8 +49,3 @@ def number(value: float | None, sign: bool = False) -> str:
     if value is None:
         return NO_VALUE
     return f"{value:+.2f}" if sign else f"{value:.2f}"
-
-
-def p_value(value: float) -> str:
-    """Formats a p-value with four digits: "0.0213", "< 0.0001"."""
-    return f"{value:.4f}" if value >= 1e-4 else "< 0.0001"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from dsbs_jax.rationales.bias import Bias, LengthGroup, Swaps
 from dsbs_jax.rationales.card.content import short
-from dsbs_jax.reports import tables
+from dsbs_jax.reports import p_values, tables
 from dsbs_jax.reports.page import Block, Column, Heading, Paragraph, Row, Table
 
 
@@ -37,7 +37,7 @@ def _lengths(bias: Bias) -> list[Block]:
     if bias.length_p_value is not None:
         text = (
             "Mann–Whitney test that right and wrong rows have rationales of the same "
-            f"length: p = {bias.length_p_value:.4f}."
+            f"length: {p_values.statement(bias.length_p_value)}."
         )
         blocks.append(Paragraph(text))
     if len(bias.label_lengths) > 1:

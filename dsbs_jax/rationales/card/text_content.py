@@ -20,7 +20,7 @@ def sections(figures: TextFigures) -> list[Block]:
 
 
 _DUPLICATES = (
-    "Kept rationales of which another row has nearly the same: their shingles of "
+    "Kept rationales that are nearly equal to that of another row: their shingles of "
     f"{texts.SHINGLE_WORDS} words have a Jaccard similarity of at least "
     f"{texts.SIMILARITY}. At most {texts.SEARCHED_ROWS:,} rows are searched."
 )
