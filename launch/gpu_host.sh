@@ -28,6 +28,8 @@ for ((left = ${RESTARTS:-3}; ; left--)); do
   run "$python" -m t5x.train --gin_search_paths=gin "$@" \
     "--gin.MODEL_DIR=$(literal "$(realpath -m "$RUN_DIR")")" || status=$?
   if ((status == 0)); then break; fi
+  # Ctrl-C and SIGTERM: T5X has saved a checkpoint.
+  if ((status == 130 || status == 143)); then exit "$status"; fi
   if ((left == 0)); then
     echo "error: training failed with status $status after ${RESTARTS:-3} restarts; run the same command to resume" >&2
     exit 1

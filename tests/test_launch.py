@@ -224,13 +224,14 @@ FAKE_PYTHON = r"""#!/bin/bash
 printf '%s\n' "$*" >>"$CALLS"
 case "$*" in
   *freeze*) echo jax==1.2.3 ;;
-  *t5x.train*) [ "$(grep -c t5x.train "$CALLS")" -gt "$FAILURES" ] ;;
+  *t5x.train*) [ "$(grep -c t5x.train "$CALLS")" -gt "$FAILURES" ] || exit "$STATUS" ;;
 esac
 """
 
 
-@pytest.mark.parametrize(("failures", "status"), [(1, 0), (2, 1)])
-def test_gpu_host_restarts_and_records_what_ran(checkout, tmp_path, failures, status):
+@pytest.fixture
+def gpu_host(checkout, tmp_path):
+    """Runs gpu_host.sh with one restart: (failures, status of the failed training)."""
     (checkout / "launch/setup.sh").write_text("")
     subprocess.run(
         ["git", "update-index", "--assume-unchanged", "launch/setup.sh"],
@@ -241,23 +242,40 @@ def test_gpu_host_restarts_and_records_what_ran(checkout, tmp_path, failures, st
     python.parent.mkdir(parents=True)
     python.write_text(FAKE_PYTHON)
     python.chmod(0o755)
-    calls = tmp_path / "calls"
-    result = run(
-        checkout,
-        "gpu_host.sh",
-        *AWKWARD,
-        RUN_DIR="runs/a b",
-        RESTARTS="1",
-        WAIT_SECONDS="0",
-        CALLS=str(calls),
-        FAILURES=str(failures),
-    )
+
+    def start(failures, status):
+        return run(
+            checkout,
+            "gpu_host.sh",
+            *AWKWARD,
+            RUN_DIR="runs/a b",
+            RESTARTS="1",
+            WAIT_SECONDS="0",
+            CALLS=str(tmp_path / "calls"),
+            FAILURES=str(failures),
+            STATUS=str(status),
+        )
+
+    return start
+
+
+@pytest.mark.parametrize(("failures", "status"), [(1, 0), (2, 1)])
+def test_gpu_host_restarts_and_records_what_ran(
+    gpu_host, checkout, tmp_path, failures, status
+):
+    result = gpu_host(failures, 1)
     assert result.returncode == status, result.stderr
-    assert calls.read_text().count("-m t5x.train") == 2
+    assert (tmp_path / "calls").read_text().count("-m t5x.train") == 2
     folder = checkout / "runs/a b"
     assert (folder / "packages.txt").read_text() == "jax==1.2.3\n"
     assert (folder / "arguments.txt").read_text().splitlines() == AWKWARD
     assert len((folder / "commit.txt").read_text().strip()) == 40
+
+
+@pytest.mark.parametrize("status", [130, 143])
+def test_gpu_host_does_not_restart_a_stopped_run(gpu_host, tmp_path, status):
+    assert gpu_host(1, status).returncode == status
+    assert (tmp_path / "calls").read_text().count("-m t5x.train") == 1
 
 
 @pytest.mark.parametrize(

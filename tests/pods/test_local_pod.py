@@ -120,15 +120,24 @@ def alive(pid):
     return True
 
 
+def wait_for(path, pod):
+    deadline = time.monotonic() + 300
+    while not path.exists():
+        assert pod.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def read_pids(pod, processes):
+    lines = [pod.stdout.readline() for _ in range(processes)]
+    return [int(re.search(r"pid (\d+),", line)[1]) for line in lines]
+
+
 def test_a_killed_process_stops_the_job_which_resumes_when_restarted(
     start_pod, finish, single_process, scalars, tmp_path
 ):
     pod, _ = start_pod(tmp_path, 2, 1, (1, 1))
-    pids = [int(re.search(r"pid (\d+),", pod.stdout.readline())[1]) for _ in range(2)]
-    deadline = time.monotonic() + 300
-    while not (tmp_path / "checkpoint_3").exists():
-        assert pod.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
+    pids = read_pids(pod, 2)
+    wait_for(tmp_path / "checkpoint_3", pod)
     os.kill(pids[1], signal.SIGKILL)
     _, err = pod.communicate(timeout=30)
     assert pod.returncode == 1
@@ -138,3 +147,54 @@ def test_a_killed_process_stops_the_job_which_resumes_when_restarted(
     finish(tmp_path, 2, 1, (1, 1))
     assert (tmp_path / "checkpoint_12").exists()
     assert_same_losses(scalars, tmp_path, single_process)
+
+
+def step_saved_after_sigterm(pod, logs, pids):
+    """Waits for the end of a stopped pod; returns the step that all processes saved."""
+    _, err = pod.communicate(timeout=100)
+    outputs = [path.read_text() for path in sorted(logs.glob("*.log"))]
+    assert pod.returncode == 143, (err, [text[-2000:] for text in outputs])
+    assert "run the same command to resume" in err and "error" not in err
+    assert not any(map(alive, pids))
+    found = [
+        re.findall(r"^SIGTERM: saving a checkpoint after step (\d+);", text, re.M)
+        for text in outputs
+    ]
+    assert len(pids) == len(found) and all(steps == found[0] for steps in found)
+    assert not any("Traceback" in text for text in outputs)
+    (step,) = found[0]
+    return int(step)
+
+
+def test_sigterm_to_one_process_saves_a_step_between_periodic_checkpoints(
+    start_pod, finish, single_process, scalars, tmp_path
+):
+    pod, logs = start_pod(tmp_path, 2, 1, (1, 1))
+    pids = read_pids(pod, 2)
+    wait_for(tmp_path / "checkpoint_3", pod)
+    os.kill(pids[1], signal.SIGTERM)
+    stopped = step_saved_after_sigterm(pod, logs, pids)
+    assert stopped % RUN["EVAL_PERIOD"]
+    assert (tmp_path / f"checkpoint_{stopped}").exists()
+    finish(tmp_path, 2, 1, (1, 1))
+    assert (tmp_path / "checkpoint_12").exists()
+    assert_same_losses(scalars, tmp_path, single_process)
+    # The losses since the last LOG_PERIOD, here 1, are not written.
+    assert set(scalars(tmp_path / "train")["loss"]) == {*range(1, 13)} - {stopped}
+
+
+def test_a_run_of_4_processes_resumes_with_2_and_then_with_1(
+    start_pod, finish, single_process, scalars, tmp_path
+):
+    """The losses are those of one process, so each example is used at the same step."""
+    stops = [0]
+    for processes in (4, 2):
+        pod, logs = start_pod(tmp_path, processes, 1, (1, 1))
+        pids = read_pids(pod, processes)
+        wait_for(tmp_path / f"checkpoint_{stops[-1] + RUN['EVAL_PERIOD']}", pod)
+        pod.terminate()
+        stops.append(step_saved_after_sigterm(pod, logs, pids))
+    finish(tmp_path, 1, 1, (1, 1))
+    assert (tmp_path / "checkpoint_12").exists()
+    assert_same_losses(scalars, tmp_path, single_process)
+    assert set(scalars(tmp_path / "train")["loss"]) == {*range(1, 13)} - {*stops}

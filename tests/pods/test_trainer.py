@@ -1,3 +1,6 @@
+import os
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +13,7 @@ from t5x import partitioning, utils  # noqa: E402
 from t5x import trainer as t5x_trainer  # noqa: E402
 
 from dsbs_jax.local import optimizers as schedules  # noqa: E402
-from dsbs_jax.pods import optimizers, trainer  # noqa: E402
+from dsbs_jax.pods import optimizers, preemption, trainer  # noqa: E402
 from dsbs_jax.task_ids import LABEL, RATIONALE  # noqa: E402
 
 ROWS, SOURCE, TARGET = 8, 10, 6
@@ -47,6 +50,7 @@ def make_trainer(make_pod_model, tmp_path):
         optimizer=None,
         step=0,
         folder=None,
+        **arguments,
     ):
         model = make_pod_model(ALPHA=0.3)
         # Gradient descent with rate 1: the change of the parameters is the gradient.
@@ -71,6 +75,7 @@ def make_trainer(make_pod_model, tmp_path):
             rng=jax.random.PRNGKey(1),
             learning_rate_fn=schedule,
             num_microbatches=parts,
+            **arguments,
         )
 
     return make
@@ -173,3 +178,49 @@ def test_a_resumed_run_skips_the_batches_it_has_seen(make_trainer):
     assert (
         largest_difference(made.train_state.params, reference.train_state.params) == 0
     )
+
+
+def train_with_a_signal(made, number, at):
+    """Trains for five steps; the signal arrives before the step `at`, from 0."""
+    batches = [as_int32(uneven_batch(n)) for n in range(5)]
+
+    def source():
+        for step, batch in enumerate(batches):
+            if step == at:
+                os.kill(os.getpid(), number)
+            yield batch
+
+    made.compile_train(batches[0])
+    try:
+        made.train(source(), 5, start_step=0).result()
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_with_the_state_of_the_last_step(
+    make_trainer, number, capsys
+):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    made = make_trainer(total_steps=5)
+    with pytest.raises(preemption.Preempted) as raised:
+        train_with_a_signal(made, number, at=2)
+    assert signal.signal(signal.SIGINT, before) == signal.default_int_handler
+    assert raised.value.code == 128 + number
+    assert "saving a checkpoint after step 3; run the same" in capsys.readouterr().out
+    assert int(made.train_state.step) == 3
+    reference = make_trainer()
+    reference.train(
+        (as_int32(uneven_batch(n)) for n in range(3)), 3, start_step=0
+    ).result()
+    reference.close()
+    assert (
+        largest_difference(made.train_state.params, reference.train_state.params) == 0
+    )
+
+
+def test_a_signal_in_the_last_step_does_not_end_the_run(make_trainer):
+    """Otherwise a restart would find a complete run without its last evaluation."""
+    made = make_trainer(total_steps=5)
+    train_with_a_signal(made, signal.SIGTERM, at=4)
+    assert int(made.train_state.step) == 5
