@@ -37,6 +37,7 @@ from dsbs_jax.weights import (
 )
 from dsbs_jax.weights.ctranslate2_format import Quantization
 from dsbs_jax.weights.overlay import OverlayReader
+from dsbs_jax.weights.reader import Parameters
 
 _Path = str | os.PathLike[str]
 # The answers of the formats of other engines are compared with the student's.
@@ -227,25 +228,25 @@ def _write(
     if format_name == "peft":
         _write_peft(folder, source)
         return None
-    params = {name: source.reader.read(name) for name in source.reader.shapes()}
-    network = source.spec.network
+    stored, network = Parameters(source.reader), source.spec.network
     if format_name == "hf":
-        writing.write_weights(folder, "hf", params, network)
+        writing.write_weights(folder, "hf", stored, network)
         for name, content in writing.tokenizer_files(source.words, network).items():
             files.write(folder / name, content)
         student_folder.write_spec(folder, source.spec)
         return None
     folder.mkdir()
     student_folder.write(folder, source.spec, source.words)
+    if format_name in ("t5x", "t5x_orbax"):
+        writing.write_weights(folder / _T5X_CHECKPOINT, format_name, stored, network)
+        return None
+    params = dict(stored)
     if format_name == "ctranslate2":
         generate = _write_ctranslate2(folder, source, params, quantization)
         name, exact = f"with quantization {quantization}", quantization == "float32"
-    elif format_name == "stablehlo":
+    else:
         generate = _write_stablehlo(folder, source, params, platforms)
         name, exact = "in StableHLO", True
-    else:
-        writing.write_weights(folder / _T5X_CHECKPOINT, format_name, params, network)
-        return None
     return export_checks.check(
         generate, name, source.folder, source.spec, source.words, params, exact=exact
     )

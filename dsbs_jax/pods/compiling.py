@@ -116,10 +116,10 @@ def make_trainer(
 
 def _network(student: T5Config) -> Any:
     values = {name: getattr(student, name) for name in SIZE_FIELDS}
-    if values.pop("relative_bias_in_layers"):
+    if values.pop("relative_bias_in_layers") and not student.scan:
         raise UserError(
-            "RELATIVE_BIAS_IN_LAYERS is True, expected False: in T5X's networks all "
-            "layers of a stack share the bias"
+            "RELATIVE_BIAS_IN_LAYERS is True, expected False without SCAN_LAYERS: only "
+            "T5X's network with scanned layers has a position bias in every layer"
         )
     if student.attention_queries is not None:
         raise UserError(

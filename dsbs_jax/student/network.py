@@ -5,6 +5,7 @@ Relative position bias and mask are added once for each stack, not once for each
 except in umT5 (`stack_layers`).
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -454,6 +455,12 @@ def parameter_shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
 
     A parameter's name is its path joined by "/". No array is created.
     """
+    return dict(_traced_shapes(config))
+
+
+@functools.cache
+def _traced_shapes(config: T5Config) -> dict[str, tuple[int, ...]]:
+    """Traces the network, which takes seconds for many layers, once for a config."""
     tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     variables: Any = jax.eval_shape(Transformer(config).init, key, tokens, tokens)

@@ -5,6 +5,7 @@ store parameters like this. Any part of an array is read without the rest, from 
 folder or a bucket. T5X itself is not needed.
 """
 
+import math
 import os
 import re
 import urllib.parse
@@ -18,8 +19,9 @@ from etils import epath
 from dsbs_jax.errors import UserError
 from dsbs_jax.weights.reader import Index, Shape, to_float32
 
-# Parameters of T5X's scalable_t5 with stacked layers.
-_STACKED = re.compile(r"(encoder/encoder|decoder/decoder)/")
+# The largest chunk of an array that is written. A reader that needs a part of an array
+# reads complete chunks.
+_CHUNK_BYTES = 64 * 2**20
 _NAME = re.compile(r"\w+(/\w+)*")
 
 
@@ -38,8 +40,7 @@ class ArrayReader:
             specs: TensorStore's description of each array, by parameter name.
 
         Raises:
-            UserError: An array is missing or damaged, a name is not a parameter's, or
-                the parameters belong to T5X's scalable_t5.
+            UserError: An array is missing or damaged, or a name is not a parameter's.
         """
         self.location = location
         _check_names(location, specs)
@@ -73,12 +74,6 @@ class ArrayReader:
 
 def _check_names(location: str, names: Mapping[str, Any]) -> None:
     for name in names:
-        if _STACKED.match(name):
-            raise UserError(
-                f"{location}: {name} is a parameter of T5X's scalable_t5 that holds "
-                "all layers of a stack; expected one parameter for each layer, as in "
-                "T5X's examples/t5"
-            )
         # A name becomes part of a path: ".." would lead out of the checkpoint.
         if not _NAME.fullmatch(name):
             raise UserError(f"{location}: {name!r} is not the name of a parameter")
@@ -90,6 +85,49 @@ def _open(spec: Mapping[str, Any]) -> Any:
     return tensorstore.open(
         {**spec, "fill_missing_data_reads": False}, open=True, read=True
     )
+
+
+def chunks(shape: Shape, itemsize: int = 4) -> list[int]:
+    """Returns the shape of the chunks in which an array is written.
+
+    (32128, 4096) -> [4016, 4096]
+
+    Args:
+        shape: The array's shape.
+        itemsize: Bytes of one number.
+    """
+    parts = list(shape)
+    while math.prod(parts) * itemsize > _CHUNK_BYTES:
+        longest = parts.index(max(parts))
+        parts[longest] = -(-parts[longest] // 2)
+    return parts
+
+
+def write(
+    store: str | Mapping[str, str], array: np.ndarray, compressor: Mapping[str, Any]
+) -> None:
+    """Writes a zarr array, in place of an array that is there.
+
+    Args:
+        store: TensorStore's address of the array.
+        array: The array.
+        compressor: How its chunks are compressed, as in the array's metadata.
+    """
+    spec = {
+        "driver": "zarr",
+        "kvstore": store,
+        "metadata": {
+            "shape": list(array.shape),
+            "chunks": chunks(array.shape, array.itemsize),
+            "compressor": compressor,
+            "dtype": array.dtype.str,
+        },
+        # Otherwise a chunk of zeros is not written, and reads as a missing one.
+        "store_data_equal_to_fill_value": True,
+    }
+    opened = tensorstore.open(spec, create=True, delete_existing=True).result()
+    # The array is not copied: it is not changed before the write ends.
+    opened.write(array, can_reference_source_data_indefinitely=True).result()
 
 
 def reason(error: Exception) -> str:

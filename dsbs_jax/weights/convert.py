@@ -4,6 +4,8 @@ r"""Converts a checkpoint to another format.
       --vocabulary_path=runs/own.model
     python -m dsbs_jax.weights.convert --checkpoint_path=hub:google/t5-v1_1-base \
       --output_dir=t5_v1_1_base/checkpoint_0 --format=t5x
+    python -m dsbs_jax.weights.convert --checkpoint_path=hub:google/t5-v1_1-xxl \
+      --output_dir=xxl_scalable/checkpoint_0 --format=t5x --scan_layers
 
 Formats:
 
@@ -15,6 +17,9 @@ Formats:
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
+
+import numpy as np
 
 from dsbs_jax import cli, tensorflow_import
 
@@ -24,13 +29,18 @@ if __name__ == "__main__":
 
 from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
-from dsbs_jax.settings import AnyPath, LocalPath, Settings, setting
+from dsbs_jax.settings import AnyPath, LocalPath, PositiveInt, Settings, setting
 from dsbs_jax.student.config import T5Config, check_vocabulary_size
-from dsbs_jax.weights import writing
+from dsbs_jax.student.network import parameter_shapes
+from dsbs_jax.weights import huggingface_reader, writing
 from dsbs_jax.weights.huggingface_files import TOKENIZERS
+from dsbs_jax.weights.loading import check_shapes
 from dsbs_jax.weights.opening import open_checkpoint
+from dsbs_jax.weights.reader import Parameters
 from dsbs_jax.weights.student_size import config_of
+from dsbs_jax.weights.t5x_scalable import ScalableParameters
 
+_MEGABYTE = 1_000_000
 _TOKENIZER_FILES = (*TOKENIZERS, writing.TOKENIZER_CONFIG, "special_tokens_map.json")
 
 
@@ -50,6 +60,25 @@ class ConvertConfig(Settings):
         "'bytes', for format hf. By default the tokenizer of the folder is "
         "copied.",
     )
+    scan_layers: bool = setting(
+        False,
+        help="Whether formats t5x and t5x_orbax are written for T5X's scalable network "
+        "(t5x/scalable.gin), which has one array for all layers of a stack.",
+    )
+    shard_megabytes: PositiveInt = setting(
+        huggingface_reader.SHARD_BYTES // _MEGABYTE,
+        help="Size in MB from which format hf is written to several files. At most one "
+        "file's weights are in memory.",
+    )
+
+    def __post_init__(self) -> None:
+        """Checks the fields."""
+        super().__post_init__()
+        if self.scan_layers and self.format == "hf":
+            raise UserError(
+                "SCAN_LAYERS is True, expected False with format hf, whose layers have "
+                "tensors of their own; formats t5x and t5x_orbax have scanned layers"
+            )
 
 
 def convert(config: ConvertConfig) -> T5Config:
@@ -66,9 +95,13 @@ def convert(config: ConvertConfig) -> T5Config:
     reader = open_checkpoint(config.checkpoint_path)
     student = config_of(reader)
     tokenizer = _tokenizer(config, student) if config.format == "hf" else {}
-    params = {name: reader.read(name) for name in reader.shapes()}
+    check_shapes(reader.location, reader.shapes(), parameter_shapes(student))
+    params: Mapping[str, np.ndarray] = Parameters(reader)
+    if config.scan_layers:
+        params = ScalableParameters(params, student)
+    shard_bytes = config.shard_megabytes * _MEGABYTE
     with writing.new_folder(config.output_dir) as folder:
-        writing.write_weights(folder, config.format, params, student)
+        writing.write_weights(folder, config.format, params, student, shard_bytes)
         for name, content in tokenizer.items():
             (folder / name).write_bytes(content)
     return student

@@ -7,9 +7,10 @@ which refuses everything that is not a tensor or a plain container.
 
 import abc
 import json
+import math
 import pathlib
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import msgpack
@@ -44,12 +45,36 @@ class TensorFiles(abc.ABC):
 
     file_name: ClassVar[str]
 
-    @abc.abstractmethod
-    def __init__(self, paths: Sequence[pathlib.Path]) -> None:
+    def __init__(
+        self, paths: Sequence[pathlib.Path], listed: Mapping[str, str] | None = None
+    ) -> None:
         """Opens the files.
 
+        Args:
+            paths: The files.
+            listed: The name of each tensor's file by the index; None without an index.
+
         Raises:
-            UserError: A file is damaged or incomplete.
+            UserError: A file is damaged or incomplete, or two files have a tensor of
+                the same name.
+        """
+        self._listed = listed or {}
+        self._paths: dict[str, pathlib.Path] = {}
+        for path in paths:
+            for name in self._open(path):
+                if name in self._paths:
+                    raise UserError(
+                        f"{path}: tensor {name} is also in {self._paths[name].name}, "
+                        "expected each tensor in one file"
+                    )
+                self._paths[name] = path
+
+    @abc.abstractmethod
+    def _open(self, path: pathlib.Path) -> Iterable[str]:
+        """Opens one file and returns the names of its tensors.
+
+        Raises:
+            UserError: The file is damaged or incomplete.
         """
 
     @abc.abstractmethod
@@ -60,27 +85,40 @@ class TensorFiles(abc.ABC):
     def read(self, name: str, index: Index) -> np.ndarray:
         """Reads the part of a tensor at `index`, in the file's type."""
 
+    def place(self, name: str) -> str:
+        """Returns the name of a tensor's file, for error messages."""
+        return self._paths[name].name
+
+    def listed_place(self, name: str) -> str | None:
+        """Returns the name of a tensor's file by the index; None if it has no entry."""
+        return self._listed.get(name)
+
 
 class SafetensorsFiles(TensorFiles):
     """`model.safetensors`: a part of a tensor is read without the rest of the file."""
 
     file_name = "model.safetensors"
 
-    def __init__(self, paths: Sequence[pathlib.Path]) -> None:
+    def __init__(
+        self, paths: Sequence[pathlib.Path], listed: Mapping[str, str] | None = None
+    ) -> None:
         """Opens the files."""
         self._slices: dict[str, Any] = {}
         # A slice reads from its file, which must stay open.
-        self._files = []
-        for path in paths:
-            try:
-                file = safetensors.safe_open(path, framework="numpy")
-            except (safetensors.SafetensorError, OSError) as error:
-                raise UserError(
-                    f"{path}: expected a complete safetensors file: {error}"
-                ) from None
-            self._files.append(file)
-            for key in file.keys():  # noqa: SIM118 - the file is not iterable
-                self._slices[key] = file.get_slice(key)
+        self._files: list[Any] = []
+        super().__init__(paths, listed)
+
+    def _open(self, path: pathlib.Path) -> Iterable[str]:
+        try:
+            file = safetensors.safe_open(path, framework="numpy")
+        except (safetensors.SafetensorError, OSError) as error:
+            raise UserError(
+                f"{path}: expected a complete safetensors file: {error}"
+            ) from None
+        self._files.append(file)
+        names: list[str] = file.keys()
+        self._slices.update({name: file.get_slice(name) for name in names})
+        return names
 
     def shapes(self) -> dict[str, Shape]:
         """Returns the shapes of all tensors."""
@@ -100,18 +138,25 @@ class MsgpackFiles(TensorFiles):
 
     file_name = "flax_model.msgpack"
 
-    def __init__(self, paths: Sequence[pathlib.Path]) -> None:
-        """Reads the files."""
+    def __init__(
+        self, paths: Sequence[pathlib.Path], listed: Mapping[str, str] | None = None
+    ) -> None:
+        """Reads the files; the index has Flax's names, which are not used."""
         self._arrays: dict[str, np.ndarray] = {}
-        for path in paths:
-            for key, array in _read_msgpack(path).items():
-                if not isinstance(array, np.ndarray):
-                    raise UserError(
-                        f"{path}: {'.'.join(key)} is a {type(array).__name__}, "
-                        "expected an array"
-                    )
-                tensor = huggingface_names.from_flax_name(key)
-                self._arrays[tensor.name] = array.T if tensor.transposed else array
+        super().__init__(paths)
+
+    def _open(self, path: pathlib.Path) -> Iterable[str]:
+        names = []
+        for key, array in _read_msgpack(path).items():
+            if not isinstance(array, np.ndarray):
+                raise UserError(
+                    f"{path}: {'.'.join(key)} is a {type(array).__name__}, "
+                    "expected an array"
+                )
+            tensor = huggingface_names.from_flax_name(key)
+            self._arrays[tensor.name] = array.T if tensor.transposed else array
+            names.append(tensor.name)
+        return names
 
     def shapes(self) -> dict[str, Shape]:
         """Returns the shapes of all tensors."""
@@ -132,26 +177,36 @@ def _read_msgpack(path: pathlib.Path) -> dict[tuple[str, ...], Any]:
 
 
 class TorchFiles(TensorFiles):
-    """`pytorch_model.bin`, which needs PyTorch (the extra `hf`)."""
+    """`pytorch_model.bin`, which needs PyTorch (the extra `hf`).
+
+    Tensors stay on disk until they are used, where possible.
+    """
 
     file_name = "pytorch_model.bin"
 
-    def __init__(self, paths: Sequence[pathlib.Path]) -> None:
-        """Reads the files; tensors stay on disk until they are used, where possible."""
+    def __init__(
+        self, paths: Sequence[pathlib.Path], listed: Mapping[str, str] | None = None
+    ) -> None:
+        """Opens the files."""
+        self._tensors: dict[str, Any] = {}
+        super().__init__(paths, listed)
+
+    def _open(self, path: pathlib.Path) -> Iterable[str]:
         try:
             import torch
         except ImportError as error:
             raise UserError(
-                f"{paths[0]}: PyTorch is needed to read it: pip install 'dsbs-jax[hf]'"
+                f"{path}: PyTorch is needed to read it: pip install 'dsbs-jax[hf]'"
             ) from error
-        self._tensors: dict[str, Any] = {}
-        for path in paths:
-            for key, tensor in _read_torch(path).items():
-                if not isinstance(tensor, torch.Tensor):
-                    raise UserError(
-                        f"{path}: {key} is a {type(tensor).__name__}, expected a tensor"
-                    )
-                self._tensors[str(key)] = tensor
+        names = []
+        for key, tensor in _read_torch(path).items():
+            if not isinstance(tensor, torch.Tensor):
+                raise UserError(
+                    f"{path}: {key} is a {type(tensor).__name__}, expected a tensor"
+                )
+            self._tensors[str(key)] = tensor
+            names.append(str(key))
+        return names
 
     def shapes(self) -> dict[str, Shape]:
         """Returns the shapes of all tensors."""
@@ -205,13 +260,17 @@ def open_tensors(folder: pathlib.Path) -> TensorFiles:
     """Opens a model folder's tensors, in one file or several.
 
     Raises:
-        UserError: The folder has no tensors, or a file is missing, damaged or
-            incomplete.
+        UserError: The folder has no tensors; a file is missing, damaged or incomplete;
+            or two files have a tensor of the same name.
     """
     for tensor_format in FORMATS:
-        paths = _tensor_paths(folder, tensor_format.file_name)
-        if paths:
-            return tensor_format(paths)
+        name = tensor_format.file_name
+        if (folder / name).is_file():
+            return tensor_format([folder / name])
+        if (folder / (name + _INDEX)).is_file():
+            listed = _read_index(folder / (name + _INDEX))
+            paths = [folder / file for file in sorted(set(listed.values()))]
+            return tensor_format(paths, listed)
     names = ", ".join(tensor_format.file_name for tensor_format in FORMATS)
     raise UserError(f"{folder}: expected {names} or an index of one, found none")
 
@@ -222,24 +281,27 @@ class _ShardIndex(msgspec.Struct):
     weight_map: dict[str, str]
 
 
-def _tensor_paths(folder: pathlib.Path, file_name: str) -> list[pathlib.Path]:
-    """Lists the files of one format; an empty list for a model in another format."""
-    if (folder / file_name).is_file():
-        return [folder / file_name]
-    index = folder / (file_name + _INDEX)
-    if not index.is_file():
-        return []
-    paths = []
-    for name in sorted(set(_read_json(index, _ShardIndex).weight_map.values())):
+def _read_index(path: pathlib.Path) -> dict[str, str]:
+    """Reads the file of each tensor, and checks that the files exist.
+
+    Raises:
+        UserError: The index is damaged, or a file is missing or outside of the folder.
+    """
+    listed = _read_json(path, _ShardIndex).weight_map
+    if not listed:
+        raise UserError(
+            f"{path}: weight_map is empty, expected the file of each tensor"
+        )
+    for name in sorted(set(listed.values())):
         # The index comes with the model: its paths must not lead out of the folder.
         if pathlib.PurePath(name).name != name:
+            raise UserError(f"{path}: {name!r} is not the name of a file in the folder")
+        if not (path.parent / name).is_file():
             raise UserError(
-                f"{index}: {name!r} is not the name of a file in the folder"
+                f"{path}: the file {name!r} is missing; download or copy it to the "
+                "same folder"
             )
-        if not (folder / name).is_file():
-            raise UserError(f"{index}: the file {name!r} is missing")
-        paths.append(folder / name)
-    return paths
+    return listed
 
 
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
@@ -274,7 +336,7 @@ def download(address: str) -> pathlib.Path:
         name = pathlib.PurePath(tensor_format.file_name)
         shards = f"{name.stem}*{name.suffix}"
         folder = hub.download_files(address, ["*.json", SENTENCEPIECE, shards])
-        if _tensor_paths(folder, tensor_format.file_name):
+        if any((folder / f"{name}{end}").is_file() for end in ("", _INDEX)):
             break
     return folder
 
@@ -283,7 +345,9 @@ def write(
     folder: pathlib.Path,
     config: Mapping[str, Any],
     generation_config: Mapping[str, Any],
-    tensors: Mapping[str, np.ndarray],
+    tensors: Mapping[str, Shape],
+    read: Callable[[str], np.ndarray],
+    shard_bytes: int,
 ) -> None:
     """Writes configuration and tensors into an empty folder.
 
@@ -291,20 +355,68 @@ def write(
         folder: The model folder.
         config: Content of `config.json`.
         generation_config: Content of `generation_config.json`.
-        tensors: Float32 arrays by their keys in the state dict.
+        tensors: The shapes of the tensors by their keys in the state dict, in the order
+            in which they are read.
+        read: Returns a tensor, float32. At most the tensors of one file are in memory.
+        shard_bytes: Size from which the tensors are written to several files.
     """
     for name, values in ((CONFIG, config), (GENERATION_CONFIG, generation_config)):
-        (folder / name).write_text(
-            json.dumps(values, indent=2) + "\n", encoding="utf-8"
-        )
-    write_tensors(folder / SafetensorsFiles.file_name, tensors)
+        _write_json(folder / name, values)
+    file_name = SafetensorsFiles.file_name
+    shards = _split(tensors, shard_bytes)
+    if len(shards) == 1:
+        write_tensors(folder / file_name, shards[0], read)
+        return
+    stem, suffix = file_name.split(".")
+    weight_map = {}
+    for number, shard in enumerate(shards, 1):
+        name = f"{stem}-{number:05}-of-{len(shards):05}.{suffix}"
+        write_tensors(folder / name, shard, read)
+        weight_map.update(dict.fromkeys(shard, name))
+    total = sum(map(_size, tensors.values()))
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    _write_json(folder / (file_name + _INDEX), index)
 
 
-def write_tensors(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Writes float32 arrays, by their keys, to a safetensors file."""
+def _write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _size(shape: Shape) -> int:
+    """Returns the size of a float32 array in bytes."""
+    return 4 * math.prod(shape)
+
+
+def _split(tensors: Mapping[str, Shape], shard_bytes: int) -> list[list[str]]:
+    """Splits the tensors into files, in their order.
+
+    A file has at most `shard_bytes`, unless it has only one tensor.
+    """
+    shards: list[list[str]] = [[]]
+    used = 0
+    for name, shape in tensors.items():
+        size = _size(shape)
+        if shards[-1] and used + size > shard_bytes:
+            shards.append([])
+            used = 0
+        shards[-1].append(name)
+        used += size
+    return shards
+
+
+def write_tensors(
+    path: pathlib.Path, names: Iterable[str], read: Callable[[str], np.ndarray]
+) -> None:
+    """Writes arrays to a safetensors file.
+
+    Args:
+        path: The file.
+        names: The keys of the arrays.
+        read: Returns an array by its key, float32.
+    """
     # save_file writes an array's memory: it would store a transposed view wrongly.
-    contiguous = {key: np.ascontiguousarray(array) for key, array in tensors.items()}
+    arrays = {name: np.ascontiguousarray(read(name)) for name in names}
     # Transformers expects this entry.
-    save_file(contiguous, path, metadata={"format": "pt"})
+    save_file(arrays, path, metadata={"format": "pt"})
     # Newer versions of safetensors write files that only their owner can read.
     path.chmod(files.default_mode())

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dsbs_jax.student.config import T5Config
+from dsbs_jax.weights.reader import Shape
 
 EMBEDDING = "token_embedder/embedding"
 OUTPUT = "decoder/logits_dense/kernel"
@@ -30,6 +31,10 @@ class Tensor(NamedTuple):
 
     name: str
     transposed: bool
+
+    def shape(self, parameter: Shape) -> Shape:
+        """Returns the tensor's shape for the shape of the student's parameter."""
+        return parameter[::-1] if self.transposed else parameter
 
 
 def tensors(config: T5Config) -> dict[str, Tensor]:

@@ -22,6 +22,11 @@ from dsbs_jax.weights.huggingface_names import (
 )
 from dsbs_jax.weights.reader import Index, Shape, to_float32
 
+# Rows of two matrices that are compared at a time.
+_ROWS = 4096
+# Transformers 4 writes files of at most this size.
+SHARD_BYTES = 5_000_000_000
+
 
 class HuggingFaceReader:
     """Reads the parameters of a Hugging Face model folder.
@@ -71,10 +76,10 @@ class HuggingFaceReader:
             self._tensors[OUTPUT] = Tensor(self._embedding, transposed=True)
         self._output_factor = config.emb_dim**-0.5 if scaled and not tied else 1.0
         self._shapes = parameter_shapes(self.config)
-        expected = {}
-        for name, shape in self._shapes.items():
-            tensor = self._tensors[name]
-            expected[tensor.name] = shape[::-1] if tensor.transposed else shape
+        expected = {
+            self._tensors[name].name: self._tensors[name].shape(shape)
+            for name, shape in self._shapes.items()
+        }
         self._check_expected(shapes, expected)
         self._check_others(shapes, expected)
 
@@ -83,14 +88,21 @@ class HuggingFaceReader:
     ) -> None:
         for name, shape in expected.items():
             if name not in shapes:
+                place = self._files.listed_place(name)
+                hint = f"; the index has it in {place}" if place else ""
                 raise UserError(
-                    f"{self.location}: tensor {name} is missing, expected shape {shape}"
+                    f"{self.location}: tensor {name} is missing, expected shape "
+                    f"{shape}{hint}"
                 )
             if shapes[name] != shape:
                 raise UserError(
-                    f"{self.location}: tensor {name} has shape {shapes[name]}, "
+                    f"{self._place(name)}: tensor {name} has shape {shapes[name]}, "
                     f"expected {shape}"
                 )
+
+    def _place(self, name: str) -> str:
+        """Returns the file of a tensor, for error messages."""
+        return f"{self.location}/{self._files.place(name)}"
 
     def _check_others(
         self, shapes: Mapping[str, Shape], expected: Mapping[str, Shape]
@@ -100,12 +112,12 @@ class HuggingFaceReader:
         for name in sorted(shapes.keys() - known):
             if name not in EMBEDDING_COPIES:
                 raise UserError(
-                    f"{self.location}: tensor {name} {shapes[name]} is not expected: a "
-                    "T5 of this config.json does not have it"
+                    f"{self._place(name)}: tensor {name} {shapes[name]} is not "
+                    "expected: a T5 of this config.json does not have it"
                 )
             if not _equal(self._files, name, self._embedding):
                 raise UserError(
-                    f"{self.location}: tensor {name} {shapes[name]} differs from "
+                    f"{self._place(name)}: tensor {name} {shapes[name]} differs from "
                     f"{self._embedding}, expected a copy of it"
                 )
 
@@ -124,7 +136,7 @@ class HuggingFaceReader:
         index = tuple(index)[::-1] if tensor.transposed else tuple(index)
         part = to_float32(
             self._files.read(tensor.name, index),
-            f"{self.location}: tensor {tensor.name}",
+            f"{self._place(tensor.name)}: tensor {tensor.name}",
         )
         if name == OUTPUT:
             part = part * np.float32(self._output_factor)
@@ -132,30 +144,45 @@ class HuggingFaceReader:
 
 
 def _equal(files: TensorFiles, left: str, right: str) -> bool:
-    """Whether two tensors exist and have the same values."""
+    """Whether two matrices exist and are equal; reads some rows at a time."""
     shapes = files.shapes()
-    if right not in shapes or shapes[left] != shapes[right]:
+    if right not in shapes or shapes[left] != shapes[right] or not shapes[left]:
         return False
-    return np.array_equal(files.read(left, ()), files.read(right, ()))
+    end = shapes[left][0]
+    for start in range(0, end, _ROWS):
+        # A slice of a safetensors file must not end after its tensor.
+        rows = (slice(start, min(start + _ROWS, end)),)
+        if not np.array_equal(files.read(left, rows), files.read(right, rows)):
+            return False
+    return True
 
 
 def write_model(
-    folder: pathlib.Path, params: Mapping[str, np.ndarray], config: T5Config
+    folder: pathlib.Path,
+    params: Mapping[str, np.ndarray],
+    config: T5Config,
+    shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Writes a student into an empty folder, as a Hugging Face model.
 
     Args:
         folder: The model folder.
-        params: Float32 arrays by parameter name.
+        params: Float32 arrays by parameter name, each used once, in their order.
         config: The student.
+        shard_bytes: Size from which the weights are written to several files.
     """
-    tensors = {
-        tensor.name: params[name].T if tensor.transposed else params[name]
-        for name, tensor in huggingface_names.tensors(config).items()
-    }
+    table, shapes = huggingface_names.tensors(config), parameter_shapes(config)
+    names = {table[name].name: name for name in params}
+
+    def read(tensor: str) -> np.ndarray:
+        name = names[tensor]
+        return params[name].T if table[name].transposed else params[name]
+
     huggingface_files.write(
         folder,
         huggingface_config.write_config(config),
         huggingface_config.generation_config(),
-        tensors,
+        {table[name].name: table[name].shape(shapes[name]) for name in params},
+        read,
+        shard_bytes,
     )

@@ -50,8 +50,9 @@ def load_params(reader: ParameterReader, abstract_params: Any) -> Any:
     """
     leaves = traverse_util.flatten_dict(abstract_params, sep="/")
     expected = {name: leaf.shape for name, leaf in leaves.items()}
-    check_shapes(reader.location, reader.shapes(), expected)
-    params = {name: _load(reader, name, leaf) for name, leaf in leaves.items()}
+    stored = reader.shapes()
+    check_shapes(reader.location, stored, expected)
+    params = {name: _load(reader, name, leaves[name]) for name in stored}
     return traverse_util.unflatten_dict(params, sep="/")
 
 

@@ -14,6 +14,7 @@ from dsbs_jax.weights import (
     peft_format,
     run_checkpoints,
     t5x_native,
+    t5x_scalable,
 )
 from dsbs_jax.weights.huggingface_reader import HuggingFaceReader
 from dsbs_jax.weights.reader import ParameterReader
@@ -68,7 +69,9 @@ def _open_candidate(folder: epath.Path) -> ParameterReader | None:
     if (folder / "params" / orbax_format.METADATA).exists():
         return run_checkpoints.open_run(folder)
     if (folder / "state" / orbax_format.METADATA).exists():
-        return orbax_format.open_item(folder / "state", prefix=("target",))
+        return t5x_scalable.adapt(
+            orbax_format.open_item(folder / "state", prefix=("target",))
+        )
     if (folder / t5x_native.INDEX).exists():
-        return t5x_native.open_checkpoint(folder)
+        return t5x_scalable.adapt(t5x_native.open_checkpoint(folder))
     return None

@@ -25,6 +25,8 @@ from dsbs_jax.weights import arrays, failed_writes
 from dsbs_jax.weights.arrays import ArrayReader
 
 METADATA = "_METADATA"
+# Orbax's own compression.
+_COMPRESSOR = {"id": "zstd", "level": 1}
 
 
 class _Key(msgspec.Struct):
@@ -85,11 +87,17 @@ def _store(folder: epath.Path, name: str, in_ocdbt: bool) -> str | dict[str, str
 def write_checkpoint(folder: epath.Path, params: Mapping[str, np.ndarray]) -> None:
     """Writes a checkpoint as T5X's Orbax format, without an optimizer's state.
 
+    Orbax takes all arrays of a tree at once, and copies each. Therefore it writes the
+    tree with an array of one number for each parameter, and TensorStore then replaces
+    them, one after the other.
+
     Args:
         folder: `checkpoint_<step>`, which must not exist.
-        params: Float32 arrays by parameter name.
+        params: Float32 arrays by parameter name, used one after the other.
     """
-    tree = traverse_util.unflatten_dict(dict(params), sep="/")
+    tree = traverse_util.unflatten_dict(
+        {name: np.zeros(1, np.float32) for name in params}, sep="/"
+    )
     state = {"target": tree, "state": {"step": np.int32(0), "param_states": {}}}
     with (
         failed_writes.without_library_messages(pathlib.Path(folder)),
@@ -101,3 +109,7 @@ def write_checkpoint(folder: epath.Path, params: Mapping[str, np.ndarray]) -> No
             os.path.abspath(folder),
             args=ocp.args.Composite(state=ocp.args.PyTreeSave(state)),
         )
+        for name, array in params.items():
+            key = ".".join(("target", *name.split("/")))
+            store = _store(folder / "state", key, in_ocdbt=True)
+            arrays.write(store, array, _COMPRESSOR)

@@ -7,7 +7,7 @@ base_model.model.<module>.lora_B.weight [O, rank]
 
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -144,8 +144,8 @@ def write_adapters(
         "inference_mode": True,
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    tensors: Mapping[str, np.ndarray] = {names[n]: a.T for n, a in arrays.items()}
-    huggingface_files.write_tensors(folder / _FILE, tensors)
+    tensors = {names[name]: array.T for name, array in arrays.items()}
+    huggingface_files.write_tensors(folder / _FILE, tensors, tensors.__getitem__)
 
 
 def _base_name(reader: OverlayReader) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 import msgpack
 import msgspec
 import numpy as np
-import tensorstore
 from etils import epath
 from flax import serialization, traverse_util
 
@@ -24,8 +23,9 @@ from dsbs_jax.weights.arrays import ArrayReader
 from dsbs_jax.weights.reader import Index, Shape, to_float32
 
 INDEX = "checkpoint"
-# The version of the format that T5X writes.
+# The version of the format that T5X writes, and its compression.
 _VERSION = 3
+_COMPRESSOR = {"id": "gzip", "level": 1}
 
 
 class NativeReader:
@@ -138,27 +138,23 @@ def write_checkpoint(folder: epath.Path, params: Mapping[str, np.ndarray]) -> No
 
     Args:
         folder: `checkpoint_<step>`, which must not exist.
-        params: Float32 arrays by parameter name.
+        params: Float32 arrays by parameter name, used one after the other.
     """
     folder.mkdir()
-    tree, writes = {}, []
+    tree = {}
     for name, array in params.items():
         key = tuple(name.split("/"))
-        # One chunk for each array: students are small enough, and T5X reads any chunks.
-        metadata = {
-            "shape": list(array.shape),
-            "chunks": list(array.shape),
-            "compressor": {"id": "gzip", "level": 1},
-        }
-        writes.append(_create(_array_url(folder, key), metadata).write(array))
+        arrays.write(_array_url(folder, key), array, _COMPRESSOR)
         tree[key] = {
             "driver": "zarr",
             "dtype": "float32",
             "kvstore": {"driver": "file", "path": f"target.{'.'.join(key)}/"},
-            "metadata": metadata,
+            "metadata": {
+                "shape": list(array.shape),
+                "chunks": arrays.chunks(array.shape),
+                "compressor": _COMPRESSOR,
+            },
         }
-    for write in writes:
-        write.result()
     index = {
         "version": _VERSION,
         "optimizer": {
@@ -168,16 +164,3 @@ def write_checkpoint(folder: epath.Path, params: Mapping[str, np.ndarray]) -> No
     }
     # Last, so that a folder with an index is complete.
     (folder / INDEX).write_bytes(serialization.msgpack_serialize(index))
-
-
-def _create(url: str, metadata: Mapping[str, Any]) -> Any:
-    return tensorstore.open(
-        {
-            "driver": "zarr",
-            "kvstore": url,
-            "metadata": {**metadata, "dtype": "<f4"},
-            # Otherwise a chunk of zeros is not written, and reads as a missing one.
-            "store_data_equal_to_fill_value": True,
-        },
-        create=True,
-    ).result()

@@ -76,6 +76,7 @@ def write_weights(
     format_name: Format,
     params: Mapping[str, np.ndarray],
     student: T5Config,
+    shard_bytes: int = huggingface_reader.SHARD_BYTES,
 ) -> None:
     """Creates a folder with a student's weights.
 
@@ -83,8 +84,10 @@ def write_weights(
         folder: A Hugging Face model folder without tokenizer, or a T5X checkpoint. It
             must not exist.
         format_name: The format.
-        params: Float32 arrays by parameter name.
+        params: Float32 arrays by parameter name, used one after the other.
         student: The student.
+        shard_bytes: For format hf, the size from which the weights are written to
+            several files.
     """
     if format_name == "t5x":
         t5x_native.write_checkpoint(epath.Path(folder), params)
@@ -92,7 +95,7 @@ def write_weights(
         orbax_format.write_checkpoint(epath.Path(folder), params)
     else:
         folder.mkdir()
-        huggingface_reader.write_model(folder, params, student)
+        huggingface_reader.write_model(folder, params, student, shard_bytes)
 
 
 def tokenizer_files(

@@ -18,10 +18,13 @@ from dsbs_jax.weights import convert  # noqa: E402
 CURVES = ("loss", "label_loss", "rationale_loss", "learning_rate")
 
 
-def _convert(checkpoint, path, form):
+def _convert(checkpoint, path, form, **settings):
     convert.convert(
         convert.ConvertConfig(
-            checkpoint_path=str(checkpoint), output_dir=str(path), format=form
+            checkpoint_path=str(checkpoint),
+            output_dir=str(path),
+            format=form,
+            **settings,
         )
     )
 
@@ -168,11 +171,13 @@ def test_a_local_run_starts_from_a_t5x_checkpoint(start, run_t5x, train_tiny, tm
 
 
 @pytest.mark.parametrize("form", ["t5x", "t5x_orbax"])
-def test_t5x_starts_from_either_format(start, form, run_t5x, tmp_path):
+@pytest.mark.parametrize("scan", [False, True], ids=["layers", "scanned"])
+def test_t5x_starts_from_every_format(start, form, scan, run_t5x, tmp_path):
     """The step, the optimizer and the relative steps start from 0."""
     path = tmp_path / "checkpoint_700"
-    _convert(start, path, form)
+    _convert(start, path, form, scan_layers=scan)
     last, state = run_t5x(
+        extra_files=["t5x/scalable.gin"] if scan else [],
         MODEL_DIR=str(tmp_path / "pod"),
         INITIAL_CHECKPOINT_PATH=str(path),
         TRAIN_STEPS_RELATIVE=3,
@@ -181,7 +186,7 @@ def test_t5x_starts_from_either_format(start, form, run_t5x, tmp_path):
         LEARNING_RATE=0.0,
     )
     assert last == int(state.step) == 3
-    assert_same_parameters(parameters(tmp_path / "pod/checkpoint_3"), parameters(start))
+    assert_same_parameters(parameters(tmp_path / "pod/checkpoint_3"), parameters(path))
 
 
 @pytest.mark.parametrize("form", ["t5x", "t5x_orbax"])

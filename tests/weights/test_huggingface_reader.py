@@ -340,7 +340,8 @@ def test_msgpack_file_without_arrays_is_an_error(v1_1):
     [
         ("../outside.safetensors", "is not the name of a file in the folder"),
         ("/etc/passwd", "is not the name of a file in the folder"),
-        ("absent.safetensors", "the file 'absent.safetensors' is missing"),
+        ("..", "the file '..' is missing"),
+        ("absent.safetensors", "the file 'absent.safetensors' is missing; download"),
         (7, "weight_map.* must be text, found integer"),
     ],
 )
@@ -349,6 +350,65 @@ def test_index_cannot_name_files_outside_its_folder(v1_1, part, message):
     index = v1_1 / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {SHARED: part}}))
     with pytest.raises(UserError, match=message):
+        HuggingFaceReader(v1_1)
+
+
+FIRST, SECOND = (f"model-0000{number}-of-00002.safetensors" for number in (1, 2))
+# The tensors are in the two files by turns, in the order of their names.
+IN_SECOND = "decoder.block.0.layer.0.SelfAttention.o.weight"
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            lambda t: t.update({QUERY: np.ones((16, 16), np.float32)}),
+            f"{SECOND}: tensor {QUERY} is also in {FIRST}, expected each tensor in one",
+        ),
+        (
+            lambda t: t.pop(IN_SECOND),
+            f"{IN_SECOND} is missing, .*; the index has it in {SECOND}",
+        ),
+        (
+            lambda t: t.update({IN_SECOND: np.ones((8, 16), np.float32)}),
+            rf"{SECOND}: tensor {IN_SECOND} has shape \(8, 16\), expected \(16, 16\)",
+        ),
+        (
+            lambda t: t.update({IN_SECOND: np.ones((16, 16), np.int32)}),
+            f"{SECOND}: tensor {IN_SECOND} has type int32, expected floating",
+        ),
+        (
+            lambda t: t.update({"adapter.weight": np.ones(3, np.float32)}),
+            rf"{SECOND}: tensor adapter.weight \(3,\) is not expected",
+        ),
+    ],
+)
+def test_error_names_the_wrong_shard(v1_1, edit, message):
+    shard(v1_1, "model.safetensors", save_file)
+    tensors = load_file(v1_1 / SECOND)
+    edit(tensors)
+    save_file(tensors, v1_1 / SECOND)
+    with pytest.raises(UserError, match=message):
+        read_all(HuggingFaceReader(v1_1))
+
+
+def test_a_shard_of_another_precision_is_converted(v1_1):
+    """Transformers stores some tensors of a half-precision model in float32."""
+    exact = read_all(HuggingFaceReader(v1_1))
+    shard(v1_1, "model.safetensors", save_file)
+    halves = {n: a.astype(np.float16) for n, a in load_file(v1_1 / SECOND).items()}
+    save_file(halves, v1_1 / SECOND)
+    mixed = read_all(HuggingFaceReader(v1_1))
+    differ = {name for name, array in exact.items() if (mixed[name] != array).any()}
+    assert 0 < len(differ) < len(exact)
+    for name, array in exact.items():
+        np.testing.assert_allclose(mixed[name], array, atol=2**-10)
+
+
+def test_an_empty_index_is_an_error(v1_1):
+    (v1_1 / "model.safetensors").unlink()
+    (v1_1 / "model.safetensors.index.json").write_text('{"weight_map": {}}')
+    with pytest.raises(UserError, match="index.json: weight_map is empty, expected"):
         HuggingFaceReader(v1_1)
 
 

@@ -206,14 +206,6 @@ def test_damaged_index_is_an_error(tmp_path, content):
     assert len(str(raised.value)) < 300
 
 
-def test_checkpoint_of_stacked_layers_is_an_error(tmp_path):
-    name = "encoder/encoder/mlp/wo/kernel"
-    params = {name: np.ones((4, 2, 3), np.float32)}
-    t5x_native.write_checkpoint(epath.Path(tmp_path / "checkpoint_0"), params)
-    with pytest.raises(UserError, match=f"{name} is a parameter of T5X's scalable_t5"):
-        weights.open_checkpoint(str(tmp_path))
-
-
 def test_integer_array_is_an_error(tmp_path):
     path = tmp_path / "checkpoint_0"
     orbax_format.write_checkpoint(epath.Path(path), {"a/b": np.ones((2, 2), np.int32)})
