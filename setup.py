@@ -101,6 +101,8 @@ setuptools.setup(
             "cached-property>=2.0.1",
             "chex>=0.1.92",
             "fiddle>=0.3.1",
+            # Orbax needs it for checkpoints in a bucket.
+            "google-cloud-storage>=3.17.1",
             "grain>=0.2.18",
             "jaxtyping>=0.3.11",
             "ml-collections>=1.1.0",
