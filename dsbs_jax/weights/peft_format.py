@@ -29,6 +29,14 @@ CONFIG = "adapter_config.json"
 _FILE = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _FACTORS = {lora.A: "lora_A", lora.B: "lora_B"}
+# What plain LoRA has in fields of `adapter_config.json`.
+_REQUIRED = {
+    "fan_in_fan_out": "false",
+    "use_dora": "false",
+    "modules_to_save": "none",
+    "rank_pattern": "none",
+    "alpha_pattern": "none",
+}
 
 
 class _ConfigFile(msgspec.Struct):
@@ -39,9 +47,9 @@ class _ConfigFile(msgspec.Struct):
     r: PositiveInt
     lora_alpha: PositiveFloat
     bias: Literal["none"] = "none"
-    fan_in_fan_out: Literal[False] = False
+    fan_in_fan_out: bool = False
     use_rslora: bool = False
-    use_dora: Literal[False] = False
+    use_dora: bool = False
     modules_to_save: list[str] | None = None
     rank_pattern: dict[str, int] | None = None
     alpha_pattern: dict[str, float] | None = None
@@ -70,9 +78,9 @@ def open_adapters(
         config = json_input.parse(path.read_bytes(), _ConfigFile)
     except (OSError, JsonError) as error:
         raise UserError(f"{path}: cannot be read as plain LoRA: {error}") from error
-    for name in ("modules_to_save", "rank_pattern", "alpha_pattern"):
+    for name, expected in _REQUIRED.items():
         if value := getattr(config, name):
-            raise UserError(f"{path}: {name} is {value!r}, expected none")
+            raise UserError(f"{path}: {name} is {value!r}, expected {expected}")
     base_name = config.base_model_name_or_path
     is_local = pathlib.Path(base_name).is_dir()
     base = open_base(base_name if is_local else f"{hub.PREFIX}{base_name}")

@@ -97,6 +97,7 @@ def test_old_jax_does_not_multiply_bfloat16_faster(monkeypatch):
 
 def test_machine_without_cpuinfo_has_no_bfloat16(monkeypatch, tmp_path):
     monkeypatch.setattr(precision, "_CPUINFO", tmp_path / "missing")
+    monkeypatch.setattr(precision, "_FIRST_JAX", (0, 6))
     precision._cpu_flags.cache_clear()
     try:
         assert "no instructions" in precision.missing_bfloat16("")

@@ -79,10 +79,12 @@ def test_changed_byte_is_detected_and_its_line_moved(tmp_path_factory, position,
     position %= len(content)
     if content[position] == byte:
         return
-    content[position] = byte
+    old, content[position] = content[position], byte
     path.write_bytes(content)
     store = reopened(folder)
     expected = {f"key{n}": stored(n) for n in range(5)}
+    if {old, byte} <= set(b" \t\r") and store.replies == expected:
+        return  # white space between JSON values has no meaning
     assert store.replies.items() <= expected.items()
     # A missing or additional line end damages at most two lines.
     assert 3 <= len(store.replies) < 5 and store.damaged

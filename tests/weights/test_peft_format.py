@@ -146,7 +146,8 @@ def test_adapters_of_peft_are_read(base, tmp_path):
     ("values", "message"),
     [
         ({"peft_type": "IA3"}, "cannot be read as plain LoRA: .*peft_type"),
-        ({"use_dora": True}, "cannot be read as plain LoRA: .*use_dora"),
+        ({"use_dora": True}, "use_dora is True, expected false"),
+        ({"fan_in_fan_out": True}, "fan_in_fan_out is True, expected false"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save is .'lm_head'., expected"),
         ({"r": 0}, "cannot be read as plain LoRA: .*r"),
     ],
