@@ -64,7 +64,8 @@ def answers(folder):
 @pytest.mark.scheduled
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_trains_on_the_sample_and_resumes(rows, tmp_path, method):
-    killed, complete = tmp_path / "killed", tmp_path / "complete"
+    # The dataset has the name of the folder.
+    killed, complete = tmp_path / "killed/run", tmp_path / "complete/run"
     process = start(rows, killed, method)
     while not (killed / "checkpoints/checkpoint_3").exists():
         assert process.poll() is None, process.stdout.read()
