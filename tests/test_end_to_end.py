@@ -41,6 +41,9 @@ def saved_state(folder):
     return step, jax.tree.map(np.asarray, dict(restored.items()))
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def trained(train_tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "trained"
@@ -100,7 +103,6 @@ def test_best_and_last_two_checkpoints_are_kept(trained):
     assert kept == {f"checkpoint_{step}" for step in steps}
 
 
-@pytest.mark.slow
 def test_written_config_repeats_the_run(trained, tmp_path):
     """The config.gin of the run alone gives the same student in another folder."""
     folder, results = trained
@@ -187,7 +189,6 @@ def test_checkpoint_is_scored_as_the_run_scored_it(trained, tmp_path):
         ("mutual_information", "tiny_teacher_mutual_information"),
     ],
 )
-@pytest.mark.slow
 def test_methods_train_two_steps(
     train_tiny, tiny_counterfactual_jsonl, tmp_path, method, mixture
 ):
@@ -198,7 +199,6 @@ def test_methods_train_two_steps(
     assert results["last"]["step"] == 2
 
 
-@pytest.mark.slow
 def test_single_task_score_is_that_of_rationale_and_label(train_tiny, tmp_path):
     run = tmp_path / "run"
     train_tiny(run, "single_task")
@@ -220,7 +220,6 @@ def test_single_task_score_is_that_of_rationale_and_label(train_tiny, tmp_path):
     assert with_rationale == without
 
 
-@pytest.mark.slow
 def test_packing_with_microbatches_and_adafactor(train_tiny, tmp_path):
     results = train_tiny(
         tmp_path / "run",
@@ -233,7 +232,6 @@ def test_packing_with_microbatches_and_adafactor(train_tiny, tmp_path):
     assert results["last"]["step"] == 2
 
 
-@pytest.mark.slow
 def test_size_of_the_embedding_follows_from_the_vocabulary(train_tiny, tmp_path):
     run = tmp_path / "run"
     train_tiny(run, drop=["VOCAB_SIZE"])
@@ -241,7 +239,6 @@ def test_size_of_the_embedding_follows_from_the_vocabulary(train_tiny, tmp_path)
     assert "VOCAB_SIZE = 256\n" in (run / "config.gin").read_text()
 
 
-@pytest.mark.slow
 def test_student_starts_from_the_parameters_of_another_run(
     trained, train_tiny, tmp_path
 ):
@@ -257,7 +254,6 @@ def test_student_starts_from_the_parameters_of_another_run(
     jax.tree.map(np.testing.assert_array_equal, start["params"], end["params"])
 
 
-@pytest.mark.slow
 def test_size_of_a_checkpoint_is_written_to_the_config(trained, train_tiny, tmp_path):
     folder, _ = trained
     run = tmp_path / "run"
@@ -323,7 +319,6 @@ def test_run_of_version_0_1_labels_inputs(version_0_1):
     assert labels == [row["prediction"] for row in stored]
 
 
-@pytest.mark.slow
 def test_run_of_version_0_1_is_resumed(version_0_1, capsys):
     cli.configure(["run/config.gin"], ["TRAIN_STEPS = 40"])
     results = train.main()

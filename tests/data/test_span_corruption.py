@@ -56,6 +56,13 @@ def test_counts_of_noise_tokens_and_spans_are_those_of_t5(drawn):
     assert span_corruption.noise_counts(length) == (noise, spans)
 
 
+def test_masks_of_all_lengths_have_the_noise_that_is_counted():
+    lengths = np.arange(2, 2_000, dtype=np.int32)
+    noise, spans = span_corruption._noise_counts(tf.constant(lengths))
+    counted = [span_corruption.noise_counts(int(length)) for length in lengths]
+    assert counted == list(zip(noise.numpy(), spans.numpy(), strict=True))
+
+
 @settings(max_examples=60)
 @given(masks())
 def test_inputs_and_targets_reconstruct_the_text(drawn):

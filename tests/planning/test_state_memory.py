@@ -75,6 +75,7 @@ def planned_small(**chosen):
     return state_memory.of(programs.abstract_state(config, devices))
 
 
+@pytest.mark.slow
 def test_the_optimizers_hold_two_copies_one_copy_or_sums_of_what_is_updated():
     # 76,961,152 weights in float32. The counts of AdamW, Lion and their schedules are
     # int32 scalars.

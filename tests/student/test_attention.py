@@ -43,6 +43,7 @@ def loss_and_gradients(function, arrays, **settings):
     return jax.value_and_grad(loss, tuple(range(len(arrays))), has_aux=True)(*arrays)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7])
 @pytest.mark.parametrize(("queries", "keys"), [(7, 7), (6, 11), (1, 3)])
 def test_parts_equal_all_queries(queries, keys, size):

@@ -43,6 +43,7 @@ def gradients(function, arrays, factor=1.0, **settings):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 2, 3, 4, 11])
 @pytest.mark.parametrize(("rows", "positions"), [(3, 11), (1, 1), (5, 8), (2, 13)])
 def test_loss_and_gradients_are_those_of_all_logits(rows, positions, parts):
