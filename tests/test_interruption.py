@@ -116,6 +116,7 @@ MOMENTS = {
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize(("moment", "end"), interruptions.SECTION.rows)
+@pytest.mark.slow
 def test_a_command_ends_at_once_with_one_line(number, moment, end):
     times = 2 if "second signal" in moment else 1
     status, out, err = run(MOMENTS[moment], number, times=times)

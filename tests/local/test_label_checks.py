@@ -41,6 +41,7 @@ def test_labels_that_can_be_predicted_give_no_warning(check, closed):
 
 
 @pytest.mark.parametrize(("label", "fault"), unpredictable.SECTION.refused)
+@pytest.mark.slow
 def test_some_labels_that_cannot_be_predicted_give_a_warning(check, label, fault):
     (warning,) = check([*GOOD, label, label])
     assert warning.startswith("tiny_predict: 2 of 8 training rows have a label that")
@@ -48,6 +49,7 @@ def test_some_labels_that_cannot_be_predicted_give_a_warning(check, label, fault
 
 
 @pytest.mark.parametrize(("label", "fault"), unpredictable.SECTION.refused)
+@pytest.mark.slow
 def test_a_closed_set_with_such_a_label_is_an_error(check, label, fault):
     with pytest.raises(UserError) as error:
         check([*GOOD, label, label], closed=("red", "blue", "green", label.strip()))
@@ -55,6 +57,7 @@ def test_a_closed_set_with_such_a_label_is_an_error(check, label, fault):
 
 
 @pytest.mark.parametrize(("label", "fault"), unpredictable.SECTION.refused)
+@pytest.mark.slow
 def test_rows_of_which_no_label_can_be_predicted_are_an_error(check, label, fault):
     with pytest.raises(UserError, match="6 of 6 training rows have a label") as error:
         check([label] * 6)

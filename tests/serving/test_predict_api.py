@@ -34,10 +34,11 @@ def test_rationales_are_generated_for_the_requests_that_ask_for_them(server, stu
     student.released.clear()
     first = server.send(post({"input": "line: a"}))
     until(student.started.is_set)
+    batcher = server.service.store.get(None).batcher
     plain = server.send(post({"input": "line: b"}))
+    until(lambda: batcher.queue_length == 1)
     explained = server.send(post({"input": "other: cc", "explain": True}))
-    store = server.service.store
-    until(lambda: store.get(None).batcher.queue_length == 2)
+    until(lambda: batcher.queue_length == 2)
     student.released.set()
     for connection, rationale in [
         (first, None),

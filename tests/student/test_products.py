@@ -50,6 +50,7 @@ def test_mixed_products_are_exact_products_of_rounded_factors(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.slow
 def test_other_products_have_the_gradients_of_dot(shape, dtype):
     x, kernel, g = make(*shape)
     types = ComputeTypes(dtype, dtype, dtype)

@@ -241,6 +241,7 @@ def test_many_empty_replies_end_the_run_soon(serve, extract):
 
 @pytest.mark.parametrize("code", [400, 403, 422])
 @pytest.mark.parametrize("fine", [{0}, {21, 22, 23}, {11, 12}, {23}])
+@pytest.mark.slow
 def test_refused_rows_do_not_end_the_run(serve, act, extract, rows, code, fine):
     accepted = {f"line {n}" for n in fine}
     refusal = act["status"](code, "refused by the content filter")
