@@ -188,7 +188,7 @@ def noise_mask(length: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
 
 
 def _noise_counts(length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Computes `noise_counts` of int32 numbers, in float64 as Python does.
+    """Computes `noise_counts` of int32 [...], in float64 as Python does.
 
     T5 computes its masks in float32, which rounds the product 52.5 of 350 tokens up: of
     the lengths to 1,024, eight have one more noise token there than T5's own Python

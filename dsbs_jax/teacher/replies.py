@@ -57,9 +57,9 @@ class Reply(msgspec.Struct, frozen=True):
         finish_reason: Why the completion ended ("stop", "length"), or None.
         usage: The server's token counts, or None.
         reasoning: The model's reasoning, if the server separates it from the text.
-        problem: Why there is no text: a refusal, a content filter, a tool call or a
-            reply that was cut. None if there is text, or if none of these explains its
-            absence.
+        problem: Why the text is empty, for example because the model refused or a
+            content filter removed the text. None if there is text, or if the server
+            gives no reason.
     """
 
     text: str

@@ -43,7 +43,7 @@ def test_a_verdict_is_read_in_each_form(form, word):
 
 @pytest.mark.parametrize("verdict", ["yes", "no"])
 def test_the_reason_may_discuss_the_answers_yes_and_no(verdict):
-    reason = "It says that the answer is no. It has no error. The answer is yes."
+    reason = "The text gives the answer no. I see no error, but the answer is yes."
     parsed = READER.read(f"{reason}\nVerdict: {verdict}")
     assert (parsed.label, parsed.rationale) == (verdict, reason)
 

@@ -83,6 +83,12 @@ def fake_run(output, macros=None, method="finetune"):
     return planning.PlannedRun(cell, 0, (), macros or {})
 
 
+def write_results(grid, run):
+    """Writes the file that a finished run has."""
+    grid.folder(run).mkdir(exist_ok=True)
+    (grid.folder(run) / "results.json").write_text('{"seconds": 1}')
+
+
 def test_failed_run_does_not_stop_the_others(tmp_path, monkeypatch):
     first, second = fake_run(tmp_path), fake_run(tmp_path, method="distill")
     grid = Grid([first, second], tmp_path)
@@ -92,9 +98,8 @@ def test_failed_run_does_not_stop_the_others(tmp_path, monkeypatch):
         trained.append(run)
         if trained == [first]:
             return "no space left (exit status 2)"
-        grid.folder(run).mkdir()
+        write_results(grid, run)
         (grid.folder(run) / "config.gin").write_text("")
-        (grid.folder(run) / "results.json").write_text('{"seconds": 1}')
         return None
 
     monkeypatch.setattr(execution, "_train", train)
@@ -110,8 +115,7 @@ def test_failed_run_does_not_stop_the_others(tmp_path, monkeypatch):
 def test_finished_run_with_other_settings_is_an_error(tmp_path, monkeypatch):
     run = fake_run(tmp_path, {"TRAIN_STEPS": 5, "VOCABULARY_PATH": "new"})
     grid = Grid([run], tmp_path)
-    grid.folder(run).mkdir()
-    (grid.folder(run) / "results.json").write_text('{"seconds": 1}')
+    write_results(grid, run)
     config = grid.folder(run) / "config.gin"
     config.write_text("TRAIN_STEPS = 5\nVOCABULARY_PATH = 'old'\n")
     monkeypatch.setattr(execution, "_train", lambda *_: pytest.fail("trained"))
@@ -130,8 +134,7 @@ def test_run_of_another_process_is_left_to_it(tmp_path, monkeypatch):
 
     def train(grid, run):
         trained.append(run)
-        grid.folder(run).mkdir(exist_ok=True)
-        (grid.folder(run) / "results.json").write_text('{"seconds": 1}')
+        write_results(grid, run)
 
     lock = RunLock(grid.folder(first))
     lock.__enter__()
