@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -34,6 +35,45 @@ def config(configure_tiny):
 def batches(config, shard, shards, count=6):
     dataset = datasets.get_dataset(config, shard, shards, DistillationFeatureConverter)
     return list(dataset.take(count).as_numpy_iterator())
+
+
+def inputs_of_steps(config, shards, start, stop):
+    """Returns the inputs, without padding, that all shards feed in each step of a run.
+
+    A process that resumes reads its batches from the first one, and skips those of the
+    steps that are done, as `pods.trainer.Trainer` does.
+    """
+    by_shard = [batches(config, shard, shards, stop)[start:] for shard in range(shards)]
+    return [
+        [
+            np.trim_zeros(row, "b").tolist()
+            for part in parts
+            for row in part["encoder_input_tokens"]
+        ]
+        for parts in zip(*by_shard, strict=True)
+    ]
+
+
+@pytest.mark.slow
+def test_a_run_that_resumes_with_other_shards_feeds_each_example_once_in_a_pass(
+    config, tiny_data
+):
+    config = dataclasses.replace(config, shuffle=False)
+    steps = [
+        *inputs_of_steps(config, 4, 0, 3),
+        *inputs_of_steps(config, 2, 3, 7),
+        *inputs_of_steps(config, 1, 7, 12),
+    ]
+    data = tiny_data()
+    rows = data.test_task.source.records("train")
+    fed = [data.vocabulary.decode(tokens) for step in steps for tokens in step]
+    assert len(fed) == 12 * config.batch_size
+    for prefix in ("predict: ", "explain: "):
+        of_task = [text for text in fed if text.startswith(prefix)]
+        assert len(of_task) > len(rows)
+        # Without shuffling, each pass has the order of the file.
+        passes = itertools.cycle(prefix + row.input for row in rows)
+        assert of_task == list(itertools.islice(passes, len(of_task)))
 
 
 @pytest.mark.parametrize("shards", [2, 4])

@@ -14,9 +14,11 @@ import pytest
 pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 
 from dsbs_jax import cli  # noqa: E402
+from support import recorded_steps  # noqa: E402
 
 pytestmark = pytest.mark.slow
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "launch/local_pod.sh"
+RECORDING = pathlib.Path(recorded_steps.__file__).with_suffix(".gin")
 RUN = {"TRAIN_STEPS": 12, "EVAL_PERIOD": 3, "NUM_MICROBATCHES": 2, "RANDOM_SEED": 2}
 
 
@@ -31,11 +33,12 @@ def start_pod(pod_settings, tmp_path_factory):
         )
         arguments = [
             f"--gin_search_paths={cli.config_dir()}",
-            *(f"--gin_file={file}" for file in files),
+            *(f"--gin_file={file}" for file in [*files, RECORDING]),
             *(f"--gin.{binding.replace(' = ', '=', 1)}" for binding in bindings),
         ]
         environment = {
             **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
             "PROCESSES": str(processes),
             "DEVICES": str(devices),
             "PYTHON": sys.executable,
@@ -89,6 +92,14 @@ def assert_same_losses(scalars, folder, expected):
         )
 
 
+def assert_same_examples(folder, expected):
+    """Compares the rows of each step, which all processes together recorded."""
+    steps = recorded_steps.examples_of_steps(expected)
+    assert sorted(steps) == list(range(1, 13))
+    assert all([n for n, _ in rows] == list(range(16)) for rows in steps.values())
+    assert recorded_steps.examples_of_steps(folder) == steps
+
+
 @pytest.mark.parametrize(
     ("processes", "devices", "submesh", "mesh"),
     [
@@ -108,6 +119,7 @@ def test_losses_match_those_of_one_process(
     assert len(outputs) == processes
     assert all(f"global_mesh devices shape: {mesh}" in text for text in outputs)
     assert_same_losses(scalars, tmp_path, single_process)
+    assert_same_examples(tmp_path, single_process)
     metrics = "inference_eval/tiny_predict-metrics.jsonl"
     assert (tmp_path / metrics).read_text() == (single_process / metrics).read_text()
 
@@ -186,7 +198,7 @@ def test_sigterm_to_one_process_saves_a_step_between_periodic_checkpoints(
 def test_a_run_of_4_processes_resumes_with_2_and_then_with_1(
     start_pod, finish, single_process, scalars, tmp_path
 ):
-    """The losses are those of one process, so each example is used at the same step."""
+    """Each example is fed at the same step as by one process, and only once."""
     stops = [0]
     for processes in (4, 2):
         pod, logs = start_pod(tmp_path, processes, 1, (1, 1))
@@ -197,4 +209,5 @@ def test_a_run_of_4_processes_resumes_with_2_and_then_with_1(
     finish(tmp_path, 1, 1, (1, 1))
     assert (tmp_path / "checkpoint_12").exists()
     assert_same_losses(scalars, tmp_path, single_process)
+    assert_same_examples(tmp_path, single_process)
     assert set(scalars(tmp_path / "train")["loss"]) == {*range(1, 13)} - {*stops}
