@@ -4,6 +4,7 @@ import os
 import typing
 
 import seqio
+from t5x import utils
 
 from dsbs_jax.data import tasks, vocabulary
 from dsbs_jax.errors import UserError
@@ -71,6 +72,18 @@ def absolute_path(path: str | None) -> str | None:
     return os.path.abspath(path) if path and "://" not in path else path
 
 
+def validated(dataset: utils.DatasetConfig) -> utils.DatasetConfig | None:
+    """Returns the settings of a validation dataset, or None for pretraining.
+
+    Pretraining uses all rows and has no scores. With None, T5X does not evaluate.
+
+    Args:
+        dataset: T5X's settings of the dataset, with the name of a registered mixture.
+    """
+    infos = tasks.infos_of(seqio.get_mixture_or_task(dataset.mixture_or_task_name))
+    return None if any(info.is_pretraining for info in infos) else dataset
+
+
 def best_metric(mixture_or_task_name: str) -> str | None:
     """Returns the name of the metric that selects the best checkpoint.
 
@@ -87,7 +100,7 @@ def best_metric(mixture_or_task_name: str) -> str | None:
     for info in tasks.infos_of(seqio.get_mixture_or_task(mixture_or_task_name)):
         if info.is_pretraining:
             return None
-        if info.label is not None:
+        if info.is_scored:
             return f"inference_eval/{info.name}/eval/accuracy"
     raise UserError(
         f"MIXTURE_OR_TASK_NAME is {mixture_or_task_name!r}, expected a mixture with a "

@@ -2,6 +2,8 @@ import pytest
 
 pytest.importorskip("t5x", reason="T5X is not installed", exc_type=ImportError)
 
+from t5x import utils  # noqa: E402
+
 from dsbs_jax.data import registration, vocabulary  # noqa: E402
 from dsbs_jax.data.data_config import DataConfig  # noqa: E402
 from dsbs_jax.errors import UserError  # noqa: E402
@@ -56,6 +58,7 @@ def register_tiny(tiny_jsonl, tiny_vocabulary):
         ("step_by_step", "tiny_predict"),
         ("step_by_step_unlabeled", "tiny_teacher_predict"),
         ("single_task", "tiny_teacher_rationale_then_label"),
+        ("counterfactual", "tiny_teacher_factual_rationale_then_label"),
     ],
 )
 def test_the_label_task_selects_the_best_checkpoint(register_tiny, method, task):
@@ -63,10 +66,21 @@ def test_the_label_task_selects_the_best_checkpoint(register_tiny, method, task)
     assert name == f"inference_eval/{task}/eval/accuracy"
 
 
-def test_a_task_without_labels_cannot_select_the_best_checkpoint(register_tiny):
+@pytest.mark.parametrize("target", ["rationale", "counterfactual_rationale_then_label"])
+def test_a_task_without_scores_cannot_select_the_best_checkpoint(register_tiny, target):
     register_tiny("step_by_step")
     with pytest.raises(UserError, match="expected a mixture with a label task"):
-        run_settings.best_metric("tiny_teacher_rationale")
+        run_settings.best_metric(f"tiny_teacher_{target}")
+
+
+def test_only_pretraining_is_not_evaluated(register_tiny):
+    def dataset(method):
+        return utils.DatasetConfig(register_tiny(method), {}, "validation", 8, True, 0)
+
+    scored, texts = dataset("step_by_step"), dataset("pretrain")
+    assert run_settings.validated(scored) is scored
+    assert run_settings.validated(texts) is None
+    assert run_settings.best_metric(texts.mixture_or_task_name) is None
 
 
 @pytest.mark.parametrize(
