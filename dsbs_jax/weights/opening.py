@@ -1,10 +1,8 @@
 """Opens a checkpoint of any format that the project reads."""
 
-import pathlib
-
 from etils import epath
 
-from dsbs_jax import hub
+from dsbs_jax import files, hub
 from dsbs_jax.errors import UserError
 from dsbs_jax.weights import (
     checkpoint_folders,
@@ -35,16 +33,16 @@ def open_checkpoint(path: str) -> ParameterReader:
             All but the last two may be in a bucket (gs://...).
 
     Raises:
-        UserError: The path holds no checkpoint of a known format, or the checkpoint is
-            damaged.
+        UserError: The path holds no checkpoint of a known format, the checkpoint is
+            damaged, or a folder of Hugging Face or PEFT is in a bucket.
     """
     if hub.is_address(path):
         return HuggingFaceReader(huggingface_files.download(path), path)
     folder = epath.Path(path)
     if huggingface_files.is_model_folder(folder):
-        return HuggingFaceReader(pathlib.Path(path))
+        return HuggingFaceReader(files.local_path(path))
     if peft_format.is_adapter_folder(folder):
-        return peft_format.open_adapters(pathlib.Path(path), open_checkpoint)
+        return peft_format.open_adapters(files.local_path(path), open_checkpoint)
     for candidate in checkpoint_folders.candidates(folder):
         reader = _open_candidate(candidate)
         if reader is not None:

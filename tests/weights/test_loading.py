@@ -11,6 +11,7 @@ from dsbs_jax.errors import UserError
 from dsbs_jax.settings import settings_of
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.weights import huggingface_reader, orbax_format, t5x_native
+from support import buckets
 
 SETTINGS = settings_of(T5Config)
 
@@ -177,3 +178,12 @@ def test_sizes_pretrained_has_the_macros_of_the_other_sizes():
         return {line.split(" =")[0] for line in text.splitlines() if " = " in line}
 
     assert macros("pretrained") == macros("base")
+
+
+@pytest.mark.parametrize("file", ["config.json", "adapter_config.json"])
+def test_a_model_folder_in_a_bucket_is_an_error(file, tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / file).write_text("{}")
+    buckets.install(tmp_path, monkeypatch)
+    with pytest.raises(UserError, match=f"^{buckets.BUCKET}/model is an address"):
+        weights.open_checkpoint(f"{buckets.BUCKET}/model")
