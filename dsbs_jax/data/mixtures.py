@@ -201,6 +201,19 @@ def assemble(
     )
 
 
+def check_split(provider: Provider, split: str) -> None:
+    """Checks that a task or mixture has the split that `EVAL_SPLIT` names.
+
+    Raises:
+        UserError: It does not have the split.
+    """
+    if split not in provider.splits:
+        raise UserError(
+            f"EVAL_SPLIT is {split!r}, expected one of "
+            f"{', '.join(sorted(provider.splits))}"
+        )
+
+
 def tested_dataset(config: DataConfig) -> str:
     """Returns the dataset whose test split is scored."""
     spec = dataset_spec.find(config.dataset)

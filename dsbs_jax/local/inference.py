@@ -4,7 +4,6 @@ from typing import Any
 
 from dsbs_jax import files
 from dsbs_jax.data import mixtures, vocabulary
-from dsbs_jax.errors import UserError
 from dsbs_jax.local import evaluation, report, state
 from dsbs_jax.local.config import EvalConfig, PredictionSettings
 from dsbs_jax.local.partitioning import Partitioner
@@ -30,12 +29,7 @@ def evaluate(
     """
     folder = files.check_output_folder(config.eval_output_dir)
     data = mixtures.build(shared.data, vocabulary.load(shared.data.vocabulary_path))
-    splits = data.mixture.splits
-    if config.eval_split not in splits:
-        raise UserError(
-            f"EVAL_SPLIT is {config.eval_split!r}, expected one of "
-            f"{', '.join(sorted(splits))}"
-        )
+    mixtures.check_split(data.mixture, config.eval_split)
     predictor, params = _load(config.checkpoint_path, shared)
     scorer = evaluation.Scorer(
         data.mixture, config.eval_split, predictor, data.task_feature_lengths

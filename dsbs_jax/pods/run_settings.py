@@ -6,7 +6,7 @@ import typing
 import seqio
 from t5x import utils
 
-from dsbs_jax.data import tasks, vocabulary
+from dsbs_jax.data import mixtures, tasks, vocabulary
 from dsbs_jax.errors import UserError
 from dsbs_jax.student.precision import Precision
 
@@ -70,6 +70,20 @@ def absolute_path(path: str | None) -> str | None:
         path: A path in the file system, an address, or None.
     """
     return os.path.abspath(path) if path and "://" not in path else path
+
+
+def existing_split(split: str, mixture_or_task_name: str) -> str:
+    """Returns the name of a split after checking that it exists.
+
+    Args:
+        split: EVAL_SPLIT.
+        mixture_or_task_name: A registered mixture or task.
+
+    Raises:
+        UserError: The mixture or task does not have the split.
+    """
+    mixtures.check_split(seqio.get_mixture_or_task(mixture_or_task_name), split)
+    return split
 
 
 def validated(dataset: utils.DatasetConfig) -> utils.DatasetConfig | None:

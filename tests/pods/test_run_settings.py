@@ -73,6 +73,28 @@ def test_a_task_without_scores_cannot_select_the_best_checkpoint(register_tiny, 
         run_settings.best_metric(f"tiny_teacher_{target}")
 
 
+@pytest.mark.parametrize("engine", ["eval", "infer"])
+@pytest.mark.parametrize(
+    ("method", "split", "splits"),
+    [
+        ("step_by_step", "tset", "test, train, validation"),
+        ("pretrain", "test", "train"),
+    ],
+)
+def test_a_split_that_does_not_exist_is_an_error(
+    run_t5x, tmp_path, engine, method, split, splits
+):
+    macros = {
+        "CHECKPOINT_PATH": str(tmp_path),
+        f"{engine.upper()}_OUTPUT_DIR": str(tmp_path / "scores"),
+        "EVAL_SPLIT": split,
+    }
+    message = f"EVAL_SPLIT is '{split}', expected one of {splits}\n"
+    with pytest.raises(UserError, match=message):
+        run_t5x(engine, method, **macros)
+    assert not (tmp_path / "scores").exists()
+
+
 def test_only_pretraining_is_not_evaluated(register_tiny):
     def dataset(method):
         return utils.DatasetConfig(register_tiny(method), {}, "validation", 8, True, 0)
