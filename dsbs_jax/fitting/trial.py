@@ -78,7 +78,10 @@ def run(plan: Plan) -> Trial:
     """
     config, data = plan.settings, plan.method_data
     model = Transformer(plan.network)
-    partitioner = Partitioner(config.partitioning.num_partitions)
+    partitioner = Partitioner(
+        config.partitioning.num_partitions,
+        parameter_partitioning_dims=config.loop.parameter_partitioning_dims,
+    )
     end, first, each = _time_steps(config, data, model, partitioner)
     params = trainable.complete(end.params, end.frozen)
     predictor = evaluation.Predictor(model, config.decoding, partitioner)

@@ -105,6 +105,11 @@ class LoopConfig(Settings):
         help="Parts of a batch that are computed one after another, to save memory. "
         "The gradient is that of the complete batch.",
     )
+    parameter_partitioning_dims: Literal[1, 2] = setting(
+        1,
+        help="1 stores parameters and optimizer state in each copy of the student; 2 "
+        "spreads them over the copies.",
+    )
     pack: bool = setting(
         False,
         help="Whether SeqIO packs several examples into each row of the dataset, up to "

@@ -11,7 +11,7 @@ from absl import logging
 
 from dsbs_jax import interruption
 from dsbs_jax.data.preprocessors import encode_text
-from dsbs_jax.local.partitioning import LOGICAL_AXIS_RULES, Partitioner
+from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.row_merging import round_up_length
 
 
@@ -83,7 +83,7 @@ def in_batches(
         count = padded_rows(len(rows), size, partitioner)
         batch = {"inputs": _padded([inputs[i] for i in rows], count)}
         tokens = partitioner.put_batch(batch)["inputs"]
-        with partitioner.mesh, nn.logical_axis_rules(LOGICAL_AXIS_RULES):
+        with partitioner.mesh, nn.logical_axis_rules(partitioner.axis_rules):
             computed = jax.device_get(compute(tokens))
         for place, i in enumerate(rows):
             results[i] = jax.tree.map(lambda array, row=place: array[row], computed)

@@ -121,7 +121,10 @@ def _set_up(config: TrainSettings, columns: ColumnMap | None) -> _Run:
     """
     loop = config.loop
     trackers.check_installed(loop.trackers)
-    partitioner = Partitioner(config.partitioning.num_partitions)
+    partitioner = Partitioner(
+        config.partitioning.num_partitions,
+        parameter_partitioning_dims=loop.parameter_partitioning_dims,
+    )
     _check_batch_size(loop, partitioner)
     schedule = optimizers.make_schedule(config.optimizer, loop.train_steps)
     optimizer = optimizers.make_optimizer(config.optimizer, schedule)

@@ -1,11 +1,14 @@
 """A data x model mesh over all local devices, and the shardings of arrays on it.
 
 The mesh has two axes. Each position on "data" holds one copy of the student and gets
-its own rows of the batch. The devices along "model" share one copy.
+its own rows of the batch. The devices along "model" share one copy. With
+`parameter_partitioning_dims=2` the copies also share the memory of the parameters and
+of the optimizer state: a device along "data" holds a part of each, and gets the other
+parts of a layer when it computes the layer (ZeRO stage 3, arXiv 1910.02054; FSDP).
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -16,9 +19,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dsbs_jax.errors import UserError
 
-# Logical axis of a parameter or activation: mesh axis. These are T5X's standard rules
-# with one-dimensional sharding of parameters.
-LOGICAL_AXIS_RULES = (
+AxisRules = tuple[tuple[str, str | None], ...]
+
+# Logical axis of a parameter or activation: mesh axis. These are T5X's standard rules.
+_AXIS_RULES: AxisRules = (
     ("batch", "data"),
     # Each of these names one axis of a layer's matrices: the output of the first matrix
     # and the input of the second. Splitting that axis over "model" needs a single sum
@@ -27,13 +31,17 @@ LOGICAL_AXIS_RULES = (
     ("mlp", "model"),
     ("heads", "model"),
     ("joined_kv", "model"),
-    # "embed" is the other axis of the same matrices, so it stays on one device; the
-    # others are small.
+    # The others are small.
     ("kv", None),
-    ("embed", None),
     ("length", None),
     ("relpos_buckets", None),
 )
+# "embed" is the other axis of the same matrices. The activations of a layer have it
+# too, but their "batch" axis already takes "data", and no array uses a mesh axis twice.
+_EMBED_RULES: dict[int, tuple[str, str | None]] = {
+    1: ("embed", None),
+    2: ("embed", "data"),
+}
 
 
 class Partitioner:
@@ -43,16 +51,22 @@ class Partitioner:
         mesh: Axes "data" and "model".
         replicated: Sharding of an array that every device holds.
         batch: Sharding of a batch, its rows spread over the data axis.
+        axis_rules: Logical axis and mesh axis of parameters and activations.
     """
 
     def __init__(
-        self, num_partitions: int = 1, devices: list[jax.Device] | None = None
+        self,
+        num_partitions: int = 1,
+        devices: list[jax.Device] | None = None,
+        parameter_partitioning_dims: Literal[1, 2] = 1,
     ) -> None:
         """Creates the mesh.
 
         Args:
             num_partitions: Devices that share one copy of the student.
             devices: The devices; None takes all local ones.
+            parameter_partitioning_dims: 1 stores the parameters in each copy; 2 also
+                spreads them over the copies.
 
         Raises:
             UserError: The number of devices is not a multiple of `num_partitions`.
@@ -68,6 +82,7 @@ class Partitioner:
         self.mesh = Mesh(grid, ("data", "model"))
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
         self.batch = NamedSharding(self.mesh, PartitionSpec("data"))
+        self.axis_rules = (*_AXIS_RULES, _EMBED_RULES[parameter_partitioning_dims])
 
     @property
     def data_size(self) -> int:
@@ -79,9 +94,16 @@ class Partitioner:
 
         Args:
             boxed: Parameters boxed with flax's logical axis names.
+
+        Raises:
+            UserError: The devices do not divide an axis of a parameter.
         """
         specs = nn.get_partition_spec(boxed)
-        return spmd.logical_to_mesh_sharding(specs, self.mesh, list(LOGICAL_AXIS_RULES))
+        shardings = spmd.logical_to_mesh_sharding(
+            specs, self.mesh, list(self.axis_rules)
+        )
+        jax.tree_util.tree_map_with_path(_check_divides, nn.unbox(boxed), shardings)
+        return shardings
 
     def optimizer_state(
         self,
@@ -115,3 +137,20 @@ class Partitioner:
     def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Sends a batch to the devices, its rows spread over the data axis."""
         return jax.device_put(dict(batch), self.batch)
+
+
+def _check_divides(path: Any, leaf: Any, sharding: NamedSharding) -> None:
+    """Raises if devices cannot hold parts of equal shape of a parameter."""
+    for size, axis in zip(leaf.shape, sharding.spec, strict=False):
+        devices = sharding.mesh.shape[axis] if axis else 1
+        if size % devices:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            change = (
+                "another NUM_PARTITIONS"
+                if axis == "model"
+                else "PARAMETER_PARTITIONING_DIMS=1, or another NUM_PARTITIONS"
+            )
+            raise UserError(
+                f"an axis of {size} in parameter {name} {leaf.shape} cannot be spread "
+                f"equally over {devices} devices; set {change}"
+            )

@@ -87,6 +87,7 @@ NOTED = {
     "NUM_BEAMS": _SCORES,
     "NUM_MICROBATCHES": _ROUNDING,
     "NUM_PARTITIONS": _ROUNDING,
+    "PARAMETER_PARTITIONING_DIMS": _ROUNDING,
     "PRECISION": _ROUNDING,
     "SCAN_LAYERS": _ROUNDING,
     "TRAIN_STEPS": "the learning rate follows the schedule of the new length from here",

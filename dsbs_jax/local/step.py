@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from dsbs_jax.local.alpha_schedule import AlphaSchedule
-from dsbs_jax.local.partitioning import LOGICAL_AXIS_RULES, Partitioner
+from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.state import TrainState
 from dsbs_jax.local.trainable import Frozen, complete
 from dsbs_jax.student import mutual_information, objective
@@ -171,7 +171,7 @@ def make_train_step(
         state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
-        with partitioner.mesh, nn.logical_axis_rules(LOGICAL_AXIS_RULES):
+        with partitioner.mesh, nn.logical_axis_rules(partitioner.axis_rules):
             grads, metrics = gradients(
                 model,
                 state.params,

@@ -53,6 +53,11 @@ class PlanConfig(Settings):
     num_partitions: PositiveInt = setting(
         1, help="Chips over which one copy of the student is spread."
     )
+    parameter_partitioning_dims: Literal[1, 2] = setting(
+        1,
+        help="1 stores parameters and optimizer state in each copy; 2 spreads them "
+        "over the copies.",
+    )
     num_microbatches: PositiveInt = setting(
         1, help="Parts of a batch that are computed one after another."
     )
@@ -62,7 +67,8 @@ class PlanConfig(Settings):
     remat: Text = setting(
         "none",
         help="What the backward pass computes again: 'full' complete layers, 'dots' "
-        "all but their products with weights, 'none' nothing.",
+        "all but their products with weights, 'offload' the same with the products in "
+        "the memory of the host, 'none' nothing.",
     )
     attention_queries: PositiveInt | None = setting(
         None,

@@ -121,8 +121,14 @@ def abstract_state(config: PlanConfig, devices: list[jax.Device]) -> TrainState:
     return state.abstract_state(
         model_of(config),
         _optimizer(config),
-        Partitioner(config.num_partitions, devices),
+        _partitioner(config, devices),
         trainable_of(config),
+    )
+
+
+def _partitioner(config: PlanConfig, devices: list[jax.Device]) -> Partitioner:
+    return Partitioner(
+        config.num_partitions, devices, config.parameter_partitioning_dims
     )
 
 
@@ -143,7 +149,7 @@ def train_step(config: PlanConfig, devices: list[jax.Device]) -> Compiled:
 
 def _lower_local(config: PlanConfig, devices: list[jax.Device]) -> jax.stages.Lowered:
     model = model_of(config)
-    partitioner = Partitioner(config.num_partitions, devices)
+    partitioner = _partitioner(config, devices)
     function: Any = step.make_train_step(
         model, _optimizer(config), partitioner, 0.5, config.num_microbatches
     )
@@ -163,6 +169,7 @@ def _lower_t5x(config: PlanConfig, devices: list[jax.Device]) -> jax.stages.Lowe
         _batch(config, (*_TARGET_FEATURES, "decoder_loss_weights")),
         devices,
         config.num_partitions,
+        config.parameter_partitioning_dims,
         config.num_microbatches,
     )
 
@@ -188,7 +195,7 @@ def _batch(
 def decode_step(config: PlanConfig, devices: list[jax.Device]) -> Compiled:
     """Compiles greedy decoding of a batch, as evaluation runs it."""
     model = model_of(config)
-    partitioner = Partitioner(config.num_partitions, devices)
+    partitioner = _partitioner(config, devices)
     params = state.abstract_params(model, partitioner)
     inputs = jax.ShapeDtypeStruct(
         (config.batch_size, config.input_length), "int32", sharding=partitioner.batch
@@ -226,9 +233,14 @@ def needed_bytes(message: str) -> int | None:
     """Reads how much memory a program needs from the compiler's error message.
 
     "RESOURCE_EXHAUSTED: … Used 32.83G of 15.75G hbm. …" -> 32.83 GiB in bytes; None for
-    other errors.
+    other errors. If the temporary arrays alone are too large, the message has only
+    their memory: "… required for HLO temporaries (17.09G) exceeds available HBM …".
     """
-    found = re.search(r"Used ([\d.]+)([KMG]) of [\d.]+[KMG] hbm", message)
+    found = re.search(
+        r"(?:Used |HLO temporaries \()([\d.]+)([KMG])\)?"
+        r"(?: of [\d.]+[KMG] hbm| exceeds available HBM)",
+        message,
+    )
     if "RESOURCE_EXHAUSTED" not in message or found is None:
         return None
     return int(float(found[1]) * _UNITS[found[2]])

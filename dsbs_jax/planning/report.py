@@ -16,6 +16,11 @@ from dsbs_jax.student.sizes import size_of
 
 _GIB = 2**30
 _MIB = 2**20
+# By PARAMETER_PARTITIONING_DIMS.
+_SPREAD = {
+    1: "stored in each copy of the student",
+    2: "spread over the copies of the student",
+}
 _NAMES = {"train": "train step", "decode": "decoding of a batch, to the last token"}
 
 
@@ -51,6 +56,7 @@ def text(
             f"{config.batch_size} rows of {config.input_length} + "
             f"{config.target_length} tokens, {config.num_microbatches} microbatches",
         ),
+        ("parameters", _SPREAD[config.parameter_partitioning_dims]),
         (
             "computation",
             f"{config.precision}, remat {config.remat}, scan {config.scan_layers}, "

@@ -25,14 +25,23 @@ _REMAT_POLICIES = {"none": "none", "dots": "minimal", "full": "full"}
 class DevicePartitioner(partitioning.PjitPartitioner):
     """T5X's partitioner over given devices; T5X's own takes those of this machine."""
 
-    def __init__(self, devices: Sequence[jax.Device], num_partitions: int) -> None:
+    def __init__(
+        self,
+        devices: Sequence[jax.Device],
+        num_partitions: int,
+        parameter_partitioning_dims: int,
+    ) -> None:
         """Creates the partitioner.
 
         Args:
             devices: The devices; neighbors share a copy of the student.
             num_partitions: Devices that share one copy.
+            parameter_partitioning_dims: 2 also spreads the parameters over the copies.
         """
-        super().__init__(num_partitions=num_partitions)
+        rules = partitioning.standard_logical_axis_rules(
+            parameter_partitioning_dims=parameter_partitioning_dims
+        )
+        super().__init__(num_partitions=num_partitions, logical_axis_rules=rules)
         self._grid = np.asarray(devices).reshape(-1, num_partitions)
 
     @property
@@ -47,6 +56,7 @@ def lower_train_step(
     batch: Mapping[str, jax.ShapeDtypeStruct],
     devices: Sequence[jax.Device],
     num_partitions: int,
+    parameter_partitioning_dims: int,
     num_microbatches: int,
 ) -> jax.stages.Lowered:
     """Lowers the step that `t5x.train` runs with the files in gin/t5x.
@@ -59,6 +69,7 @@ def lower_train_step(
             [B, T].
         devices: The devices.
         num_partitions: Devices that share one copy of the student.
+        parameter_partitioning_dims: 2 also spreads the parameters over the copies.
         num_microbatches: Parts of a batch that are computed one after another.
 
     Raises:
@@ -71,7 +82,9 @@ def lower_train_step(
         optimizer_def=optimizers.adamw(),
         alpha=0.5,
     )
-    partitioner = DevicePartitioner(devices, num_partitions)
+    partitioner = DevicePartitioner(
+        devices, num_partitions, parameter_partitioning_dims
+    )
     trainer, state = make_trainer(model, schedule, partitioner, batch, num_microbatches)
     with contextlib.closing(trainer), _constraints_of_accelerators():
         return trainer._partitioned_train_step.lower(state, dict(batch))
@@ -128,7 +141,12 @@ def _network(student: T5Config) -> Any:
         )
     values["dropout_rate"] = student.dropout_rate
     values["dtype"] = run_settings.activation_dtype(student.precision)
-    remat = _REMAT_POLICIES[student.remat_policy]
+    remat = _REMAT_POLICIES.get(student.remat_policy)
+    if remat is None:
+        raise UserError(
+            f"REMAT is {student.remat!r}, expected {', '.join(_REMAT_POLICIES)}: T5X's "
+            "networks keep nothing in the memory of the host"
+        )
     if student.scan:
         return scalable_network.Transformer(
             scalable_network.T5Config(**values, scan_layers=True, remat_policy=remat)

@@ -12,7 +12,7 @@ from dsbs_jax.student.precision import ComputeTypes, Precision, compute_types
 # T5 v1.1's gated MLP, and T5 v1.0's.
 _ACTIVATIONS = {("gelu", "linear"), ("relu",)}
 # What a layer's backward pass computes again.
-Remat = Literal["none", "dots", "full"]
+Remat = Literal["none", "dots", "offload", "full"]
 _SIZE = "set by sizes/*.gin, or read from the checkpoint"
 # The fields that a checkpoint determines; the others are chosen for each run.
 SIZE_FIELDS = (
@@ -88,7 +88,8 @@ class T5Config(Settings):
         "none",
         help="What the backward pass computes again instead of storing it, to save "
         "memory: 'full' complete layers, 'dots' all but their products with weights, "
-        "'none' nothing. True means 'full', False means 'none'.",
+        "'offload' the same, with the products in the memory of the host, 'none' "
+        "nothing. True means 'full', False means 'none'.",
     )
     scan: bool = setting(
         False,

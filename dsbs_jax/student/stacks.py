@@ -22,9 +22,17 @@ def recomputed(
 
 def _saveable(config: T5Config) -> Callable[..., Any] | None:
     """Returns which results of a recomputed layer are stored; None stores none."""
+    # By name, because a policy does not see products inside of custom gradients.
+    policies = jax.checkpoint_policies
     if config.remat_policy == "dots":
-        # By name, because a policy does not see products inside of custom gradients.
-        return jax.checkpoint_policies.save_only_these_names(PRODUCT)
+        return policies.save_only_these_names(PRODUCT)
+    if config.remat_policy == "offload":
+        return policies.save_and_offload_only_these_names(
+            names_which_can_be_saved=[],
+            names_which_can_be_offloaded=[PRODUCT],
+            offload_src="device",
+            offload_dst="pinned_host",
+        )
     return None
 
 

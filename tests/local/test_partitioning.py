@@ -17,6 +17,7 @@ from dsbs_jax.local.partitioning import Partitioner
 MESHES = """
 import json, pathlib, sys
 import jax, numpy as np
+from dsbs_jax.errors import UserError
 from dsbs_jax.local import optimizers, state, step
 from dsbs_jax.local.config import OptimizerConfig
 from dsbs_jax.local.partitioning import Partitioner
@@ -30,7 +31,10 @@ batches = np.load(sys.argv[1])
 names = sorted({name.split("/")[1] for name in batches})
 results = {"devices": jax.device_count()}
 for dropout, precision in ((0.0, "float32"), (0.1, "float32"), (0.0, "mixed")):
-    for data, model_parallel in ((1, 1), (4, 1), (2, 2), (1, 4)):
+    # The copies share parameters in one case only: compilation takes seconds each time.
+    shared = [(4, 1, 2), (2, 2, 2)] if (dropout, precision) == (0.0, "float32") else []
+    meshes = [(1, 1, 1), (4, 1, 1), (2, 2, 1), (1, 4, 1), *shared]
+    for data, model_parallel, dims in meshes:
         model = Transformer(
             T5Config(
                 vocab_size=32,
@@ -47,7 +51,7 @@ for dropout, precision in ((0.0, "float32"), (0.1, "float32"), (0.0, "mixed")):
             )
         )
         devices = jax.devices()[: data * model_parallel]
-        partitioner = Partitioner(model_parallel, devices)
+        partitioner = Partitioner(model_parallel, devices, dims)
         config = OptimizerConfig(learning_rate=1e-2)
         schedule = optimizers.make_schedule(config, 10)
         optimizer = optimizers.make_optimizer(config, schedule)
@@ -61,11 +65,20 @@ for dropout, precision in ((0.0, "float32"), (0.1, "float32"), (0.0, "mixed")):
             now, metrics = run(now, partitioner.put_batch(batch), key)
             losses.append(float(metrics["loss"]))
         mlp = now.params["encoder"]["layers_0"]["mlp"]["wi_0"]["kernel"]
-        results[f"{data}x{model_parallel}/{dropout}/{precision}"] = {
+        moment = [
+            leaf for leaf in jax.tree.leaves(now.opt_state) if leaf.shape == mlp.shape
+        ][0]
+        results[f"{data}x{model_parallel}x{dims}/{dropout}/{precision}"] = {
             "losses": losses,
             "mlp_shard": mlp.addressable_shards[0].data.shape,
+            "moment_shard": moment.addressable_shards[0].data.shape,
             "norm": float(sum((p**2).sum() for p in jax.tree.leaves(now.params))),
         }
+for partitions, dims in ((3, 1), (1, 2)):
+    try:
+        state.abstract_params(model, Partitioner(partitions, jax.devices()[:3], dims))
+    except UserError as error:
+        results[f"3 devices, {partitions} partitions"] = str(error)
 print(json.dumps(results))
 """
 
@@ -82,7 +95,7 @@ def on_meshes(make_batch, tmp_path_factory):
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        # Each of eight compiled programs runs only five small steps.
+        # Each of the compiled programs runs only five small steps.
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8 "
         "--xla_backend_optimization_level=0",
     }
@@ -105,10 +118,12 @@ def on_meshes(make_batch, tmp_path_factory):
 )
 def test_meshes_give_the_same_losses(on_meshes, case, difference):
     assert on_meshes["devices"] == 8
-    expected = on_meshes[f"1x1/{case}"]
+    expected = on_meshes[f"1x1x1/{case}"]
     assert len(set(expected["losses"])) == 5
-    for mesh in ("4x1", "2x2", "1x4"):
-        actual = on_meshes[f"{mesh}/{case}"]
+    meshes = [name for name in on_meshes if name.endswith(case)]
+    assert len(meshes) == (6 if case == "0.0/float32" else 4)
+    for mesh in meshes:
+        actual = on_meshes[mesh]
         np.testing.assert_allclose(
             actual["losses"], expected["losses"], rtol=0, atol=difference, err_msg=mesh
         )
@@ -116,17 +131,44 @@ def test_meshes_give_the_same_losses(on_meshes, case, difference):
 
 
 @pytest.mark.slow
-def test_parameters_are_sharded_over_the_model_axis(on_meshes):
-    shards = {
-        m: on_meshes[f"{m}/0.0/float32"]["mlp_shard"] for m in ("4x1", "2x2", "1x4")
-    }
-    assert shards == {"4x1": [16, 32], "2x2": [16, 16], "1x4": [16, 8]}
+@pytest.mark.parametrize(
+    ("mesh", "shard"),
+    [
+        # A kernel of 16 x 32: "embed" x "mlp".
+        ("4x1x1", [16, 32]),
+        ("2x2x1", [16, 16]),
+        ("1x4x1", [16, 8]),
+        ("4x1x2", [4, 32]),
+        ("2x2x2", [8, 16]),
+    ],
+)
+def test_parameters_and_moments_are_spread_over_the_mesh(on_meshes, mesh, shard):
+    results = on_meshes[f"{mesh}/0.0/float32"]
+    assert results["mlp_shard"] == results["moment_shard"] == shard
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("num_partitions", "message"),
+    [
+        (3, "over 3 devices; set another NUM_PARTITIONS"),
+        (1, "over 3 devices; set PARAMETER_PARTITIONING_DIMS=1"),
+    ],
+)
+def test_parameters_that_devices_do_not_divide_are_an_error(
+    on_meshes, num_partitions, message
+):
+    error = on_meshes[f"3 devices, {num_partitions} partitions"]
+    assert message in error
+    # An axis of the first parameter that does not fit, and its name and shape.
+    assert error.startswith("an axis of ")
 
 
 @pytest.mark.slow
 def test_dropout_changes_the_losses(on_meshes):
     assert (
-        on_meshes["1x1/0.0/float32"]["losses"] != on_meshes["1x1/0.1/float32"]["losses"]
+        on_meshes["1x1x1/0.0/float32"]["losses"]
+        != on_meshes["1x1x1/0.1/float32"]["losses"]
     )
 
 

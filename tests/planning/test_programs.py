@@ -20,10 +20,15 @@ EXHAUSTED = (
     "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory "
     "space hbm. Used 32.83G of 15.75G hbm. Exceeded hbm capacity by 17.08G."
 )
+TEMPORARIES = (
+    "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO "
+    "temporaries (17.09G) exceeds available HBM (15.75G)."
+)
 
 
 def test_the_memory_that_is_needed_is_read_from_the_error():
     assert programs.needed_bytes(EXHAUSTED) == int(32.83 * 2**30)
+    assert programs.needed_bytes(TEMPORARIES) == int(17.09 * 2**30)
     assert programs.needed_bytes("INTERNAL: Used 1.00G of 15.75G hbm") is None
 
 

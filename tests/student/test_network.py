@@ -166,7 +166,7 @@ def assert_same_student(model, other, params, **options):
 
 
 @pytest.mark.parametrize("version", sorted(VERSIONS))
-@pytest.mark.parametrize("remat", ["dots", "full"])
+@pytest.mark.parametrize("remat", ["dots", "offload", "full"])
 @pytest.mark.slow
 def test_remat_does_not_change_loss_and_gradients(version, remat):
     model, params = make_student(version, dropout_rate=0.2)
@@ -176,7 +176,7 @@ def test_remat_does_not_change_loss_and_gradients(version, remat):
 
 
 @pytest.mark.parametrize("version", sorted(VERSIONS))
-@pytest.mark.parametrize("remat", ["none", "dots", "full"])
+@pytest.mark.parametrize("remat", ["none", "dots", "offload", "full"])
 @pytest.mark.slow
 def test_scanned_layers_do_not_change_loss_and_gradients(version, remat):
     model, params = make_student(version)
