@@ -159,17 +159,17 @@ def print_ratios(results: dict[str, list[dict]]) -> None:
         print(f"dsbs_jax : {system} = {medians['dsbs_jax'] / medians[system]:.2f}")
 
 
-def print_operations(result: dict, work: str) -> None:
-    """Compares this project's operations per second with a matrix product's."""
+def print_operations(system: str, result: dict, work: str) -> None:
+    """Compares a system's operations per second with a matrix product's of its type."""
     unit = "pairs/s" if work == "train" else "examples/s"
     flops, product = result["flops"], result["matrix_product"]
     print(
-        f"model operations {flops / 1e9:.0f} GFLOP/s, matrix product "
+        f"{system}: model operations {flops / 1e9:.0f} GFLOP/s, matrix product "
         f"{product / 1e9:.0f} GFLOP/s: {100 * flops / product:.0f} %; "
         f"at its rate {result['rate'] * product / flops:.1f} {unit}"
     )
     if "tokens" in result:
-        print(f"tokens of a prediction, mean: {result['tokens']:.1f}")
+        print(f"{system}: tokens of a prediction, mean {result['tokens']:.1f}")
 
 
 def print_differences(results: dict[str, list[dict]]) -> None:
@@ -197,7 +197,8 @@ def main(options: argparse.Namespace) -> None:
     print_table(results, options.work)
     print()
     print_ratios(results)
-    print_operations(results["dsbs_jax"][-1], options.work)
+    for system in ("dsbs_jax", "dsbs_jax mixed"):
+        print_operations(system, results[system][-1], options.work)
     if options.work == "label":
         print_differences(results)
 

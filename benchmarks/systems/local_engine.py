@@ -104,7 +104,7 @@ def train(options: argparse.Namespace, batches: list[Batch]) -> dict:
         "rate": options.pairs * len(batches) / seconds,
         "first": first,
         "flops": sum(workload.training_flops(shape, b) for b in batches) / seconds,
-        "matrix_product": workload.matrix_product_rate(),
+        "matrix_product": workload.matrix_product_rate(model.config.types.factors),
     }
 
 
@@ -148,5 +148,5 @@ def label(options: argparse.Namespace, batches: list[Batch]) -> dict:
         "tokens": mean_length,
         "answers": answers,
         "flops": workload.labelling_flops(shape, batches, mean_length) / seconds,
-        "matrix_product": workload.matrix_product_rate(),
+        "matrix_product": workload.matrix_product_rate(model.config.types.factors),
     }
