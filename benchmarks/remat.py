@@ -3,10 +3,10 @@
     python benchmarks/remat.py --size=base --rows=8
     python benchmarks/remat.py --size=small --rows=4 --source=1024 --queries=128
 
-Runs training steps of the local engine with each value of REMAT, in turns, on random
-tokens, with `--queries` also with this ATTENTION_QUERIES. Prints the median processor
-seconds of a step, which other programs on the machine change less than the elapsed
-time, and the temporary memory of XLA's plan.
+Runs training steps of the local engine with each value of REMAT, one after another, on
+random tokens, with `--queries` also with this ATTENTION_QUERIES. Prints the median
+processor seconds of a step, which other programs on the machine change less than the
+elapsed time, and the temporary memory of XLA's plan.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import time
 from typing import Any
 
 import jax
-import numpy as np
 import tabulate
+from systems import workload
 
 from dsbs_jax.local import optimizers, state, step
 from dsbs_jax.local.config import OptimizerConfig
@@ -44,22 +44,6 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def random_batch(options: argparse.Namespace) -> dict[str, np.ndarray]:
-    """Makes a batch without padding: int32, encoder [B, S] and decoder [B, T]."""
-    rng = np.random.default_rng(0)
-
-    def tokens(length: int, end: int) -> np.ndarray:
-        return rng.integers(1, end, (options.rows, length), dtype=np.int32)
-
-    return {
-        "encoder_input_tokens": tokens(options.source, operations.PUBLISHED_ROWS),
-        "decoder_input_tokens": tokens(options.target, operations.PUBLISHED_ROWS),
-        "decoder_target_tokens": tokens(options.target, operations.PUBLISHED_ROWS),
-        # 1 is a label and 2 a rationale.
-        "decoder_task_ids": tokens(options.target, 3),
-    }
-
-
 def make_model(size: str, remat: str, queries: int | None) -> Transformer:
     """Creates a network with scanned layers and the given settings."""
     values = {
@@ -78,7 +62,8 @@ def main(options: argparse.Namespace) -> None:
     config = OptimizerConfig()
     schedule = optimizers.make_schedule(config, total_steps=10_000)
     optimizer = optimizers.make_optimizer(config, schedule)
-    batch, key = partitioner.put_batch(random_batch(options)), jax.random.key(0)
+    rows = workload.random_rows(options.rows, options.source, options.target)
+    batch, key = partitioner.put_batch(rows), jax.random.key(0)
     queries = (None, options.queries) if options.queries else (None,)
     measured = list(itertools.product(POLICIES, queries))
     # The states of all settings have the same shapes.
@@ -97,7 +82,7 @@ def main(options: argparse.Namespace) -> None:
             current, metrics = steps[setting](current, batch, key)
             jax.block_until_ready((current, metrics))
             seconds[setting].append(time.process_time() - start)
-    rows = [
+    table = [
         (
             setting[0],
             setting[1] or "all",
@@ -107,7 +92,7 @@ def main(options: argparse.Namespace) -> None:
         for setting in measured
     ]
     head = ("REMAT", "queries at a time", "processor seconds", "temporary, GiB")
-    print(tabulate.tabulate(rows, head, tablefmt="github", floatfmt=".2f"))
+    print(tabulate.tabulate(table, head, tablefmt="github", floatfmt=".2f"))
 
 
 if __name__ == "__main__":

@@ -146,6 +146,22 @@ def forward_flops(shape: Shape, source: float, target: float) -> float:
     return operations.forward_operations(size, source, target, VOCAB_SIZE)
 
 
+def random_rows(rows: int, source: int, target: int) -> dict[str, np.ndarray]:
+    """Makes a batch without padding: int32, encoder [B, S] and decoder [B, T]."""
+    rng = np.random.default_rng(0)
+
+    def tokens(length: int, end: int) -> np.ndarray:
+        return rng.integers(1, end, (rows, length), dtype=np.int32)
+
+    return {
+        "encoder_input_tokens": tokens(source, VOCAB_SIZE),
+        "decoder_input_tokens": tokens(target, VOCAB_SIZE),
+        "decoder_target_tokens": tokens(target, VOCAB_SIZE),
+        # 1 is a label and 2 a rationale.
+        "decoder_task_ids": tokens(target, 3),
+    }
+
+
 def training_flops(shape: Shape, batch: Batch) -> float:
     """Counts the operations of forward and backward passes over a batch.
 
