@@ -29,7 +29,7 @@ def parse_options() -> argparse.Namespace:
     add("--source", type=int, default=128, help="source tokens of a row: S")
     add("--target", type=int, default=96, help="target tokens of a row: T")
     add("--microbatches", type=int, default=1, help="parts of a batch")
-    add("--remat", action="store_true", help="recompute layers in the backward pass")
+    add("--remat", default="none", help="REMAT")
     add("--attention_queries", type=int, help="ATTENTION_QUERIES")
     add("--scan", action="store_true", help="compile one layer for each stack")
     add("--precision", default="bfloat16", help="PRECISION")
@@ -38,6 +38,7 @@ def parse_options() -> argparse.Namespace:
     add("--lora_rank", type=int, default=0, help="LORA_RANK")
     add("--devices", type=int, default=1, help="virtual devices")
     add("--partitions", type=int, default=1, help="devices per copy of the student")
+    add("--dims", type=int, default=1, help="PARAMETER_PARTITIONING_DIMS")
     return parser.parse_args()
 
 
@@ -49,7 +50,9 @@ def main(options: argparse.Namespace) -> None:
     from dsbs_jax.local.config import OptimizerConfig, TrainableConfig
 
     model = make_model(options)
-    partitioner = partitioning.Partitioner(options.partitions)
+    partitioner = partitioning.Partitioner(
+        options.partitions, parameter_partitioning_dims=options.dims
+    )
     settings = OptimizerConfig(optimizer=options.optimizer)
     schedule = optimizers.make_schedule(settings, total_steps=10_000)
     optimizer = optimizers.make_optimizer(settings, schedule)

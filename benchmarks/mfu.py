@@ -33,9 +33,16 @@ from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import Transformer
 
 GIB = 2**30
-# TFLOP/s of dense products of bfloat16 numbers, from NVIDIA's data sheets, by a part of
-# the name that JAX gives a device.
-PEAKS = {"H100": 989.4, "H200": 989.4, "A100": 312.0, "L40S": 362.1, "L4": 121.0}
+# TFLOP/s of dense products of bfloat16 numbers, from NVIDIA's data sheets, by the name
+# that the driver gives a device. Variants with other peaks have other names.
+PEAKS = {
+    "NVIDIA A100-SXM4-40GB": 312.0,
+    "NVIDIA A100-SXM4-80GB": 312.0,
+    "NVIDIA H100 80GB HBM3": 989.4,
+    "NVIDIA H200": 989.4,
+    "NVIDIA L4": 121.0,
+    "NVIDIA L40S": 362.1,
+}
 # What XLA must know of a GPU that is not present: the figures of NVIDIA's H100 SXM.
 TARGETS = {
     "h100": """
@@ -82,7 +89,12 @@ def parse_options() -> argparse.Namespace:
     add("--scan", action="store_true", help="SCAN_LAYERS")
     add("--runs", type=int, default=10, help="timed steps")
     add("--peak", type=float, help="TFLOP/s of the device, if it is not in the table")
-    add("--compile_for", choices=TARGETS, help="only compile, for this GPU")
+    add(
+        "--compile_for",
+        choices=TARGETS,
+        help="only compile the training step, for this GPU; --runs, --decoded and "
+        "--peak have no effect",
+    )
     return parser.parse_args()
 
 
@@ -90,7 +102,7 @@ def make_model(options: argparse.Namespace) -> Transformer:
     """Creates the network."""
     values = {
         **sizes.size_of(options.size),
-        "VOCAB_SIZE": operations.PUBLISHED_ROWS,
+        "VOCAB_SIZE": workload.VOCAB_SIZE,
         "PRECISION": options.precision,
         "REMAT": options.remat,
         "SCAN_LAYERS": options.scan,
@@ -201,16 +213,14 @@ def measure(options: argparse.Namespace) -> None:
             operations.forward_operations(size, options.source, options.decoded),
         )
     )
-    peak = options.peak or next(
-        (peak for name, peak in PEAKS.items() if name in device.device_kind), None
-    )
+    peak = options.peak or PEAKS.get(device.device_kind)
     table = []
     for work, seconds, each in results:
         rate = options.rows * each / seconds / 1e12
         share = f"{100 * rate / peak:.1f} %" if peak else "peak unknown: --peak"
         table.append((work, 1e3 * seconds, options.rows / seconds, rate, share))
     print(f"{device.device_kind}, {options.size}, {options.precision}")
-    head = ("work", "ms", "rows/s", "TFLOP/s", "MFU")
+    head = ("work", "ms", "rows/s", "TFLOP/s", "MFU (of the bfloat16 peak)")
     print(tabulate.tabulate(table, head, tablefmt="github", floatfmt=".3f"))
 
 

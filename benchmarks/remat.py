@@ -23,7 +23,7 @@ from dsbs_jax.local import optimizers, state, step
 from dsbs_jax.local.config import OptimizerConfig
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.settings import from_values
-from dsbs_jax.student import operations, sizes
+from dsbs_jax.student import sizes
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import Transformer
 
@@ -48,7 +48,7 @@ def make_model(size: str, remat: str, queries: int | None) -> Transformer:
     """Creates a network with scanned layers and the given settings."""
     values = {
         **sizes.size_of(size),
-        "VOCAB_SIZE": operations.PUBLISHED_ROWS,
+        "VOCAB_SIZE": workload.VOCAB_SIZE,
         "SCAN_LAYERS": True,
         "REMAT": remat,
         "ATTENTION_QUERIES": queries,

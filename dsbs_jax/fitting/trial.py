@@ -12,7 +12,15 @@ import jax
 
 from dsbs_jax.data import mixtures
 from dsbs_jax.fitting.plan import Plan
-from dsbs_jax.local import datasets, evaluation, optimizers, state, step, trainable
+from dsbs_jax.local import (
+    datasets,
+    evaluation,
+    optimizers,
+    partitioning,
+    state,
+    step,
+    trainable,
+)
 from dsbs_jax.local.alpha_schedule import make_alpha
 from dsbs_jax.local.config import TrainSettings
 from dsbs_jax.local.input_batches import encode_inputs
@@ -78,10 +86,7 @@ def run(plan: Plan) -> Trial:
     """
     config, data = plan.settings, plan.method_data
     model = Transformer(plan.network)
-    partitioner = Partitioner(
-        config.partitioning.num_partitions,
-        parameter_partitioning_dims=config.loop.parameter_partitioning_dims,
-    )
+    partitioner = partitioning.of_run(config)
     end, first, each = _time_steps(config, data, model, partitioner)
     params = trainable.complete(end.params, end.frozen)
     predictor = evaluation.Predictor(model, config.decoding, partitioner)

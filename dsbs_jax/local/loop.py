@@ -25,6 +25,7 @@ from dsbs_jax.local import (
     evaluation,
     label_checks,
     optimizers,
+    partitioning,
     report,
     resume_guard,
     row_merging,
@@ -121,10 +122,7 @@ def _set_up(config: TrainSettings, columns: ColumnMap | None) -> _Run:
     """
     loop = config.loop
     trackers.check_installed(loop.trackers)
-    partitioner = Partitioner(
-        config.partitioning.num_partitions,
-        parameter_partitioning_dims=loop.parameter_partitioning_dims,
-    )
+    partitioner = partitioning.of_run(config)
     _check_batch_size(loop, partitioner)
     schedule = optimizers.make_schedule(config.optimizer, loop.train_steps)
     optimizer = optimizers.make_optimizer(config.optimizer, schedule)

@@ -4,7 +4,8 @@ The mesh has two axes. Each position on "data" holds one copy of the student and
 its own rows of the batch. The devices along "model" share one copy. With
 `parameter_partitioning_dims=2` the copies also share the memory of the parameters and
 of the optimizer state: a device along "data" holds a part of each, and gets the other
-parts of a layer when it computes the layer (ZeRO stage 3, arXiv 1910.02054; FSDP).
+parts of a layer when it computes the layer, as in ZeRO stage 3 (arXiv 1910.02054),
+also called FSDP.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from flax.linen import spmd
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dsbs_jax.errors import UserError
+from dsbs_jax.local.config import TrainSettings
 
 AxisRules = tuple[tuple[str, str | None], ...]
 
@@ -31,7 +33,7 @@ _AXIS_RULES: AxisRules = (
     ("mlp", "model"),
     ("heads", "model"),
     ("joined_kv", "model"),
-    # The others are small.
+    # These axes are short, so they are not split.
     ("kv", None),
     ("length", None),
     ("relpos_buckets", None),
@@ -139,6 +141,18 @@ class Partitioner:
         return jax.device_put(dict(batch), self.batch)
 
 
+def of_run(config: TrainSettings) -> Partitioner:
+    """Returns the mesh of a run, over all local devices.
+
+    Raises:
+        UserError: The devices cannot be grouped as the settings say.
+    """
+    return Partitioner(
+        config.partitioning.num_partitions,
+        parameter_partitioning_dims=config.loop.parameter_partitioning_dims,
+    )
+
+
 def _check_divides(path: Any, leaf: Any, sharding: NamedSharding) -> None:
     """Raises if devices cannot hold parts of equal shape of a parameter."""
     for size, axis in zip(leaf.shape, sharding.spec, strict=False):
@@ -146,11 +160,11 @@ def _check_divides(path: Any, leaf: Any, sharding: NamedSharding) -> None:
         if size % devices:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             change = (
-                "another NUM_PARTITIONS"
+                "another value of NUM_PARTITIONS"
                 if axis == "model"
-                else "PARAMETER_PARTITIONING_DIMS=1, or another NUM_PARTITIONS"
+                else "PARAMETER_PARTITIONING_DIMS=1, or another value of NUM_PARTITIONS"
             )
             raise UserError(
-                f"an axis of {size} in parameter {name} {leaf.shape} cannot be spread "
-                f"equally over {devices} devices; set {change}"
+                f"parameter {name} has the shape {leaf.shape}, whose axis of {size} "
+                f"cannot be split into {devices} equal parts; set {change}"
             )

@@ -124,6 +124,11 @@ class PlanConfig(Settings):
                 f"STEP is {self.step!r}, expected 'train' with ENGINE='t5x': only "
                 "T5X's training step is compiled"
             )
+        if self.remat == "offload":
+            raise UserError(
+                "REMAT is 'offload', expected 'none', 'dots' or 'full' with "
+                "ENGINE='t5x': T5X stores nothing in the memory of the host"
+            )
         defaults = {info.field: info for info in settings_of(PlanConfig)}
         for name in _LOCAL_ONLY:
             value, info = getattr(self, name), defaults[name]

@@ -9,7 +9,7 @@ import itertools
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -352,22 +352,23 @@ def result_types(program: Program, opcode: str) -> set[str]:
     }
 
 
-def most_positions(program: Program, vocab_size: int, width: int) -> int:
+def most_positions(program: Program, vocab_size: int, widths: Collection[int]) -> int:
     """Returns the most positions whose logits exist as one array, in any memory.
 
     Args:
         program: The program.
         vocab_size: V of one device.
-        width: D; a matrix of D and V is a weight or its gradient, not logits.
+        widths: D, and the part of D on a device if parameters are spread. A matrix of
+            one of these and V is a weight or its gradient, not logits.
     """
+    weights = [sorted((vocab_size, width)) for width in widths]
     return max(
         (
             array.elements // vocab_size
             for computation, one in program.instructions()
             if computation.name not in program.fused
             for array in one.results
-            if vocab_size in array.shape
-            and sorted(array.shape) != sorted((vocab_size, width))
+            if vocab_size in array.shape and sorted(array.shape) not in weights
         ),
         default=0,
     )

@@ -74,9 +74,11 @@ def positions(config: PlanConfig, program: ProgramPlan) -> tuple[int, int]:
     """
     mesh = program.mesh
     rows = max(1, config.batch_size // config.num_microbatches // mesh["data"])
+    width = size_of(config.size)["EMB_DIM"]
+    widths = {width}
+    if config.parameter_partitioning_dims == 2:
+        widths.add(width // mesh["data"])
     most = costs.most_positions(
-        program.program,
-        operations.PUBLISHED_ROWS // mesh["model"],
-        size_of(config.size)["EMB_DIM"],
+        program.program, operations.PUBLISHED_ROWS // mesh["model"], widths
     )
     return most, rows * config.target_length

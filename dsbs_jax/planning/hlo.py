@@ -65,7 +65,7 @@ class Array(tuple[str, tuple[int, ...], int]):
 
     @property
     def in_hbm(self) -> bool:
-        """Whether the array is in the device's main memory, not in one on the chip."""
+        """Whether it is in the device's main memory, not on the chip or the host."""
         return self[2] == 0
 
     @property

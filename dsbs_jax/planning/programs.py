@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import optax
 from jax.experimental import topologies
@@ -41,7 +42,8 @@ class Compiled:
     """A compiled program, or why it does not fit.
 
     Attributes:
-        needed: Bytes of main memory that it needs on a chip, if it does not fit.
+        needed: Bytes of main memory that it needs on a chip at least, if it does not
+            fit.
         arguments: Bytes of its arguments on a chip.
         temporary: Bytes of its temporary memory on a chip.
         peak: Most bytes in use at a time on a chip.
@@ -121,12 +123,13 @@ def abstract_state(config: PlanConfig, devices: list[jax.Device]) -> TrainState:
     return state.abstract_state(
         model_of(config),
         _optimizer(config),
-        _partitioner(config, devices),
+        partitioner_of(config, devices),
         trainable_of(config),
     )
 
 
-def _partitioner(config: PlanConfig, devices: list[jax.Device]) -> Partitioner:
+def partitioner_of(config: PlanConfig, devices: list[jax.Device]) -> Partitioner:
+    """Returns the mesh of a plan."""
     return Partitioner(
         config.num_partitions, devices, config.parameter_partitioning_dims
     )
@@ -149,7 +152,7 @@ def train_step(config: PlanConfig, devices: list[jax.Device]) -> Compiled:
 
 def _lower_local(config: PlanConfig, devices: list[jax.Device]) -> jax.stages.Lowered:
     model = model_of(config)
-    partitioner = _partitioner(config, devices)
+    partitioner = partitioner_of(config, devices)
     function: Any = step.make_train_step(
         model, _optimizer(config), partitioner, 0.5, config.num_microbatches
     )
@@ -195,14 +198,19 @@ def _batch(
 def decode_step(config: PlanConfig, devices: list[jax.Device]) -> Compiled:
     """Compiles greedy decoding of a batch, as evaluation runs it."""
     model = model_of(config)
-    partitioner = _partitioner(config, devices)
+    partitioner = partitioner_of(config, devices)
     params = state.abstract_params(model, partitioner)
     inputs = jax.ShapeDtypeStruct(
         (config.batch_size, config.input_length), "int32", sharding=partitioner.batch
     )
-    return _compile(
-        lambda: decoding.greedy.lower(model, params, inputs, config.max_decode_length)
-    )
+
+    def lower() -> jax.stages.Lowered:
+        with partitioner.mesh, nn.logical_axis_rules(partitioner.axis_rules):
+            return decoding.greedy.lower(
+                model, params, inputs, config.max_decode_length
+            )
+
+    return _compile(lower)
 
 
 def _compile(lower: Callable[[], Any]) -> Compiled:

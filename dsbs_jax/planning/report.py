@@ -89,7 +89,7 @@ def _program_text(config: PlanConfig, program: ProgramPlan) -> str:
     )
     if compiled.needed is not None:
         line = (
-            f"does not fit: needs {compiled.needed / _GIB:.2f} GiB of "
+            f"does not fit: needs at least {compiled.needed / _GIB:.2f} GiB of "
             f"{program.slice.chip.hbm / _GIB:.0f} GiB"
         )
         return f"{title}\n{line}"

@@ -22,7 +22,7 @@ def recomputed(
 
 def _saveable(config: T5Config) -> Callable[..., Any] | None:
     """Returns which results of a recomputed layer are stored; None stores none."""
-    # By name, because a policy does not see products inside of custom gradients.
+    # Products have a name, because a policy does not see those in custom gradients.
     policies = jax.checkpoint_policies
     if config.remat_policy == "dots":
         return policies.save_only_these_names(PRODUCT)

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,8 @@ import optax
 import pytest
 
 from dsbs_jax.errors import UserError
-from dsbs_jax.local import state
+from dsbs_jax.local import partitioning, state
+from dsbs_jax.local.config import TrainSettings
 from dsbs_jax.local.partitioning import Partitioner
 
 # Runs in its own process, because JAX's number of devices is fixed when it starts.
@@ -72,6 +74,12 @@ for dropout, precision in ((0.0, "float32"), (0.1, "float32"), (0.0, "mixed")):
             "losses": losses,
             "mlp_shard": mlp.addressable_shards[0].data.shape,
             "moment_shard": moment.addressable_shards[0].data.shape,
+            "as_planned": all(
+                leaf.sharding.is_equivalent_to(planned.sharding, leaf.ndim)
+                for leaf, planned in zip(
+                    jax.tree.leaves(now), jax.tree.leaves(abstract), strict=True
+                )
+            ),
             "norm": float(sum((p**2).sum() for p in jax.tree.leaves(now.params))),
         }
 for partitions, dims in ((3, 1), (1, 2)):
@@ -145,14 +153,16 @@ def test_meshes_give_the_same_losses(on_meshes, case, difference):
 def test_parameters_and_moments_are_spread_over_the_mesh(on_meshes, mesh, shard):
     results = on_meshes[f"{mesh}/0.0/float32"]
     assert results["mlp_shard"] == results["moment_shard"] == shard
+    # The updates of the steps have kept the shardings of all arrays.
+    assert results["as_planned"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_partitions", "message"),
     [
-        (3, "over 3 devices; set another NUM_PARTITIONS"),
-        (1, "over 3 devices; set PARAMETER_PARTITIONING_DIMS=1"),
+        (3, "into 3 equal parts; set another value of NUM_PARTITIONS"),
+        (1, "into 3 equal parts; set PARAMETER_PARTITIONING_DIMS=1, or another value"),
     ],
 )
 def test_parameters_that_devices_do_not_divide_are_an_error(
@@ -160,8 +170,9 @@ def test_parameters_that_devices_do_not_divide_are_an_error(
 ):
     error = on_meshes[f"3 devices, {num_partitions} partitions"]
     assert message in error
-    # An axis of the first parameter that does not fit, and its name and shape.
-    assert error.startswith("an axis of ")
+    assert re.match(
+        r"parameter \S+ has the shape \(\d+.*\), whose axis of \d+ c", error
+    )
 
 
 @pytest.mark.slow
@@ -179,6 +190,21 @@ def test_number_of_devices_has_to_be_a_multiple(num_partitions):
         UserError, match="expected a divisor of the number of devices, 1"
     ):
         Partitioner(num_partitions, devices)
+
+
+@pytest.mark.parametrize(("dims", "axis"), [(1, None), (2, "data")])
+def test_the_mesh_of_a_run_has_the_rules_of_its_settings(dims, axis):
+    config = TrainSettings.from_macros(
+        {
+            "MODEL_DIR": "x",
+            "ALPHA": 0.5,
+            "BATCH_SIZE": 16,
+            "DATASET": "own",
+            "METHOD": "finetune",
+            "PARAMETER_PARTITIONING_DIMS": dims,
+        }
+    )
+    assert dict(partitioning.of_run(config).axis_rules)["embed"] == axis
 
 
 @pytest.mark.parametrize("make", [optax.adam, optax.adafactor])

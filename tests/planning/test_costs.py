@@ -244,7 +244,10 @@ def test_a_group_of_one_device_sends_nothing():
 def test_types_and_largest_logits():
     found = program(
         "  %k = f32[16,100] parameter(0)\n  %x = f32[4,3,100] parameter(1)\n"
+        # A part of a weight.
+        "  %part = f32[100,14] parameter(2)\n"
         "  ROOT %e = bf16[4,3,100] exponential(%x)"
     )
     assert costs.result_types(found, "exponential") == {"bf16"}
-    assert costs.most_positions(found, vocab_size=100, width=16) == 12
+    assert costs.most_positions(found, vocab_size=100, widths={16, 14}) == 12
+    assert costs.most_positions(found, vocab_size=100, widths={16}) == 14

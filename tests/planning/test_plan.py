@@ -2,11 +2,12 @@
 
 import re
 
+import jax
 import pytest
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.config import OptimizerConfig, TrainableConfig
-from dsbs_jax.planning import plan, report
+from dsbs_jax.planning import plan, programs, report
 from dsbs_jax.planning.chips import slice_of
 from dsbs_jax.planning.config import PlanConfig
 from dsbs_jax.planning.state_memory import StateMemory
@@ -46,6 +47,7 @@ def test_only_the_training_step_of_t5x_is_compiled(step):
     ("changes", "message"),
     [
         ({"optimizer": "lion"}, "OPTIMIZER is 'lion', expected 'adamw' with ENGINE"),
+        ({"remat": "offload"}, "REMAT is 'offload', expected 'none', 'dots' or 'full'"),
         ({"lora_rank": 4}, "LORA_RANK is 4, expected 0 with ENGINE='t5x'"),
     ],
 )
@@ -68,6 +70,23 @@ def test_the_text_has_the_memory_of_the_state():
     assert "state of a chip" not in report.text(
         config, slice_of(config.topology), [], []
     )
+
+
+@pytest.mark.parametrize(
+    ("dims", "parameters"),
+    [
+        (1, "stored in each copy of the student"),
+        (2, "spread over the copies of the student"),
+    ],
+)
+def test_the_text_says_where_parameters_are_stored(dims, parameters):
+    config = PlanConfig(
+        size="small", topology="v5e:2x4", parameter_partitioning_dims=dims
+    )
+    text = report.text(config, slice_of(config.topology), [], [])
+    assert re.search(rf"^parameters +{parameters}$", text, re.MULTILINE)
+    partitioner = programs.partitioner_of(config, jax.local_devices()[:1])
+    assert dict(partitioner.axis_rules)["embed"] == (None, "data")[dims - 1]
 
 
 def test_settings_of_training_have_the_defaults_of_training():

@@ -205,6 +205,19 @@ def test_remat_recomputes_more_products_the_less_it_stores(scan, precision):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scan", [False, True])
+def test_offloaded_products_are_in_the_memory_of_the_host(scan):
+    batch = make_batch(make_examples())
+
+    def copies_to_host(remat):
+        model, params = make_student("t5_1_1", scan=scan, remat=remat)
+        step = jax.make_jaxpr(lambda p: gradients(model, p, batch, 0.5)[0])
+        return str(step(params)).lower().count("host")
+
+    assert copies_to_host("offload") > copies_to_host("dots") == 0
+
+
+@pytest.mark.slow
 def test_dropout_of_scanned_layers_depends_on_its_key():
     model, params = make_student("t5_1_1", dropout_rate=0.5, scan=True)
     batch = make_batch(make_examples())
