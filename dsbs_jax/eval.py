@@ -9,10 +9,11 @@ Commonly overridden: EVAL_SPLIT, MIXTURE_OR_TASK_NAME, NUM_BEAMS.
     --tfds_data_dir=$HOME/data
 """
 
-from dsbs_jax import interruption
+from dsbs_jax import interruption, malloc
 
 if __name__ == "__main__":
     # Before the other imports, which take a moment.
+    malloc.keep_freed_memory()
     interruption.install()
 
 from dsbs_jax import cli

@@ -10,10 +10,11 @@ Commonly overridden: RATIONALE, RATIONALE_LENGTH, NUM_BEAMS.
     --gin.OUTPUT_FILE=answers.jsonl --gin.RATIONALE=True
 """
 
-from dsbs_jax import interruption
+from dsbs_jax import interruption, malloc
 
 if __name__ == "__main__":
     # Before the other imports, which take a moment.
+    malloc.keep_freed_memory()
     interruption.install()
 
 from dsbs_jax import cli

@@ -15,10 +15,11 @@ The same command resumes a run that was stopped.
 
 from typing import Any
 
-from dsbs_jax import interruption
+from dsbs_jax import interruption, malloc
 
 if __name__ == "__main__":
     # Before the other imports, which take a moment.
+    malloc.keep_freed_memory()
     interruption.install()
 
 from dsbs_jax import cli

@@ -11,7 +11,7 @@ import sys
 import typing
 from collections.abc import Sequence
 
-from dsbs_jax import interruption
+from dsbs_jax import interruption, malloc
 
 PROGRAM = "dsbs-jax"
 # Subcommands that handle signals themselves: extract waits for requests it has sent.
@@ -25,6 +25,7 @@ BROKEN_PIPE = 1
 
 def main() -> typing.NoReturn:
     """Runs the command line of the process and exits with its status."""
+    malloc.keep_freed_memory()
     if not OWN_SIGNALS.intersection(sys.argv[1:2]):
         interruption.install()
     try:

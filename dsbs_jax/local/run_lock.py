@@ -24,6 +24,10 @@ LOCK_FILE = "run.lock"
 _UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 
+class InUseError(UserError):
+    """Another process holds the lock of a folder."""
+
+
 class RunLock:
     """Holds the lock of a folder inside a `with` block.
 
@@ -52,7 +56,8 @@ class RunLock:
         """Locks the folder.
 
         Raises:
-            UserError: Another process holds the lock, or the folder cannot be written.
+            InUseError: Another process holds the lock.
+            UserError: The folder cannot be written.
         """
         folder = self._folder
         missing = [p for p in (folder, *folder.parents) if not p.exists()]
@@ -101,7 +106,7 @@ class RunLock:
         """Takes the lock of the operating system.
 
         Raises:
-            UserError: Another process holds it. On a file system without locks, the
+            InUseError: Another process holds it. On a file system without locks, the
                 file names a process that may still run.
         """
         owner = _read_owner(file)
@@ -109,12 +114,12 @@ class RunLock:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             # Read again: the other process may have written it a moment ago.
-            raise UserError(self._in_use(_read_owner(file))) from None
+            raise InUseError(self._in_use(_read_owner(file))) from None
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
             if owner and _may_run(owner):
-                raise UserError(
+                raise InUseError(
                     f"{self._in_use(owner)}; if that process has ended, delete "
                     f"{self._path}"
                 ) from None
@@ -140,7 +145,7 @@ def check_free(folder: pathlib.Path) -> None:
     """Checks that no process trains in a folder, which need not exist.
 
     Raises:
-        UserError: Another process holds the lock.
+        InUseError: Another process holds the lock.
     """
     if (folder / LOCK_FILE).exists():
         with RunLock(folder):

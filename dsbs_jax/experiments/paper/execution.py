@@ -18,7 +18,6 @@ import time
 from collections.abc import Sequence
 
 from dsbs_jax import files, interruption, tensorflow_import
-from dsbs_jax.errors import UserError
 from dsbs_jax.experiments.paper import child, generated
 from dsbs_jax.experiments.paper.planning import PlannedRun
 from dsbs_jax.local import run_lock
@@ -64,6 +63,10 @@ class Grid:
         """Returns the file with the last message of a failed run."""
         return self.output / LOGS / f"{run.name}.error"
 
+    def claim(self, run: PlannedRun) -> pathlib.Path:
+        """Returns the folder whose lock a grid holds while it trains a run."""
+        return self.output / LOGS / f"{run.name}.claim"
+
     def seconds(self, run: PlannedRun) -> float | None:
         """Returns the seconds of a finished run; None for another run."""
         path = self.folder(run) / RESULTS
@@ -85,9 +88,16 @@ def prepare(grid: Grid) -> None:
     Raises:
         UserError: A dataset needs the released data.
     """
-    for name in dict.fromkeys(run.cell.source for run in grid.runs):
-        if name in generated.DATASETS:
-            generated.write(grid.output, name, grid.release)
+    names = dict.fromkeys(run.cell.source for run in grid.runs)
+    waiting = [name for name in names if name in generated.DATASETS]
+    while waiting:
+        try:
+            generated.write(grid.output, waiting[0], grid.release)
+        except run_lock.InUseError:
+            print(f"waiting for {waiting[0]}, which another process writes", flush=True)
+            time.sleep(_WAIT)
+        else:
+            waiting.pop(0)
 
 
 def execute(grid: Grid) -> int | None:
@@ -120,12 +130,21 @@ def execute(grid: Grid) -> int | None:
 
 def _train_if_free(grid: Grid, run: PlannedRun) -> bool:
     """Trains a run, unless it is finished; returns False if another process does."""
-    try:
-        run_lock.check_free(grid.folder(run))
-    except UserError:
-        return False
-    if _waits_for_pretraining(grid, run):
-        return False
+    with contextlib.ExitStack() as held:
+        try:
+            # A run locks its own folder only when its imports are done.
+            held.enter_context(run_lock.RunLock(grid.claim(run)))
+            run_lock.check_free(grid.folder(run))
+        except run_lock.InUseError:
+            return False
+        if _waits_for_pretraining(grid, run):
+            return False
+        _train_unless_finished(grid, run)
+    return True
+
+
+def _train_unless_finished(grid: Grid, run: PlannedRun) -> None:
+    """Trains a run that no other process trains, and records a failure."""
     with contextlib.suppress(FileNotFoundError):
         grid.error_file(run).unlink()
     if grid.seconds(run) is not None:
@@ -144,7 +163,6 @@ def _train_if_free(grid: Grid, run: PlannedRun) -> bool:
         pass  # other runs start from the checkpoint of pretraining
     elif grid.seconds(run) is not None:
         shutil.rmtree(grid.folder(run) / "checkpoints", ignore_errors=True)
-    return True
 
 
 def _waits_for_pretraining(grid: Grid, run: PlannedRun) -> bool:

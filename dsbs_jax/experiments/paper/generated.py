@@ -125,7 +125,8 @@ def write(output: pathlib.Path, name: str, release: str | None) -> None:
         release: The authors' released data, for `esnli_released`.
 
     Raises:
-        UserError: The dataset needs the released data, or another process writes it.
+        UserError: The dataset needs the released data.
+        InUseError: Another process writes the dataset.
     """
     folder = folder_of(output, name)
     if (folder / _COMPLETE).exists():
@@ -137,6 +138,8 @@ def write(output: pathlib.Path, name: str, release: str | None) -> None:
     if made.base is not None:
         write(output, made.base, release)
     with RunLock(folder, "--output", "writes data in this folder"):
+        if (folder / _COMPLETE).exists():
+            return  # another process has written it since the first look
         rows = made.make(release)
         words = folder / VOCABULARY
         if made.base is None:

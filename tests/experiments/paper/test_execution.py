@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from dsbs_jax.experiments.paper import execution, planning
+from dsbs_jax.experiments.paper import execution, generated, planning
 from dsbs_jax.experiments.paper.cell import Cell
 from dsbs_jax.experiments.paper.execution import Grid
 from dsbs_jax.local.run_lock import RunLock
@@ -148,6 +148,38 @@ def test_run_of_another_process_is_left_to_it(tmp_path, monkeypatch):
     # A lock of this process looks like that of another one.
     assert execution.execute(grid) is None
     assert trained == [second, first]
+
+
+def test_run_that_another_grid_starts_is_left_to_it(tmp_path, monkeypatch):
+    grid = Grid([fake_run(tmp_path)], tmp_path)
+    (run,) = grid.runs
+    taken = []
+
+    def start(grid, run):
+        # The run has not locked its folder yet: it imports JAX.
+        taken.append(execution._train_if_free(grid, run))
+        write_results(grid, run)
+
+    monkeypatch.setattr(execution, "_train", start)
+    assert execution._train_if_free(grid, run)
+    assert taken == [False]
+    assert not list(grid.output.glob("logs/*"))
+
+
+def test_grids_wait_for_data_that_another_grid_writes(tmp_path, monkeypatch, capsys):
+    run = planning.PlannedRun(Cell("tickets", "tiny", "finetune"), 0, (), {})
+    grid = Grid([run], tmp_path)
+    folder = generated.folder_of(tmp_path, "tickets")
+    lock = RunLock(folder)
+    lock.__enter__()
+
+    def other_process_ends(seconds):
+        lock.__exit__()
+
+    monkeypatch.setattr(execution.time, "sleep", other_process_ends)
+    execution.prepare(grid)
+    assert "waiting for tickets, which another process writes" in capsys.readouterr()[0]
+    assert all(map(os.path.exists, generated.files_of(folder).values()))
 
 
 def test_runs_wait_for_pretraining_of_another_process(tmp_path, monkeypatch):
