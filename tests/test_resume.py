@@ -99,8 +99,18 @@ def test_sigterm_between_steps(train, uninterrupted, tmp_path, monkeypatch):
     [
         # The run stops after 13 of 15 updates on rationales alone.
         {"ALPHA_SCHEDULE": "cosine", "ALPHA_END": 0.9, "EXPLAIN_FIRST_STEPS": 15},
-        {"LORA_RANK": 2, "LORA_DROPOUT": 0.3, "PRECISION": "mixed"},
-        {"method": "mutual_information", "BATCH_SIZE": 8, "OPTIMIZER": "adafactor"},
+        {
+            "LORA_RANK": 2,
+            "LORA_DROPOUT": 0.3,
+            "PRECISION": "mixed",
+            "SCAN_LAYERS": True,
+        },
+        {
+            "method": "mutual_information",
+            "BATCH_SIZE": 8,
+            "OPTIMIZER": "adafactor",
+            "SCAN_LAYERS": True,
+        },
         # One change at a time.
         *(
             pytest.param(changes, marks=pytest.mark.scheduled)
@@ -112,6 +122,7 @@ def test_sigterm_between_steps(train, uninterrupted, tmp_path, monkeypatch):
                 {"method": "mutual_information", "BATCH_SIZE": 8},
                 {"OPTIMIZER": "adafactor"},
                 {"OPTIMIZER": "lion"},
+                {"SCAN_LAYERS": True, "LORA_RANK": 2},
                 {"TRAINABLE": "decoder", "FREEZE_EMBEDDING": True},
             )
         ),
@@ -126,6 +137,46 @@ def test_other_runs_resume_bit_for_bit(train, tmp_path, monkeypatch, changes):
         tmp_path,
         monkeypatch,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scan", "changes"),
+    [
+        (True, {"OPTIMIZER": "adafactor"}),
+        (False, {"OPTIMIZER": "adafactor"}),
+        (True, {"LORA_RANK": 2}),
+    ],
+    ids=str,
+)
+def test_run_resumes_with_the_other_value_of_scan_layers(
+    train, tmp_path, monkeypatch, scan, changes
+):
+    """The layers are in one array in the state, or each has its own arrays."""
+    train = functools.partial(train, DROPOUT_RATE=0.0, **changes)
+    expected = train(tmp_path / "expected", SCAN_LAYERS=scan)
+    make = datasets.training_batches
+
+    def batches(*args, **kwargs):
+        for number, batch in enumerate(make(*args, **kwargs), 1):
+            if number == 13:
+                send_sigterm()
+            yield batch
+
+    monkeypatch.setattr(datasets, "training_batches", batches)
+    with pytest.raises(stopping.Terminated):
+        train(tmp_path / "run", SCAN_LAYERS=scan)
+    monkeypatch.undo()
+    results = train(tmp_path / "run", SCAN_LAYERS=not scan)
+    assert results["last"]["step"] == expected["last"]["step"] == 30
+    readers = [
+        weights.open_checkpoint(str(folder / "checkpoints/checkpoint_30"))
+        for folder in (tmp_path / "run", tmp_path / "expected")
+    ]
+    assert readers[0].shapes() == readers[1].shapes()
+    for name in readers[0].shapes():
+        values = [reader.read(name) for reader in readers]
+        np.testing.assert_allclose(*values, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.scheduled

@@ -88,7 +88,7 @@ def run(plan: Plan) -> Trial:
     model = Transformer(plan.network)
     partitioner = partitioning.of_run(config)
     end, first, each = _time_steps(config, data, model, partitioner)
-    params = trainable.complete(end.params, end.frozen)
+    params = trainable.for_decoding(end.params, end.frozen)
     predictor = evaluation.Predictor(model, config.decoding, partitioner)
     evaluation_seconds = _time_evaluation(plan, data, predictor, params)
     evaluations = config.loop.train_steps // config.loop.eval_period

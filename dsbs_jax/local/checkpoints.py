@@ -28,16 +28,20 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.state import TrainState
+from dsbs_jax.student import stacked_layers
 from dsbs_jax.weights import (
     arrays,
-    check_shapes,
+    check_tree,
     digests,
     failed_writes,
+    load_params,
 )
 from dsbs_jax.weights.checkpoint_folders import PREFIX, SCORE
+from dsbs_jax.weights.reader import ParameterReader
 from dsbs_jax.weights.run_checkpoints import (
     BASE_FOLDER,
     Overlay,
+    open_arrays,
     open_updated,
     write_overlay,
 )
@@ -284,12 +288,13 @@ class Checkpoints:
 
         Args:
             step: The step of the checkpoint.
-            abstract: Shapes and shardings of the state.
+            abstract: Shapes and shardings of the state, stacked if the checkpoint is.
 
         Raises:
             UserError: The checkpoint holds another student or optimizer, or is damaged.
         """
-        self._check_shapes(step, abstract.params)
+        # Orbax would report a difference in many lines, or cut the arrays.
+        check_tree(self._reader(step), abstract.params)
         progress = {"step": abstract.step, "opt_state": abstract.opt_state}
         try:
             items = self._manager.restore(
@@ -313,7 +318,7 @@ class Checkpoints:
 
         Args:
             step: The step of the checkpoint.
-            abstract_params: Shapes and shardings of the parameters.
+            abstract_params: Shapes and shardings of the parameters, stacked or not.
 
         Raises:
             UserError: The checkpoint holds another student, or is damaged.
@@ -324,18 +329,15 @@ class Checkpoints:
                 f"{self._path(step)} is damaged ({problem}); the same command resumes "
                 "with the other checkpoints"
             )
-        self._check_shapes(step, abstract_params)
-        return self._manager.restore(
-            step,
-            args=ocp.args.Composite(params=ocp.args.StandardRestore(abstract_params)),
-        )["params"]
+        return load_params(self._reader(step), abstract_params)
 
-    def _check_shapes(self, step: int, expected: Any) -> None:
-        # Orbax would report a difference in many lines, or cut the arrays.
-        reader = open_updated(epath.Path(self._path(step)))
-        leaves = traverse_util.flatten_dict(expected, sep="/")
-        shapes = {name: leaf.shape for name, leaf in leaves.items()}
-        check_shapes(reader.location, reader.shapes(), shapes)
+    def is_stacked(self, step: int) -> bool:
+        """Whether a checkpoint has one array for all layers of a stack."""
+        stored = open_arrays(epath.Path(self._path(step)))
+        return any(map(stacked_layers.is_stacked, stored.shapes()))
+
+    def _reader(self, step: int) -> ParameterReader:
+        return open_updated(epath.Path(self._path(step)))
 
     def close(self) -> None:
         """Closes the checkpoint manager."""

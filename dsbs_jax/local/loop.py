@@ -145,7 +145,10 @@ def _set_up(config: TrainSettings, columns: ColumnMap | None) -> _Run:
     predictor = evaluation.Predictor(model, config.decoding, partitioner)
     validate = _make_scorer(data, data.validated, "validation", predictor, folder)
     test = _make_scorer(data, data.test_task, "test", predictor, folder)
-    abstract = state.abstract_state(model, optimizer, partitioner, config.trainable)
+    layout = functools.partial(
+        state.abstract_state, model, optimizer, partitioner, config.trainable
+    )
+    abstract = layout()
     initial = None
     if newest is None and loop.initial_checkpoint_path:
         reader = open_checkpoint(loop.initial_checkpoint_path)
@@ -154,7 +157,7 @@ def _set_up(config: TrainSettings, columns: ColumnMap | None) -> _Run:
     saved = checkpoints.Checkpoints(folder / "checkpoints")
     key = jax.random.key(loop.random_seed)
     if newest is not None:
-        start = _restore(saved, newest, abstract, folder)
+        start = _restore(saved, newest, layout, folder)
     else:
         if abstract.frozen is not None:
             initial = initial or state.init_params(model, abstract, key)
@@ -194,11 +197,21 @@ def _origin(config: LoopConfig) -> str | None:
 def _restore(
     saved: checkpoints.Checkpoints,
     newest: int,
-    abstract: state.TrainState,
+    layout: Callable[..., state.TrainState],
     folder: pathlib.Path,
 ) -> state.TrainState:
-    """Restores the state of a run, with the weights that it does not update."""
-    start = saved.restore(newest, abstract)
+    """Restores the state of a run, with the weights that it does not update.
+
+    Args:
+        saved: The checkpoints of the run.
+        newest: The step to restore.
+        layout: `state.abstract_state` of the run. SCAN_LAYERS may have been another
+            one when the checkpoint was saved.
+        folder: The run folder.
+    """
+    abstract = layout()
+    stored = layout(stacked=saved.is_stacked(newest))
+    start = state.convert(saved.restore(newest, stored), abstract)
     if abstract.frozen is not None:
         base = checkpoints.checkpoint_path(folder / BASE_FOLDER, 0)
         full = load_params(open_checkpoint(str(base)), abstract.weights)
@@ -309,8 +322,8 @@ def _evaluate(run: _Run, number: int) -> None:
     """
     run.log.check_losses()
     try:
-        complete = trainable.complete(run.state.params, run.state.frozen)
-        scores = run.validate(complete, f"step_{number}")
+        params = trainable.for_decoding(run.state.params, run.state.frozen)
+        scores = run.validate(params, f"step_{number}")
     except interruption.Stopped:
         return
     # Without a validation split, the last checkpoint is the best.
@@ -395,7 +408,7 @@ def _score_checkpoints(run: _Run, steps: int) -> dict[str, Any]:
             run.log.write_scores(number, f"test_{name}", results[name]["test"])
             continue
         params = run.checkpoints.restore_params(number, run.abstract.params)
-        params = trainable.complete(params, run.state.frozen)
+        params = trainable.for_decoding(params, run.state.frozen)
         results[name] = {
             "step": number,
             "validation": run.validate(params, name),

@@ -1,9 +1,14 @@
 """Optimizers and learning-rate schedules of the local engine."""
 
+from typing import Any
+
+import jax
 import optax
+from flax import traverse_util
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.config import OptimizerConfig
+from dsbs_jax.student import stacked_layers
 
 
 def make_schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
@@ -78,7 +83,7 @@ def make_optimizer(
         schedule: The learning rate.
     """
     if config.optimizer == "adafactor":
-        return optax.adafactor(schedule, decay_rate=config.adafactor_decay_rate)
+        return _adafactor(schedule, config.adafactor_decay_rate)
     decay = config.weight_decay
     if config.optimizer == "lion":
         update = optax.lion(
@@ -88,3 +93,44 @@ def make_optimizer(
         betas = config.adam_b1, config.adam_b2
         update = optax.adamw(schedule, *betas, config.adam_eps, weight_decay=decay)
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)
+
+
+def _adafactor(
+    schedule: optax.Schedule, decay_rate: float
+) -> optax.GradientTransformation:
+    """Returns `optax.adafactor`, which sees the layers of a stacked array apart.
+
+    It limits an update by the root mean square of the gradients of one parameter, and
+    scales it by that of the parameter. The factored moments are the same for a stacked
+    array: they reduce its two longest axes, and the axis of the layers is shorter.
+    """
+    return optax.chain(
+        optax.scale_by_factored_rms(decay_rate=decay_rate),
+        _for_each_layer(optax.clip_by_block_rms(1.0)),
+        optax.scale_by_learning_rate(schedule, flip_sign=False),
+        _for_each_layer(optax.scale_by_param_block_rms()),
+        optax.scale(-1),
+    )
+
+
+def _for_each_layer(
+    transform: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+    """Applies a transformation without state to each layer of stacked arrays."""
+
+    def update(updates: Any, state: optax.EmptyState, params: Any = None) -> Any:
+        def of_array(path: tuple[str, ...], update: Any, param: Any) -> Any:
+            def change(update: Any, param: Any) -> Any:
+                return transform.update(update, state, param)[0]
+
+            stacked = stacked_layers.is_stacked("/".join(path))
+            return (jax.vmap(change) if stacked else change)(update, param)
+
+        flat = traverse_util.flatten_dict(params)
+        changed = {
+            path: of_array(path, array, flat[path])
+            for path, array in traverse_util.flatten_dict(updates).items()
+        }
+        return traverse_util.unflatten_dict(changed), state
+
+    return optax.GradientTransformation(transform.init, update)

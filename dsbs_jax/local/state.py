@@ -1,5 +1,6 @@
 """The state that training updates: step, parameters and optimizer state."""
 
+import functools
 from typing import Any
 
 import flax
@@ -7,10 +8,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from flax import traverse_util
 
 from dsbs_jax.local import trainable
 from dsbs_jax.local.config import TrainableConfig
 from dsbs_jax.local.partitioning import Partitioner
+from dsbs_jax.student import stacked_layers
 from dsbs_jax.student.network import Transformer
 
 
@@ -37,6 +40,14 @@ class TrainState(flax.struct.PyTreeNode):
         return trainable.weights(self.params, self.frozen)
 
 
+def stacks_layers(model: Transformer, updated: TrainableConfig) -> bool:
+    """Whether the state of a run has one array for all layers of a stack.
+
+    Layers of which some are updated and others are not keep their own arrays.
+    """
+    return model.config.scan and updated.train_last_layers is None
+
+
 def abstract_params(model: nn.Module, partitioner: Partitioner) -> Any:
     """Returns shapes, dtypes and shardings of a student's parameters."""
     boxed = jax.eval_shape(lambda: _init_params(model, jax.random.key(0)))
@@ -48,6 +59,7 @@ def abstract_state(
     optimizer: optax.GradientTransformation,
     partitioner: Partitioner,
     updated: TrainableConfig | None = None,
+    stacked: bool | None = None,
 ) -> TrainState:
     """Returns shapes, dtypes and shardings of the complete state of a run.
 
@@ -56,14 +68,17 @@ def abstract_state(
         optimizer: The optimizer.
         partitioner: The mesh.
         updated: The weights that training updates; None is all.
+        stacked: Whether all layers of a stack are in one array; None for the layout
+            with which the run trains.
 
     Raises:
         UserError: The student lacks layers or products that `updated` names.
     """
+    updated = updated or TrainableConfig()
     full = abstract_params(model, partitioner)
-    params, frozen = trainable.split_abstract(
-        full, updated or TrainableConfig(), model.config
-    )
+    if stacks_layers(model, updated) if stacked is None else stacked:
+        full = stacked_layers.stack_abstract(full)
+    params, frozen = trainable.split_abstract(full, updated, model.config)
     opt_state = jax.eval_shape(optimizer.init, params)
     shardings = partitioner.optimizer_state(
         optimizer, opt_state, params, jax.tree.map(lambda leaf: leaf.sharding, params)
@@ -74,11 +89,12 @@ def abstract_state(
 
 def init_params(model: nn.Module, abstract: TrainState, key: jax.Array) -> Any:
     """Creates random weights; each device creates its own part."""
+    weights = abstract.weights
 
     def init(key: jax.Array) -> Any:
-        return nn.unbox(_init_params(model, key))
+        return stacked_layers.convert(nn.unbox(_init_params(model, key)), weights)
 
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract.weights)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, weights)
     return jax.jit(init, out_shardings=shardings)(key)
 
 
@@ -107,6 +123,25 @@ def init_state(
     opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(params)
     step = jax.device_put(jnp.zeros((), jnp.int32), shardings.step)
     return TrainState(step, params, opt_state, frozen)
+
+
+def convert(state: TrainState, abstract: TrainState) -> TrainState:
+    """Gives a state that was read the layout with which the run trains.
+
+    Args:
+        state: Step, parameters and optimizer state, stacked or not.
+        abstract: The wanted shapes and shardings.
+    """
+    wanted = abstract.replace(frozen=None)
+    if set(_names(state.params)) == set(_names(wanted.params)):
+        return state
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, wanted)
+    change = functools.partial(stacked_layers.convert, like=wanted)
+    return jax.jit(change, out_shardings=shardings)(state)
+
+
+def _names(params: Any) -> dict[str, Any]:
+    return traverse_util.flatten_dict(params, sep="/")
 
 
 def _init_params(model: nn.Module, key: jax.Array) -> Any:

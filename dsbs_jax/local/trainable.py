@@ -20,7 +20,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.config import TrainableConfig
-from dsbs_jax.student import lora
+from dsbs_jax.student import lora, stacked_layers
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.weights.huggingface_names import EMBEDDING, OUTPUT
 
@@ -49,6 +49,17 @@ def complete(params: Any, frozen: Frozen | None) -> Any:
     if frozen is None:
         return params
     return _joined(frozen.weights, lora.scaled(params, frozen.scale))
+
+
+def for_decoding(params: Any, frozen: Frozen | None) -> Any:
+    """Returns the tree with which decoding computes: as `complete`, each layer apart.
+
+    The layers of stacked arrays are copied.
+    """
+    full = complete(params, frozen)
+    if not any(map(stacked_layers.is_stacked, _flat(full))):
+        return full
+    return jax.jit(stacked_layers.unstack)(full)
 
 
 def weights(params: Any, frozen: Frozen | None) -> Any:
@@ -100,8 +111,11 @@ def split(full: Any, params: Any, frozen: Frozen, key: jax.Array) -> tuple[Any, 
         key: Key for the random numbers of adapters.
     """
     flat, abstract = _flat(full), _flat(params)
-    shapes = {n: leaf.shape for n, leaf in abstract.items() if lora.is_adapter(n)}
-    adapters = lora.init(shapes, key)
+    wanted = {n: leaf for n, leaf in abstract.items() if lora.is_adapter(n)}
+    shapes = {name: leaf.shape for name, leaf in wanted.items()}
+    # Each layer's factors are created by their names, stacked or not.
+    created = lora.init(stacked_layers.layer_shapes(shapes), key)
+    adapters = _flat(stacked_layers.convert(_tree(created), _tree(wanted)))
     made = {
         name: jax.device_put(adapters.get(name, flat.get(name)), leaf.sharding)
         for name, leaf in abstract.items()
@@ -167,15 +181,17 @@ def _abstract_adapters(
     adapters = {}
     for name in kernels:
         kernel, module = flat[name], lora.module_of(name)
-        spec = (*kernel.sharding.spec, None, None)
-        inputs, outputs = kernel.shape
+        spec = (*kernel.sharding.spec, *[None] * len(kernel.shape))
+        *layers, inputs, outputs = kernel.shape  # layers: only in a stacked array
+        at = len(layers)
         for factor, shape, axes in (
-            (lora.A, (inputs, config.lora_rank), (spec[0], None)),
-            (lora.B, (config.lora_rank, outputs), (None, spec[1])),
+            (lora.A, (inputs, config.lora_rank), (spec[at], None)),
+            (lora.B, (config.lora_rank, outputs), (None, spec[at + 1])),
         ):
-            sharding: Any = NamedSharding(kernel.sharding.mesh, PartitionSpec(*axes))
+            partition = PartitionSpec(*spec[:at], *axes)
+            sharding: Any = NamedSharding(kernel.sharding.mesh, partition)
             adapters[f"{module}/{factor}"] = jax.ShapeDtypeStruct(
-                shape, jnp.float32, sharding=sharding
+                (*layers, *shape), jnp.float32, sharding=sharding
             )
     return adapters
 

@@ -94,8 +94,8 @@ class T5Config(Settings):
     scan: bool = setting(
         False,
         macro="SCAN_LAYERS",
-        help="Whether one layer is compiled for all layers of a stack: compilation is "
-        "shorter, and a step holds a second copy of the layers' parameters.",
+        help="Whether one layer is compiled for all layers of a stack, which shortens "
+        "compilation. The state of a training then has one array for all layers.",
     )
     attention_queries: PositiveInt | None = setting(
         None,

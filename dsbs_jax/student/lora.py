@@ -21,7 +21,7 @@ from flax import traverse_util
 A, B = "lora_a", "lora_b"
 Target = Literal["query", "key", "value", "out", "wi", "wi_0", "wi_1", "wo"]
 TARGETS: tuple[Target, ...] = get_args(Target)
-_KERNEL = re.compile(r"\w+/layers_\d+/\w+/(\w+)/kernel")
+_KERNEL = re.compile(r"\w+/layers(?:_\d+)?/\w+/(\w+)/kernel")
 
 
 def is_adapter(name: str) -> bool:

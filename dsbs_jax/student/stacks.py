@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.products import PRODUCT
+from dsbs_jax.student.stacked_layers import STACKED
 
 
 def recomputed(
@@ -63,10 +64,9 @@ def _scan_layers(
 ) -> jax.Array:
     """Applies the layers with `jax.lax.scan`, which compiles one layer for all.
 
-    Flax's `nn.scan` would store the parameters of all layers in one array with a layer
-    axis, and change their names and shapes. Here each layer keeps its own parameters,
-    as in T5X's checkpoints, and they are stacked inside the step: this costs a second
-    copy of them during the step.
+    If the parameters are stacked (`stacked_layers`), each iteration reads its layer.
+    If each layer has its own parameters, as in T5X's checkpoints, they are stacked
+    here, which costs a second copy of them during the step.
     """
     config = stack.config
 
@@ -78,11 +78,13 @@ def _scan_layers(
         x = layer.apply({"params": params}, x, *context, deterministic, rngs=rngs)
         return x, None
 
-    layer_params = [layer.variables["params"] for layer in stack.layers]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layer_params)
+    stacked = stack.variables["params"].get(STACKED)
+    if stacked is None:
+        layers = [layer.variables["params"] for layer in stack.layers]
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
     keys = None
     if not deterministic:
-        keys = jax.random.split(stack.make_rng("dropout"), len(layer_params))
+        keys = jax.random.split(stack.make_rng("dropout"), len(stack.layers))
     if config.remat_policy != "none":
         # A scan's body is compiled by itself, so XLA cannot merge the recomputed layer
         # with the original one, which `prevent_cse` would guard against.

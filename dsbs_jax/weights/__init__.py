@@ -5,7 +5,12 @@ config = weights.config_of(reader)
 params = weights.load_params(reader, abstract_params)
 """
 
-from dsbs_jax.weights.loading import check_finite, check_shapes, load_params
+from dsbs_jax.weights.loading import (
+    check_finite,
+    check_shapes,
+    check_tree,
+    load_params,
+)
 from dsbs_jax.weights.opening import open_checkpoint
 from dsbs_jax.weights.reader import ParameterReader
 from dsbs_jax.weights.student_size import config_of, student_config
@@ -14,6 +19,7 @@ __all__ = [
     "check_finite",
     "ParameterReader",
     "check_shapes",
+    "check_tree",
     "config_of",
     "load_params",
     "open_checkpoint",

@@ -8,6 +8,7 @@ import numpy as np
 from flax import traverse_util
 
 from dsbs_jax.errors import UserError
+from dsbs_jax.student import stacked_layers
 from dsbs_jax.weights.reader import Index, ParameterReader, Shape
 
 
@@ -39,7 +40,7 @@ def load_params(reader: ParameterReader, abstract_params: Any) -> Any:
     Args:
         reader: The checkpoint.
         abstract_params: The parameters' tree, with a `jax.ShapeDtypeStruct` with
-            sharding as each leaf.
+            sharding as each leaf; the layers of a stack may be in one array.
 
     Returns:
         The same tree of float32 arrays, with the shardings of `abstract_params`.
@@ -49,11 +50,28 @@ def load_params(reader: ParameterReader, abstract_params: Any) -> Any:
             are not finite.
     """
     leaves = traverse_util.flatten_dict(abstract_params, sep="/")
-    expected = {name: leaf.shape for name, leaf in leaves.items()}
     stored = reader.shapes()
-    check_shapes(reader.location, stored, expected)
-    params = {name: _load(reader, name, leaves[name]) for name in stored}
+    check_tree(reader, abstract_params)
+    # In the reader's order, which is the fastest.
+    names = dict.fromkeys(stacked_layers.place(n, leaves)[0] for n in stored)
+    params = {name: _load(reader, name, leaves[name]) for name in names}
     return traverse_util.unflatten_dict(params, sep="/")
+
+
+def check_tree(reader: ParameterReader, abstract_params: Any) -> None:
+    """Checks that a checkpoint holds exactly the parameters of a tree.
+
+    Args:
+        reader: The checkpoint.
+        abstract_params: The tree, as in `load_params`.
+
+    Raises:
+        UserError: A parameter differs; the message names it and both shapes.
+    """
+    leaves = traverse_util.flatten_dict(abstract_params, sep="/")
+    shapes = {name: leaf.shape for name, leaf in leaves.items()}
+    expected = stacked_layers.layer_shapes(shapes)
+    check_shapes(reader.location, reader.shapes(), expected)
 
 
 def check_finite(array: np.ndarray, description: str) -> None:
@@ -80,9 +98,17 @@ def check_finite(array: np.ndarray, description: str) -> None:
 
 
 def _load(reader: ParameterReader, name: str, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-    def read(index: Index | None) -> np.ndarray:
-        part = reader.read(name, index or ())
+    def read_layer(name: str, index: Index) -> np.ndarray:
+        part = reader.read(name, index)
         check_finite(part, f"{reader.location}: parameter {name}")
         return part
+
+    def read(index: Index | None) -> np.ndarray:
+        if not stacked_layers.is_stacked(name):
+            return read_layer(name, index or ())
+        layers, *rest = index or (slice(None),) * len(leaf.shape)
+        numbers = range(*layers.indices(leaf.shape[0]))
+        names = [stacked_layers.layer_name(name, i) for i in numbers]
+        return np.stack([read_layer(n, tuple(rest)) for n in names])
 
     return jax.make_array_from_callback(leaf.shape, leaf.sharding, read)

@@ -8,15 +8,17 @@ weights before the training.
 import pathlib
 
 import msgspec
+import numpy as np
 from etils import epath
 
 from dsbs_jax import files, json_input
 from dsbs_jax.errors import UserError
 from dsbs_jax.json_input import JsonError
+from dsbs_jax.student import stacked_layers
 from dsbs_jax.weights import digests, orbax_format
 from dsbs_jax.weights.arrays import ArrayReader
 from dsbs_jax.weights.overlay import OverlayReader
-from dsbs_jax.weights.reader import ParameterReader
+from dsbs_jax.weights.reader import Index, ParameterReader, Shape
 
 # The weights before the training, in the run folder.
 BASE_FOLDER = "base"
@@ -45,9 +47,44 @@ def write_overlay(folder: pathlib.Path, overlay: Overlay) -> None:
     files.write_json(folder / _OVERLAY_FILE, msgspec.to_builtins(overlay))
 
 
-def open_updated(checkpoint: epath.Path) -> ArrayReader:
-    """Opens the parameters of one checkpoint, which are those that a run updates."""
+def open_arrays(checkpoint: epath.Path) -> ArrayReader:
+    """Opens the arrays of one checkpoint as a run stores them, stacked or not."""
     return orbax_format.open_item(checkpoint / "params", prefix=())
+
+
+def open_updated(checkpoint: epath.Path) -> ParameterReader:
+    """Opens the parameters of one checkpoint, which are those that a run updates."""
+    return _LayerReader(open_arrays(checkpoint))
+
+
+class _LayerReader:
+    """Reads parameters by the names of the layers, from arrays of either layout.
+
+    Attributes:
+        location: The checkpoint, for error messages.
+    """
+
+    def __init__(self, arrays: ArrayReader) -> None:
+        """Reads no array."""
+        self.location = arrays.location
+        self._arrays = arrays
+        self._stored = arrays.shapes()
+
+    def shapes(self) -> dict[str, Shape]:
+        """Returns the shapes of all parameters."""
+        return stacked_layers.layer_shapes(self._stored)
+
+    def read(self, name: str, index: Index = ()) -> np.ndarray:
+        """Reads a parameter, or the part of it at `index`, as float32.
+
+        Raises:
+            UserError: As `ArrayReader.read`.
+        """
+        stored, layer = stacked_layers.place(name, self._stored)
+        if layer is None:
+            return self._arrays.read(stored, index)
+        rest = index or (slice(None),) * (len(self._stored[stored]) - 1)
+        return self._arrays.read(stored, (slice(layer, layer + 1), *rest))[0]
 
 
 def open_run(checkpoint: epath.Path) -> ParameterReader:
