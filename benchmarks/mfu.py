@@ -24,7 +24,7 @@ import tabulate
 from jax.experimental import topologies
 from systems import workload
 
-from dsbs_jax.local import optimizers, state, step
+from dsbs_jax.local import optimizers, state, step, trainable
 from dsbs_jax.local.config import OptimizerConfig
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.settings import from_values
@@ -204,8 +204,9 @@ def measure(options: argparse.Namespace) -> None:
         )
     ]
     # As the engine decodes: kernels in the type of the products.
-    params = precision.round_factors(current.params, training.model.config.types)
-    del current
+    layers = trainable.for_decoding(current.params, None)
+    params = precision.round_factors(layers, training.model.config.types)
+    del current, layers
     results.append(
         (
             "labeling",

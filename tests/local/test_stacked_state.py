@@ -45,23 +45,21 @@ def trained(model, optimizer, batch, updated, stacked):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("optimizer", "updated"),
+    ("optimizer", "updated", "student"),
     [
-        ("adamw", {}),
-        ("lion", {}),
-        ("adafactor", {}),
-        ("adamw", {"lora_rank": 2}),
-        ("adamw", {"trainable": "encoder"}),
-        ("adafactor", {"freeze_embedding": True}),
+        ("adamw", {}, {"dropout_rate": 0.1}),
+        ("lion", {}, {"relative_bias_in_layers": True}),
+        ("adafactor", {}, {"remat": "dots"}),
+        ("adamw", {"lora_rank": 2}, {"precision": "mixed"}),
+        ("adamw", {"trainable": "encoder"}, {}),
+        ("adafactor", {"freeze_embedding": True}, {}),
     ],
     ids=str,
 )
 def test_stacked_state_trains_as_separate_layers(
-    make_model, make_batch, optimizer, updated
+    make_model, make_batch, optimizer, updated, student
 ):
-    model = make_model(
-        scan=True, num_encoder_layers=2, num_decoder_layers=3, dropout_rate=0.1
-    )
+    model = make_model(scan=True, num_encoder_layers=2, num_decoder_layers=3, **student)
     updated = TrainableConfig(**updated)
     assert state.stacks_layers(model, updated)
     optimizer = optimizer_of(optimizer)
