@@ -65,6 +65,8 @@ class GridReport:
         title: Title of the page.
         cells: The results by cell.
         comparisons: The comparisons of both selections.
+        fewer_rows: The comparisons, of both selections, of a baseline with all rows and
+            another method with a part of them.
         signatures: Signature of each dataset and selection.
         missing: Planned runs that are not finished, with the message of a failed run.
         hours: Time of all runs.
@@ -78,6 +80,7 @@ class GridReport:
     missing: Mapping[str, str]
     hours: float
     config: GridConfig | None = None
+    fewer_rows: Sequence[CellComparison] = ()
 
     @property
     def axis(self) -> plots.Axis | None:
@@ -92,6 +95,7 @@ class GridReport:
             "title": self.title,
             "cells": [cell.to_json() for cell in self.cells],
             "comparisons": [one.to_json() for one in self.comparisons],
+            "fewer_rows": [one.to_json() for one in self.fewer_rows],
             "signatures": dict(self.signatures),
             "missing": dict(self.missing),
             "hours": self.hours,
@@ -105,7 +109,7 @@ class GridReport:
             *self._budgets(),
             *self._least(),
             *self._plot(),
-            *self._comparison_tables(),
+            *self._all_comparisons(),
             *_claims(self.config),
             Heading("Signatures"),
             TextFields([(name, text) for name, text in self.signatures.items()]),
@@ -177,12 +181,13 @@ class GridReport:
             Table(columns, rows),
         ]
 
-    def _comparison_tables(self) -> list[Block]:
-        blocks: list[Block] = []
-        for selection, title in SELECTIONS.items():
-            rows = [_comparison_row(c) for c in self.comparisons if _of(c, selection)]
-            if rows:
-                blocks += [Heading(f"Comparisons, {title}"), Table(_COMPARED, rows)]
+    def _all_comparisons(self) -> list[Block]:
+        blocks = [
+            *_comparison_tables("Comparisons", self.comparisons),
+            *_comparison_tables("All rows, and a part of them", self.fewer_rows),
+        ]
+        if self.fewer_rows:
+            blocks.append(Paragraph(_ABOUT_FEWER_ROWS))
         if blocks:
             blocks.append(Paragraph(_ABOUT_COMPARISONS))
         return blocks
@@ -201,7 +206,8 @@ class GridReport:
             files.write(folder / HTML, page.as_html(self.title, blocks))
             files.write_json(folder / "report.json", self.to_json())
         files.write(folder / "report.csv", _csv(_cell_lines(self.cells)))
-        lines = [_flat(one.to_json()) for one in self.comparisons]
+        compared = [*self.comparisons, *self.fewer_rows]
+        lines = [_flat(one.to_json()) for one in compared]
         files.write(folder / "comparisons.csv", _csv(lines))
         for block in blocks:
             if isinstance(block, Picture):
@@ -218,6 +224,10 @@ _ABOUT_COMPARISONS = (
     "the score interval over rows, with McNemar's exact test. The last column is "
     "Holm's correction of the p-values within the table; * marks values below 0.05. No "
     "random numbers are used."
+)
+_ABOUT_FEWER_ROWS = (
+    "The first method is trained on labels alone, with all rows; the second one has a "
+    "part of the rows. The paper compares them in Figures 4 and 5."
 )
 _ABOUT_OPERATIONS = (
     "Operations of one run: those of the forward pass and twice as many for the "
@@ -237,8 +247,15 @@ _COMPARED = (
 )
 
 
-def _of(comparison: CellComparison, selection: str) -> bool:
-    return comparison.selection == selection
+def _comparison_tables(
+    heading: str, comparisons: Sequence[CellComparison]
+) -> list[Block]:
+    blocks: list[Block] = []
+    for selection, title in SELECTIONS.items():
+        rows = [_comparison_row(c) for c in comparisons if c.selection == selection]
+        if rows:
+            blocks += [Heading(f"{heading}, {title}"), Table(_COMPARED, rows)]
+    return blocks
 
 
 def _comparison_row(comparison: CellComparison) -> Row:
@@ -384,7 +401,7 @@ def make(
     if config is not None:
         order.sort(key=config_order(config))
     pairs = results.baselines(order, config.compare if config else "method")
-    compared = [c for s in SELECTIONS for c in results.compare(cells, pairs, s)]
+    fewer = results.fewer_rows(order)
     signatures = {}
     for dataset in dict.fromkeys(run.cell.dataset for run in runs):
         chosen = [run for run in runs if run.cell.dataset == dataset]
@@ -395,7 +412,8 @@ def make(
     return GridReport(
         title=config.title if config else title,
         cells=cells,
-        comparisons=compared,
+        comparisons=[c for s in SELECTIONS for c in results.compare(cells, pairs, s)],
+        fewer_rows=[c for s in SELECTIONS for c in results.compare(cells, fewer, s)],
         signatures=signatures,
         missing=missing or {},
         hours=seconds / 3600,

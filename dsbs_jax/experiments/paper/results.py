@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from dsbs_jax.data import dataset_spec
-from dsbs_jax.data.methods import METHODS
+from dsbs_jax.data.methods import METHODS, info_of
 from dsbs_jax.errors import UserError
 from dsbs_jax.experiments.paper import published
 from dsbs_jax.experiments.paper.cell import Cell
@@ -17,6 +17,7 @@ from dsbs_jax.reports.paired_seeds import SeedComparison
 from dsbs_jax.student import sizes
 
 Axis = Literal["method", "alpha", "dataset"]
+_LABELS_ALONE = ("finetune", "distill")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +168,32 @@ def baselines(cells: Sequence[Cell], axis: Axis) -> list[tuple[Cell, Cell]]:
         if baseline is not cell:
             pairs.append((baseline, cell))
     return pairs
+
+
+def fewer_rows(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
+    """Returns the pairs of a baseline with all rows and a method with a part of them.
+
+    The baselines are trained on labels alone, as in the paper's Figures 4 and 5:
+    standard finetuning for methods with human labels, and standard distillation for
+    those with the teacher's.
+    """
+
+    def labels_of(cell: Cell) -> tuple[Any, ...]:
+        teacher = cell.teacher if info_of(cell.method).teacher_labels else ""
+        return cell.dataset, cell.size, cell.steps, teacher
+
+    complete = {
+        labels_of(cell): cell
+        for cell in cells
+        if cell.method in _LABELS_ALONE and cell.fraction == 1 and not cell.variant
+    }
+    return [
+        (complete[labels_of(cell)], cell)
+        for cell in cells
+        if cell.method not in _LABELS_ALONE
+        and cell.fraction < 1
+        and labels_of(cell) in complete
+    ]
 
 
 def compare(

@@ -202,6 +202,41 @@ def test_comparisons_vary_what_the_grid_says():
     ]
 
 
+def test_a_part_of_the_rows_is_compared_with_labels_alone_and_all_rows(
+    tmp_path, write_finished
+):
+    """Figure 4's claim has human labels, and Figure 5's those of the teacher."""
+    changes = {"seeds": (0, 1), "fractions": {"tickets": (0.25, 1.0)}}
+    config = study.read("experiments/tickets.gin", changes)
+    planned = planning.plan(config, tmp_path)
+    rng = np.random.default_rng(0)
+    chances = {"finetune": 0.4, "distill": 0.4, "step_by_step": 0.9}
+    for run in planned:
+        chance = chances.get(run.cell.method, 0.1)
+        write_finished(tmp_path / run.name, run, rng.random(400) < chance)
+    result = report.of_grid(config, planned, tmp_path, {})
+    last = [c for c in result.fewer_rows if c.selection == "last"]
+    pairs = {(c.first.name, c.second.name): c for c in last}
+    assert pairs.keys() == {
+        ("tickets-tiny-finetune", "tickets-tiny-step_by_step-teacher-25pct"),
+        (
+            "tickets-tiny-distill-teacher",
+            "tickets-tiny-step_by_step_unlabeled-teacher-25pct",
+        ),
+    }
+    better, worse = pairs.values()
+    assert better.result.difference > 0.4 and worse.result.difference < -0.2
+    # Holm's correction is over this table alone.
+    raw = sorted(c.result.p_value for c in last)
+    adjusted = sorted(c.adjusted for c in last)
+    assert adjusted == pytest.approx([2 * raw[0], max(2 * raw[0], raw[1])])
+    page = result.write(tmp_path / "out").with_suffix(".md").read_text()
+    assert "## All rows, and a part of them, last step" in page
+    with (tmp_path / "out/comparisons.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(result.comparisons) + len(result.fewer_rows) == 12 + 4
+
+
 @pytest.fixture
 def both_budgets(tmp_path, write_finished):
     """Some methods of tickets_methods with made-up answers, for two seeds."""
