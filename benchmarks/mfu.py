@@ -24,11 +24,17 @@ import tabulate
 from jax.experimental import topologies
 from systems import workload
 
-from dsbs_jax.local import optimizers, state, step, trainable
+from dsbs_jax.local import optimizers, state, step
 from dsbs_jax.local.config import OptimizerConfig
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.settings import from_values
-from dsbs_jax.student import decoding, operations, precision, sizes
+from dsbs_jax.student import (
+    decoding,
+    operations,
+    precision,
+    sizes,
+    stacked_layers,
+)
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import Transformer
 
@@ -204,7 +210,7 @@ def measure(options: argparse.Namespace) -> None:
         )
     ]
     # As the engine decodes: kernels in the type of the products.
-    layers = trainable.for_decoding(current.params, None)
+    layers = stacked_layers.unstack(current.params)
     params = precision.round_factors(layers, training.model.config.types)
     del current, layers
     results.append(

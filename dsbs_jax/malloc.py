@@ -1,8 +1,8 @@
 """Keeps the memory that a process frees, which training on a CPU allocates again.
 
 A training step allocates and frees its temporary arrays. By default glibc returns them
-to the kernel, and the next step gets them back in page faults, which take up to half of
-the time of a small student's step (benchmarks/README.md).
+to the kernel, and the next step gets them back in page faults (benchmarks/README.md,
+"Kept memory", has the cost).
 """
 
 import ctypes

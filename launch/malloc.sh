@@ -4,8 +4,8 @@
 # after each step, and the next step gets them back in about 300,000 page faults of 4 KiB.
 # With these settings a process uses pages of 2 MiB and keeps the memory that it frees
 # (benchmarks/README.md has the gain). Commands keep freed memory also without this script
-# (dsbs_jax/malloc.py), but glibc takes huge pages only when a process starts. An existing GLIBC_TUNABLES is left unchanged; an
-# empty one turns the settings off.
+# (dsbs_jax/malloc.py), but glibc takes huge pages only when a process starts. An
+# existing GLIBC_TUNABLES is left unchanged; an empty one turns the settings off.
 if [ "$(uname -s)" = Linux ]; then
   malloc=glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0
   malloc+=:glibc.malloc.trim_threshold=17179869184 # 16 GiB

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from dsbs_jax import malloc
+
 # A step of training in small: a thread, as those of XLA, allocates and frees arrays.
 PROGRAM = """
 import concurrent.futures, resource, sys
@@ -36,6 +38,25 @@ def page_faults(**environment):
         check=True,
     )
     return int(result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("platforms", "packages", "expected"),
+    [
+        ("cpu", {"libtpu"}, True),
+        ("cuda,cpu", set(), False),
+        (None, set(), True),
+        (None, {"libtpu"}, False),
+        (None, {"jax_plugins"}, False),
+    ],
+)
+def test_accelerators_are_found_without_jax(monkeypatch, platforms, packages, expected):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    if platforms:
+        monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    found = {name: name if name in packages else None for name in malloc._ACCELERATORS}
+    monkeypatch.setattr(malloc.importlib.util, "find_spec", found.get)
+    assert malloc._computes_on_cpu() is expected
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="malloc is set up on Linux only")

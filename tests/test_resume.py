@@ -144,8 +144,17 @@ def test_other_runs_resume_bit_for_bit(train, tmp_path, monkeypatch, changes):
     ("scan", "changes"),
     [
         (True, {"OPTIMIZER": "adafactor"}),
-        (False, {"OPTIMIZER": "adafactor"}),
+        (False, {"OPTIMIZER": "adamw"}),
         (True, {"LORA_RANK": 2}),
+        *(
+            pytest.param(*case, marks=pytest.mark.scheduled)
+            for case in (
+                (False, {"OPTIMIZER": "adafactor"}),
+                (False, {"LORA_RANK": 2}),
+                (True, {"TRAIN_LAST_LAYERS": 1}),
+                (False, {"TRAINABLE": "encoder"}),
+            )
+        ),
     ],
     ids=str,
 )

@@ -109,14 +109,6 @@ class MethodInfo:
         return len(self.targets) == 2
 
     @property
-    def teacher_labels(self) -> bool:
-        """Whether students learn the teacher's labels, and not those of people."""
-        return any(
-            target in ("{t}label", "{t}predict") or target.endswith("teacher_label")
-            for target in self.targets
-        )
-
-    @property
     def counterfactual(self) -> bool:
         """Whether the second task has counterfactual rationales."""
         return any("counterfactual" in target for target in self.targets)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from dsbs_jax import cli, files, tensorflow_import
+from dsbs_jax import cli, files, malloc, tensorflow_import
 from dsbs_jax.settings import (
     LocalPath,
     NonNegativeInt,
@@ -25,7 +25,8 @@ from dsbs_jax.settings import (
 )
 
 if __name__ == "__main__":
-    # Before another module imports TensorFlow.
+    # Before other modules start threads or import TensorFlow.
+    malloc.keep_freed_memory()
     tensorflow_import.import_quietly()
 
 from dsbs_jax.api import student

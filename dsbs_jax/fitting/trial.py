@@ -26,6 +26,7 @@ from dsbs_jax.local.config import TrainSettings
 from dsbs_jax.local.input_batches import encode_inputs
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.row_merging import Batch, merge_rows
+from dsbs_jax.student import stacked_layers
 from dsbs_jax.student.network import Transformer
 
 # Batches from which a typical one is taken, and steps that are measured on it.
@@ -88,7 +89,7 @@ def run(plan: Plan) -> Trial:
     model = Transformer(plan.network)
     partitioner = partitioning.of_run(config)
     end, first, each = _time_steps(config, data, model, partitioner)
-    params = trainable.for_decoding(end.params, end.frozen)
+    params = stacked_layers.unstack(trainable.complete(end.params, end.frozen))
     predictor = evaluation.Predictor(model, config.decoding, partitioner)
     evaluation_seconds = _time_evaluation(plan, data, predictor, params)
     evaluations = config.loop.train_steps // config.loop.eval_period

@@ -42,6 +42,7 @@ from dsbs_jax.local.config import LoopConfig, TrainSettings
 from dsbs_jax.local.partitioning import Partitioner
 from dsbs_jax.local.training_log import TrainingLog, one_line
 from dsbs_jax.progress import duration
+from dsbs_jax.student import stacked_layers
 from dsbs_jax.student.config import check_vocabulary_size
 from dsbs_jax.student.network import Transformer
 from dsbs_jax.weights import load_params, open_checkpoint, student_config
@@ -145,10 +146,10 @@ def _set_up(config: TrainSettings, columns: ColumnMap | None) -> _Run:
     predictor = evaluation.Predictor(model, config.decoding, partitioner)
     validate = _make_scorer(data, data.validated, "validation", predictor, folder)
     test = _make_scorer(data, data.test_task, "test", predictor, folder)
-    layout = functools.partial(
+    make_abstract = functools.partial(
         state.abstract_state, model, optimizer, partitioner, config.trainable
     )
-    abstract = layout()
+    abstract = make_abstract()
     initial = None
     if newest is None and loop.initial_checkpoint_path:
         reader = open_checkpoint(loop.initial_checkpoint_path)
@@ -157,7 +158,7 @@ def _set_up(config: TrainSettings, columns: ColumnMap | None) -> _Run:
     saved = checkpoints.Checkpoints(folder / "checkpoints")
     key = jax.random.key(loop.random_seed)
     if newest is not None:
-        start = _restore(saved, newest, layout, folder)
+        start = _restore(saved, newest, make_abstract, folder)
     else:
         if abstract.frozen is not None:
             initial = initial or state.init_params(model, abstract, key)
@@ -197,7 +198,7 @@ def _origin(config: LoopConfig) -> str | None:
 def _restore(
     saved: checkpoints.Checkpoints,
     newest: int,
-    layout: Callable[..., state.TrainState],
+    make_abstract: Callable[..., state.TrainState],
     folder: pathlib.Path,
 ) -> state.TrainState:
     """Restores the state of a run, with the weights that it does not update.
@@ -205,13 +206,13 @@ def _restore(
     Args:
         saved: The checkpoints of the run.
         newest: The step to restore.
-        layout: `state.abstract_state` of the run. SCAN_LAYERS may have been another
-            one when the checkpoint was saved.
+        make_abstract: `state.abstract_state` of the run. The checkpoint may have been
+            saved with the other value of SCAN_LAYERS.
         folder: The run folder.
     """
-    abstract = layout()
-    stored = layout(stacked=saved.is_stacked(newest))
-    start = state.convert(saved.restore(newest, stored), abstract)
+    abstract = make_abstract()
+    stored = make_abstract(stacked=saved.is_stacked(newest))
+    start = state.with_layout(saved.restore(newest, stored), abstract)
     if abstract.frozen is not None:
         base = checkpoints.checkpoint_path(folder / BASE_FOLDER, 0)
         full = load_params(open_checkpoint(str(base)), abstract.weights)
@@ -322,8 +323,8 @@ def _evaluate(run: _Run, number: int) -> None:
     """
     run.log.check_losses()
     try:
-        params = trainable.for_decoding(run.state.params, run.state.frozen)
-        scores = run.validate(params, f"step_{number}")
+        complete = trainable.complete(run.state.params, run.state.frozen)
+        scores = run.validate(complete, f"step_{number}")
     except interruption.Stopped:
         return
     # Without a validation split, the last checkpoint is the best.
@@ -377,7 +378,13 @@ def _make_scorer(
         print(f"{provider.name} has no {split} split, so there are no scores on it")
         return lambda params, name: {}
     scorer = evaluation.Scorer(provider, split, predictor, data.task_feature_lengths)
-    return lambda params, name: scorer(params, folder / "predictions", name)
+
+    def score(params: Any, name: str) -> evaluation.Scores:
+        # Decoding needs each layer by itself.
+        apart = stacked_layers.unstack(params)
+        return scorer(apart, folder / "predictions", name)
+
+    return score
 
 
 def _score_checkpoints(run: _Run, steps: int) -> dict[str, Any]:
@@ -408,7 +415,7 @@ def _score_checkpoints(run: _Run, steps: int) -> dict[str, Any]:
             run.log.write_scores(number, f"test_{name}", results[name]["test"])
             continue
         params = run.checkpoints.restore_params(number, run.abstract.params)
-        params = trainable.for_decoding(params, run.state.frozen)
+        params = trainable.complete(params, run.state.frozen)
         results[name] = {
             "step": number,
             "validation": run.validate(params, name),

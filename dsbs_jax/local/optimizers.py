@@ -102,7 +102,8 @@ def _adafactor(
 
     It limits an update by the root mean square of the gradients of one parameter, and
     scales it by that of the parameter. The factored moments are the same for a stacked
-    array: they reduce its two longest axes, and the axis of the layers is shorter.
+    array, because Adafactor reduces the two longest axes, of at least 128 entries: the
+    axis of the layers is shorter.
     """
     return optax.chain(
         optax.scale_by_factored_rms(decay_rate=decay_rate),

@@ -20,6 +20,8 @@ from dsbs_jax import files, interruption
 from dsbs_jax.errors import UserError
 
 LOCK_FILE = "run.lock"
+# Tries to lock a folder that other processes create and remove at the same time.
+_TRIES = 100
 # Errors of file systems without such locks.
 _UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
@@ -59,20 +61,30 @@ class RunLock:
             InUseError: Another process holds the lock.
             UserError: The folder cannot be written.
         """
-        folder = self._folder
-        missing = [p for p in (folder, *folder.parents) if not p.exists()]
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._created = missing
-            self._file = self._lock()
+            self._file = self._create_and_lock()
             self._removed = interruption.removed(self._path)
             self._removed.__enter__()
         except OSError as error:
             self._remove_created()
             raise UserError(
-                f"{self._name} {folder}: cannot be written ({error.strerror})"
+                f"{self._name} {self._folder}: cannot be written ({error.strerror})"
             ) from error
         return self
+
+    def _create_and_lock(self, tries: int = _TRIES) -> int:
+        """Creates the folder, and locks its file; returns the file's descriptor."""
+        folder = self._folder
+        missing = [p for p in (folder, *folder.parents) if not p.exists()]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._created = self._created or missing
+            return self._lock()
+        except (FileNotFoundError, FileExistsError):
+            if tries == 1:
+                raise
+        # Another process has removed the folder, which it left empty.
+        return self._create_and_lock(tries - 1)
 
     def __exit__(self, *_: object) -> None:
         """Removes the file and the lock."""

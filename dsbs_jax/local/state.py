@@ -125,23 +125,25 @@ def init_state(
     return TrainState(step, params, opt_state, frozen)
 
 
-def convert(state: TrainState, abstract: TrainState) -> TrainState:
+def with_layout(state: TrainState, abstract: TrainState) -> TrainState:
     """Gives a state that was read the layout with which the run trains.
+
+    If the layouts differ, both states are in memory for a moment.
 
     Args:
         state: Step, parameters and optimizer state, stacked or not.
         abstract: The wanted shapes and shardings.
     """
     wanted = abstract.replace(frozen=None)
-    if set(_names(state.params)) == set(_names(wanted.params)):
+    if _names(state.params) == _names(wanted.params):
         return state
     shardings = jax.tree.map(lambda leaf: leaf.sharding, wanted)
     change = functools.partial(stacked_layers.convert, like=wanted)
     return jax.jit(change, out_shardings=shardings)(state)
 
 
-def _names(params: Any) -> dict[str, Any]:
-    return traverse_util.flatten_dict(params, sep="/")
+def _names(params: Any) -> set[str]:
+    return set(traverse_util.flatten_dict(params, sep="/"))
 
 
 def _init_params(model: nn.Module, key: jax.Array) -> Any:

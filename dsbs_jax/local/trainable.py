@@ -51,17 +51,6 @@ def complete(params: Any, frozen: Frozen | None) -> Any:
     return _joined(frozen.weights, lora.scaled(params, frozen.scale))
 
 
-def for_decoding(params: Any, frozen: Frozen | None) -> Any:
-    """Returns the tree with which decoding computes: as `complete`, each layer apart.
-
-    The layers of stacked arrays are copied.
-    """
-    full = complete(params, frozen)
-    if not any(map(stacked_layers.is_stacked, _flat(full))):
-        return full
-    return jax.jit(stacked_layers.unstack)(full)
-
-
 def weights(params: Any, frozen: Frozen | None) -> Any:
     """Returns the tree of all weights, without adapters; also of abstract arrays."""
     if frozen is None:

@@ -19,8 +19,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 # The key of the stacked arrays in the tree of a stack.
 STACKED = "layers"
-_OF_LAYER = re.compile(r"((?:encoder|decoder)/layers)_(\d+)(/.+)")
-_OF_LAYERS = re.compile(r"((?:encoder|decoder)/layers)(/.+)")
+_OF_LAYER = re.compile(rf"((?:encoder|decoder)/{STACKED})_(\d+)(/.+)")
+_OF_LAYERS = re.compile(rf"((?:encoder|decoder)/{STACKED})(/.+)")
 
 
 def is_stacked(name: str) -> bool:
@@ -78,7 +78,15 @@ def stack_abstract(tree: Any) -> Any:
 
 
 def unstack(tree: Any) -> Any:
-    """Returns a tree of parameters with the layers apart; one without is unchanged."""
+    """Returns a tree of parameters with each layer apart; the layers are copied.
+
+    A tree without stacked arrays is returned unchanged.
+    """
+    return _unstack(tree) if any(map(is_stacked, _flat(tree))) else tree
+
+
+@jax.jit
+def _unstack(tree: Any) -> Any:
     apart: dict[str, jax.Array] = {}
     for name, array in _flat(tree).items():
         if is_stacked(name):

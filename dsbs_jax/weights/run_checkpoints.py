@@ -19,6 +19,7 @@ from dsbs_jax.weights import digests, orbax_format
 from dsbs_jax.weights.arrays import ArrayReader
 from dsbs_jax.weights.overlay import OverlayReader
 from dsbs_jax.weights.reader import Index, ParameterReader, Shape
+from dsbs_jax.weights.stacked_arrays import StackedArrays
 
 # The weights before the training, in the run folder.
 BASE_FOLDER = "base"
@@ -69,6 +70,7 @@ class _LayerReader:
         self.location = arrays.location
         self._arrays = arrays
         self._stored = arrays.shapes()
+        self._stacked = StackedArrays(arrays, axis=0)
 
     def shapes(self) -> dict[str, Shape]:
         """Returns the shapes of all parameters."""
@@ -83,8 +85,7 @@ class _LayerReader:
         stored, layer = stacked_layers.place(name, self._stored)
         if layer is None:
             return self._arrays.read(stored, index)
-        rest = index or (slice(None),) * (len(self._stored[stored]) - 1)
-        return self._arrays.read(stored, (slice(layer, layer + 1), *rest))[0]
+        return self._stacked.read(stored, self._stored[stored][1:], layer, index)
 
 
 def open_run(checkpoint: epath.Path) -> ParameterReader:

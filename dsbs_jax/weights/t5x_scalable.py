@@ -21,6 +21,7 @@ from dsbs_jax.errors import UserError
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.student.network import parameter_shapes
 from dsbs_jax.weights.reader import Index, ParameterReader, Shape
+from dsbs_jax.weights.stacked_arrays import StackedArrays
 
 _STACKED = re.compile(r"(encoder/encoder|decoder/decoder)/(.+)")
 _OF_LAYER = re.compile(r"(encoder|decoder)/layers_\d+/(.+)")
@@ -65,9 +66,6 @@ def adapt(reader: ParameterReader) -> ParameterReader:
 class ScalableReader:
     """Reads a checkpoint of T5X's scalable network.
 
-    The layers of an array that is read last are kept, because a checkpoint's chunks
-    usually hold all layers: reading each layer by itself would read the file L times.
-
     Attributes:
         location: The checkpoint, for error messages.
     """
@@ -84,8 +82,7 @@ class ScalableReader:
         self.location = reader.location
         self._reader = reader
         self._stored = dict(_find(reader.location, reader.shapes()))
-        self._kept_name = ""
-        self._kept: dict[tuple[tuple[int, int], ...], np.ndarray] = {}
+        self._stacked = StackedArrays(reader, axis=1)
 
     def shapes(self) -> dict[str, Shape]:
         """Returns the shapes of all parameters; reads no array."""
@@ -115,16 +112,9 @@ class ScalableReader:
         return part[(slice(None),) * axis + (cut,)]
 
     def _read_layer(self, stored: _Stored, index: Index) -> np.ndarray:
-        if stored.name != self._kept_name:
-            self._kept_name, self._kept = stored.name, {}
         if stored.layer is None:
             return self._reader.read(stored.name, index)
-        bounds = [part.indices(n) for part, n in zip(index, stored.shape, strict=True)]
-        key = tuple((start, stop) for start, stop, _ in bounds)
-        if key not in self._kept:
-            all_layers = (index[0], slice(None), *index[1:])
-            self._kept[key] = self._reader.read(stored.name, all_layers)
-        return self._kept[key][:, stored.layer]
+        return self._stacked.read(stored.name, stored.shape, stored.layer, index)
 
 
 def _find(location: str, shapes: Mapping[str, Shape]) -> Iterator[tuple[str, _Stored]]:

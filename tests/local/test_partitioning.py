@@ -53,23 +53,25 @@ names = sorted({name.split("/")[1] for name in batches})
 results = {"devices": jax.device_count()}
 for dropout, precision in ((0.0, "float32"), (0.1, "float32"), (0.0, "mixed")):
     # The copies share parameters in one case only: compilation takes seconds each time.
-    shared = [(4, 1, 2), (2, 2, 2)] if (dropout, precision) == (0.0, "float32") else []
-    meshes = [(1, 1, 1), (4, 1, 1), (2, 2, 1), (1, 4, 1), *shared]
-    for data, model_parallel, dims in meshes:
+    more = [(4, 1, 2, False), (2, 2, 2, False), (2, 2, 1, True), (2, 2, 2, True)]
+    meshes = [(1, 1, 1, False), (4, 1, 1, False), (2, 2, 1, False), (1, 4, 1, False)]
+    if (dropout, precision) == (0.0, "float32"):
+        meshes += more
+    for data, model_parallel, dims, scan in meshes:
         model = Transformer(
             T5Config(
                 vocab_size=32,
                 emb_dim=16,
                 num_heads=4,
                 head_dim=4,
-                num_encoder_layers=1,
+                num_encoder_layers=3,
                 num_decoder_layers=1,
                 mlp_dim=32,
                 mlp_activations=("gelu", "linear"),
                 logits_via_embedding=False,
                 dropout_rate=dropout,
                 precision=precision,
-                scan=dims == 2,
+                scan=scan,
             )
         )
         devices = jax.devices()[: data * model_parallel]
@@ -86,12 +88,13 @@ for dropout, precision in ((0.0, "float32"), (0.1, "float32"), (0.0, "mixed")):
             batch = {name: batches[f"{i}/{name}"] for name in names}
             now, metrics = run(now, partitioner.put_batch(batch), key)
             losses.append(float(metrics["loss"]))
-        layers = "layers" if dims == 2 else "layers_0"
+        layers = "layers" if scan else "layers_0"
         mlp = now.params["encoder"][layers]["mlp"]["wi_0"]["kernel"]
         moment = [
             leaf for leaf in jax.tree.leaves(now.opt_state) if leaf.shape == mlp.shape
         ][0]
-        results[f"{data}x{model_parallel}x{dims}/{dropout}/{precision}"] = {
+        mesh = f"{data}x{model_parallel}x{dims}" + ("xscan" if scan else "")
+        results[f"{mesh}/{dropout}/{precision}"] = {
             "losses": losses,
             "mlp_shard": mlp.addressable_shards[0].data.shape,
             "moment_shard": moment.addressable_shards[0].data.shape,
@@ -151,7 +154,7 @@ def test_meshes_give_the_same_losses(on_meshes, case, difference):
     expected = on_meshes[f"1x1x1/{case}"]
     assert len(set(expected["losses"])) == 5
     meshes = [name for name in on_meshes if name.endswith(case)]
-    assert len(meshes) == (6 if case == "0.0/float32" else 4)
+    assert len(meshes) == (8 if case == "0.0/float32" else 4)
     for mesh in meshes:
         actual = on_meshes[mesh]
         np.testing.assert_allclose(
@@ -168,9 +171,11 @@ def test_meshes_give_the_same_losses(on_meshes, case, difference):
         ("4x1x1", [16, 32]),
         ("2x2x1", [16, 16]),
         ("1x4x1", [16, 8]),
-        # All layers of a stack are in one array, [1, 16, 32].
-        ("4x1x2", [1, 4, 32]),
-        ("2x2x2", [1, 8, 16]),
+        ("4x1x2", [4, 32]),
+        ("2x2x2", [8, 16]),
+        # All layers of the encoder are in one array, [3, 16, 32].
+        ("2x2x1xscan", [3, 16, 16]),
+        ("2x2x2xscan", [3, 8, 16]),
     ],
 )
 def test_parameters_and_moments_are_spread_over_the_mesh(on_meshes, mesh, shard):

@@ -97,6 +97,22 @@ def test_a_folder_that_cannot_be_created_is_named(tmp_path):
         pass
 
 
+def test_a_folder_that_another_process_removes_is_created_again(tmp_path, monkeypatch):
+    """The other process leaves the folder empty, so it removes it with its lock."""
+    lock, removals = RunLock._lock, [1, 2, 3]
+
+    def lock_later(self):
+        if removals.pop():
+            (tmp_path / "logs/a").rmdir()
+        return lock(self)
+
+    removals.insert(0, 0)
+    monkeypatch.setattr(RunLock, "_lock", lock_later)
+    with RunLock(tmp_path / "logs/a"):
+        assert (tmp_path / "logs/a" / LOCK_FILE).exists()
+    assert not removals and not (tmp_path / "logs").exists()
+
+
 def test_without_locks_of_the_file_system_the_named_process_counts(
     tmp_path, monkeypatch
 ):

@@ -8,11 +8,13 @@ import optax
 import pytest
 from flax import traverse_util
 
-from dsbs_jax.local import optimizers, state, step, trainable
+from dsbs_jax import weights
+from dsbs_jax.local import checkpoints, optimizers, state, step, trainable
 from dsbs_jax.local.config import OptimizerConfig, TrainableConfig
 from dsbs_jax.local.partitioning import Partitioner
-from dsbs_jax.student import stacked_layers
+from dsbs_jax.student import lora, stacked_layers
 from dsbs_jax.student.network import Transformer
+from dsbs_jax.weights import orbax_format, run_checkpoints
 from dsbs_jax.weights.loading import load_params
 from dsbs_jax.weights.overlay import Arrays
 
@@ -40,7 +42,8 @@ def trained(model, optimizer, batch, updated, stacked):
     for _ in range(3):
         now, metrics = run(now, partitioner.put_batch(batch), key)
         losses.append(float(metrics["loss"]))
-    return losses, trainable.for_decoding(now.params, now.frozen), now
+    complete = trainable.complete(now.params, now.frozen)
+    return losses, stacked_layers.unstack(complete), now
 
 
 @pytest.mark.slow
@@ -105,6 +108,8 @@ def test_adafactor_is_that_of_optax():
     ours = optimizers.make_optimizer(config, schedule)
     theirs = optax.adafactor(schedule, decay_rate=config.adafactor_decay_rate)
     states = ours.init(params), theirs.init(params)
+    # Checkpoints have this structure.
+    assert jax.tree.structure(states[0]) == jax.tree.structure(states[1])
     for scale in (1e-3, 2.0, 0.5):
         gradients = tree(scale)
         updates = [
@@ -186,3 +191,67 @@ def test_weights_are_stacked_when_they_are_read(make_model):
         stacked_layers.convert(params, abstract.params),
     )
     assert sorted(reader.sizes) == sorted((n, a.size) for n, a in arrays.items())
+
+
+class CountedChunks:
+    """An `ArrayReader` that records what it reads."""
+
+    def __init__(self, arrays):
+        self._arrays, self.read_names = arrays, []
+        self.location = arrays.location
+
+    def shapes(self):
+        return self._arrays.shapes()
+
+    def read(self, name, index=()):
+        self.read_names.append(name)
+        return self._arrays.read(name, index)
+
+
+@pytest.mark.parametrize("updated", [{}, {"lora_rank": 2}], ids=str)
+def test_stacked_checkpoints_are_read_layer_by_layer(
+    make_model, tmp_path, monkeypatch, updated
+):
+    """Parts of each layer, and adapters over weights that are stacked too."""
+    model = make_model(scan=True, num_encoder_layers=2, num_decoder_layers=3)
+    updated = TrainableConfig(**updated)
+    optimizer, partitioner = optax.adam(1), Partitioner(devices=jax.devices()[:1])
+    abstract = state.abstract_state(model, optimizer, partitioner, updated)
+    now = state.init_state(model, optimizer, abstract, jax.random.key(0))
+    if now.frozen is not None:
+        # A step changes B, which is 0 at first.
+        now = now.replace(params=jax.tree.map(lambda n: n + 0.1, now.params))
+        overlay = run_checkpoints.Overlay(now.frozen.scale)
+        checkpoints.write_base(tmp_path, now.weights, overlay)
+    saved = checkpoints.Checkpoints(tmp_path / "checkpoints")
+    saved.save(now, 1.0)
+    assert saved.is_stacked(0)
+    saved.close()
+    opened = []
+
+    def counted(*args, **kwargs):
+        opened.append(CountedChunks(open_item(*args, **kwargs)))
+        return opened[-1]
+
+    open_item = orbax_format.open_item
+    monkeypatch.setattr(orbax_format, "open_item", counted)
+    reader = weights.open_checkpoint(str(tmp_path))
+    expected = trainable.weights(now.params, now.frozen)
+    expected = traverse_util.flatten_dict(stacked_layers.unstack(expected), sep="/")
+    merged = now.frozen.scale if now.frozen else 0.0
+    factors = traverse_util.flatten_dict(stacked_layers.unstack(now.params), sep="/")
+    names = sorted(expected, key=lambda n: stacked_layers.place(n, ())[0])
+    assert reader.shapes() == {n: leaf.shape for n, leaf in expected.items()}
+    for name in names:
+        value = np.asarray(expected[name])
+        module = lora.module_of(name)
+        if merged and f"{module}/{lora.A}" in factors:
+            a, b = (np.asarray(factors[f"{module}/{n}"]) for n in (lora.A, lora.B))
+            value = lora.merge(value, a, b, merged)
+        part = tuple(slice(1, size - 1) for size in value.shape)
+        np.testing.assert_allclose(reader.read(name, part), value[part], rtol=1e-6)
+    # Each array is read once for all layers. Factors of adapters, which are small, are
+    # read in turn with the other factor.
+    for arrays in opened:
+        read = [name for name in arrays.read_names if not lora.is_adapter(name)]
+        assert len(read) == len(set(read))

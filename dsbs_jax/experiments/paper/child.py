@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 
+from dsbs_jax import malloc
 from dsbs_jax.experiments.paper.planning import TRAIN_MODULE
 
 # The process of the grid.
@@ -28,6 +29,7 @@ def _end_with(parent: int) -> None:
 
 def main() -> None:
     """Starts the watch, then the training command in this process."""
+    malloc.keep_freed_memory()  # before the thread starts
     parent = os.environ.get(PARENT)
     if parent:
         watch = threading.Thread(target=_end_with, args=[int(parent)], daemon=True)

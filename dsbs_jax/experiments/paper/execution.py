@@ -85,16 +85,21 @@ class Grid:
 def prepare(grid: Grid) -> None:
     """Writes the generated datasets of a grid, unless they exist.
 
+    Waits for a dataset that another process writes.
+
     Raises:
         UserError: A dataset needs the released data.
     """
     names = dict.fromkeys(run.cell.source for run in grid.runs)
     waiting = [name for name in names if name in generated.DATASETS]
+    said = ""
     while waiting:
         try:
             generated.write(grid.output, waiting[0], grid.release)
-        except run_lock.InUseError:
-            print(f"waiting for {waiting[0]}, which another process writes", flush=True)
+        except run_lock.InUseError as error:
+            if str(error) != said:
+                said = str(error)
+                print(f"waiting: {said}", flush=True)
             time.sleep(_WAIT)
         else:
             waiting.pop(0)
@@ -122,7 +127,8 @@ def execute(grid: Grid) -> int | None:
                 if (number := interruption.signal_received()) is not None:
                     return number
             if in_use and in_use == waiting:
-                print(f"waiting for {len(in_use)} runs of other processes", flush=True)
+                runs = f"{len(in_use)} runs of other processes"
+                print(f"waiting for {runs}, first {in_use[0].name}", flush=True)
                 time.sleep(_WAIT)
             waiting = in_use
     return None
@@ -133,13 +139,17 @@ def _train_if_free(grid: Grid, run: PlannedRun) -> bool:
     with contextlib.ExitStack() as held:
         try:
             # A run locks its own folder only when its imports are done.
-            held.enter_context(run_lock.RunLock(grid.claim(run)))
+            held.enter_context(
+                run_lock.RunLock(grid.claim(run), "--output", "trains this run")
+            )
             run_lock.check_free(grid.folder(run))
         except run_lock.InUseError:
             return False
         if _waits_for_pretraining(grid, run):
             return False
         _train_unless_finished(grid, run)
+    with contextlib.suppress(OSError):
+        grid.claim(run).rmdir()  # that of a process that was killed
     return True
 
 

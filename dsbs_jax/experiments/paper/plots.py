@@ -72,6 +72,9 @@ def _panel(
             axes.axhline(teacher, color=GOLD, ls="--", lw=1.2, label=label)
         if axis == "size":
             axes.set_xscale("log")
+            axes.minorticks_off()
+        places = sorted({_place(result, axis) for result in results})
+        axes.set_xticks(places, [f"{place:,.3g}" for place in places])
         axes.set_xlabel(_LABELS[axis])
         axes.set_ylabel("test accuracy, %")
         axes.set_title(title)

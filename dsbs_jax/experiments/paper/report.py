@@ -206,8 +206,14 @@ class GridReport:
             files.write(folder / HTML, page.as_html(self.title, blocks))
             files.write_json(folder / "report.json", self.to_json())
         files.write(folder / "report.csv", _csv(_cell_lines(self.cells)))
-        compared = [*self.comparisons, *self.fewer_rows]
-        lines = [_flat(one.to_json()) for one in compared]
+        lines = [
+            {"rows": rows, **_flat(one.to_json())}
+            for rows, compared in (
+                ("the same", self.comparisons),
+                ("a part, and all", self.fewer_rows),
+            )
+            for one in compared
+        ]
         files.write(folder / "comparisons.csv", _csv(lines))
         for block in blocks:
             if isinstance(block, Picture):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from dsbs_jax.data import dataset_spec
-from dsbs_jax.data.methods import METHODS, info_of
+from dsbs_jax.data.methods import METHODS, WITHOUT_HUMAN_LABELS
 from dsbs_jax.errors import UserError
 from dsbs_jax.experiments.paper import published
 from dsbs_jax.experiments.paper.cell import Cell
@@ -175,21 +175,23 @@ def fewer_rows(cells: Sequence[Cell]) -> list[tuple[Cell, Cell]]:
 
     The baselines are trained on labels alone, as in the paper's Figures 4 and 5:
     standard finetuning for methods with human labels, and standard distillation for
-    those with the teacher's.
+    those with the teacher's. Cells with a variant or with an alpha of their own are not
+    compared.
     """
 
     def labels_of(cell: Cell) -> tuple[Any, ...]:
-        teacher = cell.teacher if info_of(cell.method).teacher_labels else ""
+        teacher = cell.teacher if cell.method in WITHOUT_HUMAN_LABELS else ""
         return cell.dataset, cell.size, cell.steps, teacher
 
+    plain = [cell for cell in cells if cell.has_default_alpha and not cell.variant]
     complete = {
         labels_of(cell): cell
-        for cell in cells
-        if cell.method in _LABELS_ALONE and cell.fraction == 1 and not cell.variant
+        for cell in plain
+        if cell.method in _LABELS_ALONE and cell.fraction == 1
     }
     return [
         (complete[labels_of(cell)], cell)
-        for cell in cells
+        for cell in plain
         if cell.method not in _LABELS_ALONE
         and cell.fraction < 1
         and labels_of(cell) in complete

@@ -178,7 +178,8 @@ def test_grids_wait_for_data_that_another_grid_writes(tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(execution.time, "sleep", other_process_ends)
     execution.prepare(grid)
-    assert "waiting for tickets, which another process writes" in capsys.readouterr()[0]
+    message = f"waiting: --output {folder}: process {os.getpid()} on "
+    assert message in capsys.readouterr().out
     assert all(map(os.path.exists, generated.files_of(folder).values()))
 
 
