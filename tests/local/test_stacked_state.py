@@ -250,8 +250,8 @@ def test_stacked_checkpoints_are_read_layer_by_layer(
             value = lora.merge(value, a, b, merged)
         part = tuple(slice(1, size - 1) for size in value.shape)
         np.testing.assert_allclose(reader.read(name, part), value[part], rtol=1e-6)
-    # Each array is read once for all layers. Factors of adapters, which are small, are
-    # read in turn with the other factor.
+    # Each array is read once for all layers. The factors of an adapter, which are
+    # small, are read one after the other for each layer.
     for arrays in opened:
         read = [name for name in arrays.read_names if not lora.is_adapter(name)]
         assert len(read) == len(set(read))
