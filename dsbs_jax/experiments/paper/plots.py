@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from dsbs_jax.experiments.paper import titles
@@ -28,6 +29,7 @@ def draw(
     axis: Axis,
     selection: str,
     kind: Literal["png", "svg"],
+    rows: int = operations.PUBLISHED_ROWS,
 ) -> bytes:
     """Draws one panel for each test set, and for each size unless it is the axis.
 
@@ -36,6 +38,7 @@ def draw(
         axis: What the x axis shows.
         selection: Which checkpoint is scored.
         kind: Format of the file.
+        rows: Rows of the students' embeddings, for the number of parameters.
     """
     panels: dict[tuple[str, ...], list[CellResult]] = {}
     for result in results:
@@ -43,12 +46,17 @@ def draw(
         dataset = result.cell.dataset.removesuffix("_asdiv")
         key = (dataset,) if axis == "size" else (dataset, result.cell.size)
         panels.setdefault(key, []).append(result)
-    drawn = [_panel(", ".join(k), v, axis, selection) for k, v in panels.items()]
+    place = functools.partial(_place, axis=axis, rows=rows)
+    drawn = [_panel(", ".join(k), v, axis, selection, place) for k, v in panels.items()]
     return figures.render(drawn, kind=kind)
 
 
 def _panel(
-    title: str, results: Sequence[CellResult], axis: Axis, selection: str
+    title: str,
+    results: Sequence[CellResult],
+    axis: Axis,
+    selection: str,
+    place: Callable[[CellResult], float],
 ) -> figures.Panel:
     lines: dict[str, list[CellResult]] = {}
     for result in results:
@@ -56,9 +64,9 @@ def _panel(
 
     def panel(axes: Axes) -> None:
         for number, (name, points) in enumerate(lines.items()):
-            points.sort(key=lambda point: _place(point, axis))
+            points.sort(key=place)
             axes.errorbar(
-                [_place(point, axis) for point in points],
+                [place(point) for point in points],
                 [point.mean(selection) for point in points],
                 yerr=[point.error(selection) or 0.0 for point in points],
                 color=_COLORS[number % len(_COLORS)],
@@ -73,8 +81,8 @@ def _panel(
         if axis == "size":
             axes.set_xscale("log")
             axes.minorticks_off()
-        places = sorted({_place(result, axis) for result in results})
-        axes.set_xticks(places, [f"{place:,.3g}" for place in places])
+        places = sorted({place(result) for result in results})
+        axes.set_xticks(places, [f"{x:,.3g}" for x in places])
         axes.set_xlabel(_LABELS[axis])
         axes.set_ylabel("test accuracy, %")
         axes.set_title(title)
@@ -83,10 +91,11 @@ def _panel(
     return panel
 
 
-def _place(result: CellResult, axis: Axis) -> float:
+def _place(result: CellResult, axis: Axis, rows: int) -> float:
+    """Returns where a result is on the x axis."""
     cell = result.cell
     if axis == "fraction":
         return 100 * cell.fraction
     if axis == "alpha":
         return cell.alpha
-    return operations.parameter_count(sizes.size_of(cell.size)) / 1e6
+    return operations.parameter_count(sizes.size_of(cell.size), rows) / 1e6

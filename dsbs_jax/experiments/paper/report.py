@@ -17,7 +17,7 @@ import dataclasses
 import io
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from dsbs_jax import files
 from dsbs_jax.errors import UserError
@@ -82,13 +82,6 @@ class GridReport:
     config: GridConfig | None = None
     fewer_rows: Sequence[CellComparison] = ()
 
-    @property
-    def axis(self) -> plots.Axis | None:
-        """The x axis of the plot; None without a plot."""
-        if self.config is None or self.config.axis == "none":
-            return None
-        return self.config.axis
-
     def to_json(self) -> dict[str, Any]:
         """Returns JSON values."""
         return {
@@ -127,11 +120,19 @@ class GridReport:
             Table([Column("missing run"), Column("reason")], rows),
         ]
 
+    def _draw(self, kind: Literal["png", "svg"]) -> bytes | None:
+        """Draws the plot; None without one."""
+        if self.config is None or self.config.axis == "none":
+            return None
+        rows = self.config.embedding_rows
+        return plots.draw(self.cells, self.config.axis, LAST, kind, rows)
+
     def _plot(self) -> list[Block]:
-        if self.axis is None:
+        content = self._draw("png")
+        if content is None or self.config is None:
             return []
-        content = plots.draw(self.cells, self.axis, LAST, "png")
-        text = f"Test accuracy of the last step by {self.axis}, with standard errors"
+        axis = self.config.axis
+        text = f"Test accuracy of the last step by {axis}, with standard errors"
         return [
             Heading("Plot"),
             Picture(f"{_FIGURE}.png", content, text),
@@ -218,9 +219,9 @@ class GridReport:
         for block in blocks:
             if isinstance(block, Picture):
                 files.write(folder / block.file_name, block.content)
-        if self.axis is not None:
-            content = plots.draw(self.cells, self.axis, LAST, "svg")
-            files.write(folder / f"{_FIGURE}.svg", content)
+        drawing = self._draw("svg")
+        if drawing is not None:
+            files.write(folder / f"{_FIGURE}.svg", drawing)
         return path
 
 

@@ -3,16 +3,19 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib import pyplot
 
 from dsbs_jax.errors import UserError
 from dsbs_jax.experiments.paper import (
     finished,
     planning,
+    plots,
     report,
     results,
     study,
 )
 from dsbs_jax.experiments.paper.cell import Cell
+from dsbs_jax.student import operations, sizes
 
 # Each test writes a complete report with its plots.
 pytestmark = pytest.mark.slow
@@ -235,6 +238,31 @@ def test_a_part_of_the_rows_is_compared_with_labels_alone_and_all_rows(
     with (tmp_path / "out/comparisons.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == len(result.comparisons) + len(result.fewer_rows) == 12 + 4
+
+
+def test_sizes_are_plotted_by_their_parameters(tmp_path, write_finished, monkeypatch):
+    """The students of the tickets have 512 rows in their embedding."""
+    changes = {"seeds": (0, 1), "sizes": ("micro", "tiny")}
+    config = study.read("experiments/tickets_sizes.gin", changes)
+    planned = planning.plan(config, tmp_path)
+    for run in planned:
+        write_finished(tmp_path / run.name, run, np.ones(20, bool))
+    panels = []
+
+    def render(drawn, kind):
+        panels.extend(drawn)
+        return b""
+
+    monkeypatch.setattr(plots.figures, "render", render)
+    report.of_grid(config, planned, tmp_path, {}).write(tmp_path / "out")
+    _, axes = pyplot.subplots()
+    panels[0](axes)
+    counts = [
+        operations.parameter_count(sizes.size_of(size), 512) for size in config.sizes
+    ]
+    assert counts[1] == 263_168
+    np.testing.assert_allclose(axes.get_xticks(), np.divide(counts, 1e6))
+    pyplot.close()
 
 
 @pytest.fixture
