@@ -73,8 +73,7 @@ def send_sigterm():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.slow
-def test_sigterm_between_steps(train, uninterrupted, tmp_path, monkeypatch):
+def send_sigterm_with_batch_13(monkeypatch):
     make = datasets.training_batches
 
     def batches(*args, **kwargs):
@@ -84,6 +83,11 @@ def test_sigterm_between_steps(train, uninterrupted, tmp_path, monkeypatch):
             yield batch
 
     monkeypatch.setattr(datasets, "training_batches", batches)
+
+
+@pytest.mark.slow
+def test_sigterm_between_steps(train, uninterrupted, tmp_path, monkeypatch):
+    send_sigterm_with_batch_13(monkeypatch)
     with pytest.raises(stopping.Terminated):
         train(tmp_path / "run")
     saved = checkpoints.Checkpoints(tmp_path / "run/checkpoints")
@@ -164,15 +168,7 @@ def test_run_resumes_with_the_other_value_of_scan_layers(
     """The layers are in one array in the state, or each has its own arrays."""
     train = functools.partial(train, DROPOUT_RATE=0.0, **changes)
     expected = train(tmp_path / "expected", SCAN_LAYERS=scan)
-    make = datasets.training_batches
-
-    def batches(*args, **kwargs):
-        for number, batch in enumerate(make(*args, **kwargs), 1):
-            if number == 13:
-                send_sigterm()
-            yield batch
-
-    monkeypatch.setattr(datasets, "training_batches", batches)
+    send_sigterm_with_batch_13(monkeypatch)
     with pytest.raises(stopping.Terminated):
         train(tmp_path / "run", SCAN_LAYERS=scan)
     monkeypatch.undo()
