@@ -1,6 +1,7 @@
 """Bad input ends in one clear line, and no file is partly written."""
 
 import ast
+import itertools
 import os
 import pathlib
 import re
@@ -12,6 +13,7 @@ import pytest
 from tolerance import missing_parts
 
 from dsbs_jax import cli, eval, infer
+from dsbs_jax.data import vocabulary
 from dsbs_jax.errors import UserError
 from dsbs_jax.local.config import EVAL_SETTINGS, INFER_SETTINGS
 
@@ -203,19 +205,37 @@ def test_inference_names_what_is_wrong(run, tmp_path, macros, message):
     assert not (tmp_path / "answers.jsonl").exists()
 
 
+def other_vocabulary(folder):
+    """Trains a vocabulary of more pieces than the student's embedding has rows."""
+    words = ["".join(letters) for letters in itertools.permutations("abcdef", 5)]
+    path = folder / "other.model"
+    vocabulary.train(words, path, vocab_size=300)
+    return str(path)
+
+
 @pytest.mark.slow
-def test_unknown_split_is_named(run, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (lambda _: {"EVAL_SPLIT": "tset"}, "EVAL_SPLIT is 'tset', expected one of"),
+        (
+            lambda folder: {"VOCABULARY_PATH": other_vocabulary(folder)},
+            "VOCAB_SIZE is 256, expected at least the vocabulary's 400 ids",
+        ),
+    ],
+)
+def test_bad_settings_of_an_evaluation_are_one_error(run, tmp_path, changes, message):
     macros = {
         "CHECKPOINT_PATH": str(run),
         "EVAL_OUTPUT_DIR": str(tmp_path / "scores"),
-        "EVAL_SPLIT": "tset",
+        **changes(tmp_path),
     }
     cli.configure(
         ["local/eval.gin", str(run / "config.gin")],
         [f"{name} = {value!r}" for name, value in macros.items()],
         known=EVAL_SETTINGS,
     )
-    with pytest.raises(UserError, match="EVAL_SPLIT is 'tset', expected one of test"):
+    with pytest.raises(UserError, match=message):
         eval.main()
     assert not (tmp_path / "scores").exists()
 

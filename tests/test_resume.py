@@ -343,6 +343,9 @@ def test_run_stops_early_after_patience_evaluations(train, tmp_path, capsys):
     assert "step 30: no better score in 2 evaluations" in capsys.readouterr().out
     again = train(tmp_path / "run", LEARNING_RATE=0.0, PATIENCE=2, TRAIN_STEPS=90)
     assert {**again, "seconds": 0} == {**results, "seconds": 0}
+    # Two evaluations are too few now, and one more is enough, after five steps.
+    more = {"PATIENCE": 3, "TRAIN_STEPS": 90, "EVAL_PERIOD": 5}
+    assert train(tmp_path / "run", LEARNING_RATE=0.0, **more)["steps"] == 35
 
 
 # Imports once; each run is a fork, which starts after the imports.

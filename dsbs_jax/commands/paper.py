@@ -1,12 +1,12 @@
 """`dsbs-jax paper`: the paper's tables and figures as grids of runs."""
 
-import pathlib
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dsbs_jax import files
 from dsbs_jax.commands import options
 from dsbs_jax.errors import UserError
 
@@ -37,8 +37,8 @@ Study = Annotated[
     typer.Option(
         metavar="<name>",
         help="Another study: asdiv, alpha, tickets, tickets_sizes, tickets_methods, "
-        "rationale_controls, esnli_released, esnli_methods, rationale_controls_esnli; "
-        "or your own gin file.",
+        "rationale_controls, esnli_released, esnli_methods, rationale_controls_esnli, "
+        "esnli_pretrained; or your own gin file.",
     ),
 ]
 
@@ -143,7 +143,7 @@ def paper(
         "seeds": seeds,
     }
     file, config = read_config(table, figure, study, changes)
-    folder = pathlib.Path(output)
+    folder = files.local_path(output)
     grid = execution.Grid(
         planning.plan(config, folder),
         folder,
@@ -204,11 +204,11 @@ def _train(config: "GridConfig", grid: "Grid", file: str) -> int:
         print("stopped; run the same command to resume", flush=True)
         return 128 + number
     failures = grid.failures()
-    done = len(grid.runs) - len(failures)
-    print(f"{done} of {len(grid.runs)} runs are finished, {len(failures)} failed")
+    done = [run for run in grid.runs if run.name not in failures]
+    print(f"{len(done)} of {len(grid.runs)} runs are finished, {len(failures)} failed")
     for name, text in failures.items():
         print(f"  {name}: {text}")
-    if done:
+    if any(not run.cell.is_pretraining for run in done):
         from dsbs_jax.experiments.paper import report
 
         made = report.of_grid(config, grid.runs, grid.output, failures)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dsbs_jax import files
 from dsbs_jax.commands import options
 from dsbs_jax.commands import paper as paper_command
 from dsbs_jax.errors import UserError
@@ -57,7 +58,7 @@ def report(
     from dsbs_jax.experiments.paper import finished
     from dsbs_jax.experiments.paper import report as reports
 
-    first = pathlib.Path(runs[0])
+    first = files.local_path(runs[0])
     if table is None and figure is None and study is None:
         made = reports.make(finished.find_runs(runs))
         folder = first / "report"

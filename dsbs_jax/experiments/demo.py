@@ -31,11 +31,12 @@ if __name__ == "__main__":
 
 from dsbs_jax.api import student
 from dsbs_jax.data import tables, vocabulary
+from dsbs_jax.data.methods import Method
 from dsbs_jax.experiments import demo_data, grid, plots
 from dsbs_jax.local.config import TrainSettings
 
 # Rows of a batch, so that both methods have the same number of label rows.
-BATCH_SIZES = {"finetune": 16, "step_by_step": 32}
+BATCH_SIZES: dict[Method, int] = {"finetune": 16, "step_by_step": 32}
 # Pieces of the demo's vocabulary.
 VOCABULARY_PIECES = 220
 # Test examples whose predictions are printed.
@@ -107,7 +108,7 @@ def _write_data(size: int, folder: pathlib.Path) -> dict[str, Any]:
     }
 
 
-def _settings(method: str, data: dict[str, Any]) -> TrainSettings:
+def _settings(method: Method, data: dict[str, Any]) -> TrainSettings:
     """Returns the settings of a run; `grid` sets its folder and seed."""
     macros = {**data, "BATCH_SIZE": BATCH_SIZES[method], "MODEL_DIR": "unused"}
     cli.configure(

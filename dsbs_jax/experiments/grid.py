@@ -9,6 +9,7 @@ import json
 import pathlib
 from collections.abc import Sequence
 
+from dsbs_jax.data.methods import Method
 from dsbs_jax.local import loop
 from dsbs_jax.local.config import TrainSettings
 
@@ -24,7 +25,7 @@ class Run:
         settings: The other settings of the run. `run_all` sets its folder and seed.
     """
 
-    method: str
+    method: Method
     size: int
     seed: int
     settings: TrainSettings
@@ -49,7 +50,7 @@ class RunScore:
         seconds: Time of the run.
     """
 
-    method: str
+    method: Method
     size: int
     seed: int
     accuracy: float

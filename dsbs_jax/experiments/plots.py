@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import matplotlib
 import numpy as np
 
+from dsbs_jax.data import methods
+from dsbs_jax.data.methods import Method
 from dsbs_jax.experiments.grid import RunScore
 from dsbs_jax.local import report
 
@@ -14,11 +16,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 
-TITLES = {"finetune": "standard finetuning", "step_by_step": "step-by-step"}
-_COLORS = {"finetune": "#8a8f98", "step_by_step": "#1f6feb"}
+_COLORS: dict[Method, str] = {"finetune": "#8a8f98", "step_by_step": "#1f6feb"}
 
 # Accuracies by (method, size), in the order of the runs.
-Cells = dict[tuple[str, int], list[float]]
+Cells = dict[tuple[Method, int], list[float]]
 
 
 def accuracies(scores: Sequence[RunScore]) -> Cells:
@@ -36,7 +37,7 @@ def summary(scores: Sequence[RunScore]) -> str:
         error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else None
         rows.append(
             [
-                TITLES.get(method, method),
+                methods.info_of(method).title,
                 f"{size:,}",
                 " ".join(f"{value:.1f}" for value in values),
                 f"{np.mean(values):.1f}",
@@ -91,7 +92,7 @@ def figure(scores: Sequence[RunScore], path: pathlib.Path) -> None:
 
 
 def _draw_method(
-    axes: Axes, cells: Cells, sizes: Sequence[int], method: str, shift: float
+    axes: Axes, cells: Cells, sizes: Sequence[int], method: Method, shift: float
 ) -> None:
     """Draws the runs of a method: a line of means over sizes, or a bar for one size."""
     color = _COLORS[method]
@@ -105,4 +106,4 @@ def _draw_method(
         axes.plot(np.arange(len(sizes)) + shift, means, color=color, lw=2)
     else:
         axes.bar([shift], means, width=0.4, color=color, alpha=0.25)
-    axes.plot([], [], color=color, marker="o", label=TITLES[method])
+    axes.plot([], [], color=color, marker="o", label=methods.info_of(method).title)

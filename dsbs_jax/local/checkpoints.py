@@ -164,7 +164,7 @@ def write_base(folder: pathlib.Path, params: Any, overlay: Overlay) -> None:
     try:
         with failed_writes.without_library_messages(path):
             shutil.rmtree(base, ignore_errors=True)
-            digests.prepare(base)
+            digests.prepare(base, ())
             with ocp.Checkpointer(
                 ocp.CompositeCheckpointHandler(params=ocp.StandardCheckpointHandler())
             ) as checkpointer:
@@ -252,7 +252,7 @@ class Checkpoints:
         folder = pathlib.Path(self._manager.directory)
         try:
             with failed_writes.without_library_messages(self._path(step)):
-                digests.prepare(folder)
+                digests.prepare(folder, map(self._path, self._manager.all_steps()))
                 digests.remove(self._path(step))
                 if step in self._manager.all_steps():
                     self._manager.delete(step)

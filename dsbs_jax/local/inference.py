@@ -7,6 +7,7 @@ from dsbs_jax.data import mixtures, vocabulary
 from dsbs_jax.local import evaluation, report, state
 from dsbs_jax.local.config import EvalConfig, PredictionSettings
 from dsbs_jax.local.partitioning import Partitioner
+from dsbs_jax.student.config import check_vocabulary_size
 from dsbs_jax.student.network import Transformer
 from dsbs_jax.weights import load_params, open_checkpoint, student_config
 
@@ -31,6 +32,7 @@ def evaluate(
     data = mixtures.build(shared.data, vocabulary.load(shared.data.vocabulary_path))
     mixtures.check_split(data.mixture, config.eval_split)
     predictor, params = _load(config.checkpoint_path, shared)
+    check_vocabulary_size(predictor.model.config.vocab_size, data.vocabulary.vocab_size)
     scorer = evaluation.Scorer(
         data.mixture, config.eval_split, predictor, data.task_feature_lengths
     )

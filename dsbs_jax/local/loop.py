@@ -21,6 +21,7 @@ from dsbs_jax.data.tables.columns import ColumnMap
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import (
     checkpoints,
+    curves,
     datasets,
     evaluation,
     label_checks,
@@ -344,11 +345,13 @@ def _save_and_exit(run: _Run, number: int, received: int) -> NoReturn:
 
 
 def _stops_early(run: _Run, number: int) -> bool:
-    if run.config.patience is None:
+    if run.config.patience is None or number % run.config.eval_period:
         return False
     best = run.checkpoints.best
-    waited = number - (number if best is None else best)
-    if waited < run.config.patience * run.config.eval_period:
+    # EVAL_PERIOD may have changed, so evaluations are counted and not steps.
+    points = curves.read_curve(run.folder)
+    waited = [p for p in points if p.validation and best is not None and p.step > best]
+    if len(waited) < run.config.patience:
         return False
     run.log.say(
         f"step {number}: no better score in {run.config.patience} evaluations, stopping"

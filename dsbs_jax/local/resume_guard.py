@@ -90,9 +90,10 @@ NOTED = {
     "PARAMETER_PARTITIONING_DIMS": _ROUNDING,
     "PRECISION": _ROUNDING,
     "SCAN_LAYERS": _ROUNDING,
-    "TRAIN_STEPS": "the learning rate follows the schedule of the new length from here",
+    "TRAIN_STEPS": "learning rate and alpha follow the schedules of the new length",
 }
-# Settings that do not change the student or its scores.
+# Settings that change no update. EVAL_PERIOD and PATIENCE decide which checkpoints a
+# run has, and LABELS which answers predictions can have.
 FREE = frozenset(
     {
         "DATASET_MODULE",

@@ -15,8 +15,9 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from etils import epath
 
@@ -29,19 +30,33 @@ _CHUNK = 1 << 20
 _PathLike = str | os.PathLike[str]
 
 
-def prepare(folder: pathlib.Path) -> None:
+def prepare(folder: pathlib.Path, checkpoints: Iterable[pathlib.Path]) -> None:
     """Creates the folder of digests, so that a checkpoint without them is noticed.
+
+    Checkpoints that were copied without the folder get the digests of their files.
 
     Args:
         folder: The folder of the run's checkpoints.
+        checkpoints: The complete checkpoints in it.
     """
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    if (folder / FOLDER).is_dir():
+        return
+    # A run that is killed meanwhile must not leave a folder without some of them.
+    new = folder / f"{FOLDER}.new"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    for checkpoint in checkpoints:
+        files.write(new / f"{checkpoint.name}.json", _content(checkpoint))
+    new.rename(folder / FOLDER)
 
 
 def write(checkpoint: pathlib.Path) -> None:
     """Writes the digests of a checkpoint, which completes the checkpoint."""
-    content = json.dumps(of_files(checkpoint), indent=1)
-    files.write(os.fspath(_path(checkpoint)), content)
+    files.write(os.fspath(_path(checkpoint)), _content(checkpoint))
+
+
+def _content(checkpoint: pathlib.Path) -> str:
+    return json.dumps(of_files(checkpoint), indent=1)
 
 
 def remove(checkpoint: pathlib.Path) -> None:

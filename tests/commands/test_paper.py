@@ -2,6 +2,11 @@ import json
 
 import pytest
 
+from dsbs_jax import files
+from dsbs_jax.commands import paper
+from dsbs_jax.experiments.paper import execution, planning, study
+from dsbs_jax.experiments.paper.cell import Cell
+
 
 @pytest.mark.parametrize(
     "study", ["--table=1", "--table=2", *(f"--figure={n}" for n in range(4, 10))]
@@ -43,7 +48,10 @@ def test_hours_need_a_measured_rate(dsbs, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--table=3"], "study is 'table3'"),
+        (["--table=3"], "--table is 3, expected one of 1, 2"),
+        (["--figure=3"], "--figure is 3, expected one of 4, 5, 6, 7, 8, 9"),
+        (["--study=tables"], "--study is 'tables', expected the path of a gin file"),
+        (["--table=1", "--output=gs://b/grid"], "gs://b/grid is an address"),
         ([], "0 of --table, --figure and --study"),
         (["--table=1", "--dry_run", "--rate=0"], "--rate is 0.0"),
         (["--table=1", "--dry_run", "--device=x"], "--device is 'x'"),
@@ -55,6 +63,30 @@ def test_bad_options_are_one_error(dsbs, arguments, message):
     done = dsbs("paper", *arguments)
     assert (done.status, done.out) == (2, "")
     assert message in done.err and done.err.count("\n") == 1
+
+
+def test_home_folder_of_the_output_is_expanded(dsbs, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = dsbs("paper", "--table=1", "--list", "--output=~/grid")
+    assert f"--gin.MODEL_DIR={tmp_path}/grid/" in done.out and "~" not in done.out
+
+
+def test_help_names_each_study(dsbs):
+    done = dsbs("paper", "--help")
+    others = [n for n in study.names() if not n.startswith(("table", "figure"))]
+    assert others and all(name in done.out for name in others)
+
+
+def test_pretraining_alone_makes_no_report(monkeypatch, tmp_path, capsys):
+    runs = [
+        planning.PlannedRun(Cell("d", "tiny", method), 0, (), {})
+        for method in ("pretrain", "finetune")
+    ]
+    grid = execution.Grid(runs, tmp_path)
+    monkeypatch.setattr(execution, "execute", lambda grid: None)
+    files.write(grid.error_file(runs[1]), "no memory")
+    assert paper._train(None, grid, "toy.gin") == paper.FAILED
+    assert "1 of 2 runs are finished, 1 failed" in capsys.readouterr().out
 
 
 def test_report_needs_runs(dsbs, tmp_path):

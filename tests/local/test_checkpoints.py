@@ -13,6 +13,7 @@ from dsbs_jax import weights
 from dsbs_jax.errors import UserError
 from dsbs_jax.local import checkpoints
 from dsbs_jax.local.state import TrainState
+from dsbs_jax.weights import digests
 
 
 def make_state(step, width=4):
@@ -272,6 +273,18 @@ def test_checkpoints_that_were_copied_without_digests_are_read(tmp_path):
     save_all(tmp_path, {1: 9.0, 2: 3.0}).close()
     shutil.rmtree(tmp_path / "digests")
     assert checkpoints.newest_complete(tmp_path) == 2
+
+
+def test_a_copy_without_digests_that_trains_on_keeps_its_checkpoints(tmp_path):
+    save_all(tmp_path, {1: 9.0, 2: 3.0}).close()
+    before = digests.of_files(tmp_path / "digests")
+    shutil.rmtree(tmp_path / "digests")
+    # A run that was killed while it wrote the digests.
+    (tmp_path / "digests.new").mkdir()
+    saved = save_all(tmp_path, {3: 1.0})
+    assert before.items() <= digests.of_files(tmp_path / "digests").items()
+    assert saved.best == 1
+    saved.restore_params(1, abstract().params)
 
 
 def test_a_checkpoint_that_is_damaged_while_the_run_trains_is_named(tmp_path):

@@ -8,7 +8,6 @@ each takes the runs that no other process trains.
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import shutil
@@ -16,8 +15,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
-from dsbs_jax import files, interruption, tensorflow_import
+import msgspec
+
+from dsbs_jax import files, interruption, json_input, tensorflow_import
+from dsbs_jax.errors import UserError
 from dsbs_jax.experiments.paper import child, generated
 from dsbs_jax.experiments.paper.planning import PlannedRun
 from dsbs_jax.local import run_lock
@@ -31,6 +34,10 @@ PROGRAMS = "programs"
 _PATHS = {"DATA_FILES", "VOCABULARY_PATH"}
 _POLL = 0.2  # seconds between two looks at a running process
 _WAIT = 5.0  # seconds between two looks at runs that other processes train
+
+
+class _Results(msgspec.Struct):
+    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +75,20 @@ class Grid:
         return self.output / LOGS / f"{run.name}.claim"
 
     def seconds(self, run: PlannedRun) -> float | None:
-        """Returns the seconds of a finished run; None for another run."""
+        """Returns the seconds of a finished run; None for another run.
+
+        Raises:
+            UserError: The results of the run are damaged.
+        """
         path = self.folder(run) / RESULTS
         if not path.exists():
             return None
-        return float(json.loads(path.read_bytes())["seconds"])
+        try:
+            return json_input.parse(path.read_bytes(), _Results).seconds
+        except json_input.JsonError as error:
+            raise UserError(
+                f"{path}: {error}; remove the file and run the command again"
+            ) from error
 
     def failures(self) -> dict[str, str]:
         """Returns the last message of each failed run by its name."""
@@ -195,12 +211,21 @@ def _difference(grid: Grid, run: PlannedRun) -> str | None:
     stored = resume_guard.read_settings(grid.folder(run) / resume_guard.CONFIG_FILE)
     for name, value in run.macros.items():
         old = stored.get(name, value)
-        if name not in _PATHS and old != value:
+        if name in _PATHS or _is_pretrained_here(grid, old, value):
+            continue
+        if old != value:
             return (
                 f"{grid.folder(run)} is a finished run with {name} = {old!r}, expected "
                 f"{value!r}; use another --output, or remove the folder"
             )
     return None
+
+
+def _is_pretrained_here(grid: Grid, old: Any, value: Any) -> bool:
+    """Whether two values are the pretrained student of a grid that was moved."""
+    names = {run.name for run in grid.runs if run.cell.is_pretraining}
+    folders = [pathlib.Path(v).name for v in (old, value) if isinstance(v, str)]
+    return len(folders) == 2 and folders[0] == folders[1] and folders[0] in names
 
 
 def _train(grid: Grid, run: PlannedRun) -> str | None:
@@ -209,6 +234,7 @@ def _train(grid: Grid, run: PlannedRun) -> str | None:
     log.parent.mkdir(parents=True, exist_ok=True)
     arguments = run.arguments(grid.output, grid.tfds_data_dir)
     with log.open("ab") as output:
+        start = output.tell()  # earlier tries wrote what is before it
         process = subprocess.Popen(
             [sys.executable, "-m", child.__name__, *arguments],
             stdin=subprocess.DEVNULL,
@@ -223,7 +249,7 @@ def _train(grid: Grid, run: PlannedRun) -> str | None:
         return None
     if status == 0 and grid.seconds(run) is not None:
         return None
-    return f"{_last_message(log)} (exit status {status}; {log})"
+    return f"{_last_message(log, start)} (exit status {status}; {log})"
 
 
 def _cache(grid: Grid) -> dict[str, str]:
@@ -251,9 +277,10 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
                 passed = True
 
 
-def _last_message(log: pathlib.Path) -> str:
-    """Returns the last error in a log, or its last line."""
-    lines = [n.strip() for n in log.read_text(errors="replace").splitlines()]
+def _last_message(log: pathlib.Path, start: int) -> str:
+    """Returns the last error in a log from a byte on, or its last line."""
+    text = log.read_bytes()[start:].decode(errors="replace")
+    lines = [line.strip() for line in text.splitlines()]
     errors = [line for line in lines if line.startswith("error: ")]
     last = ([""] + [line for line in lines if line] + errors[-1:])[-1]
     return last.removeprefix("error: ")

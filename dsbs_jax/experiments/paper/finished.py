@@ -21,6 +21,10 @@ LAST, BEST = "last", "best"
 SELECTIONS = {LAST: "last step", BEST: "best on validation"}
 # Digits of a fingerprint in a signature.
 _DIGITS = 8
+_SEEDS = {"RANDOM_SEED", "SUBSAMPLE_SEED"}
+_INITIAL = "INITIAL_CHECKPOINT_PATH"
+# The value of a setting that most sizes do not set.
+_UNSET: dict[str, Any] = {"RELATIVE_BIAS_IN_LAYERS": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,16 +49,14 @@ class FinishedRun:
         settings: The settings in `config.gin`.
         student: The content of `student.json`.
         results: The content of `results.json`.
-        steps: The updates of the run, if they distinguish its cell from others; or 0.
-        variant: The variant of the grid, or "".
+        given_cell: The cell, if the settings of the run alone do not decide it.
     """
 
     folder: pathlib.Path
     settings: Mapping[str, Any]
     student: Mapping[str, Any]
     results: Mapping[str, Any]
-    steps: int = 0
-    variant: str = ""
+    given_cell: Cell | None = None
 
     @property
     def seed(self) -> int:
@@ -64,6 +66,8 @@ class FinishedRun:
     @property
     def cell(self) -> Cell:
         """What the run has in common with other seeds."""
+        if self.given_cell is not None:
+            return self.given_cell
         method = self.settings["METHOD"]
         teacher = "" if method == "finetune" else self.student["teacher"]
         return Cell(
@@ -73,8 +77,6 @@ class FinishedRun:
             teacher,
             self.settings["SUBSAMPLE_FRACTION"],
             self.settings["ALPHA"],
-            self.steps,
-            self.variant,
         )
 
     def accuracy(self, selection: str) -> float:
@@ -126,7 +128,11 @@ def _size_name(settings: Mapping[str, Any]) -> str:
         return list(value) if isinstance(value, tuple) else value
 
     for name, size in sizes.SIZES.items():
-        if all(plain(settings.get(k)) == plain(v) for k, v in size.items()):
+        complete = {**_UNSET, **size}
+        if all(
+            plain(settings.get(k, _UNSET.get(k))) == plain(v)
+            for k, v in complete.items()
+        ):
             return name
     return "custom"
 
@@ -182,14 +188,34 @@ def find_runs(folders: Sequence[str]) -> list[FinishedRun]:
     return _by_steps([run for run in runs if run.settings["METHOD"] != PRETRAIN])
 
 
+def difference(first: FinishedRun, second: FinishedRun) -> str:
+    """Describes a setting besides the seeds in which two runs differ.
+
+    Returns:
+        "LEARNING_RATE (0.001 and 5e-05)"; "" if all settings are the same.
+    """
+    tensorflow_import.import_quietly()
+    from dsbs_jax.local import resume_guard
+
+    names = resume_guard.FIXED - _SEEDS | {_INITIAL}
+    for name in sorted(names & first.settings.keys() & second.settings.keys()):
+        values = [run.settings[name] for run in (first, second)]
+        compared = values
+        if name == _INITIAL:  # a folder of weights may have moved
+            compared = [pathlib.PurePath(value or "").name for value in values]
+        if compared[0] != compared[1]:
+            return f"{name} ({values[0]!r} and {values[1]!r})"
+    return ""
+
+
 def _by_steps(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     """Puts runs with different numbers of updates into different cells."""
     steps = collections.defaultdict(set)
     for run in runs:
         steps[run.cell].add(run.settings["TRAIN_STEPS"])
-    return [
-        dataclasses.replace(run, steps=run.settings["TRAIN_STEPS"])
-        if len(steps[run.cell]) > 1
-        else run
-        for run in runs
-    ]
+
+    def separate(run: FinishedRun) -> FinishedRun:
+        cell = dataclasses.replace(run.cell, steps=run.settings["TRAIN_STEPS"])
+        return dataclasses.replace(run, given_cell=cell)
+
+    return [separate(run) if len(steps[run.cell]) > 1 else run for run in runs]

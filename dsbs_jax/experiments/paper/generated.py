@@ -292,7 +292,7 @@ def _read_esnli(release: str | None) -> tuple[Rows, _Explanations]:
 
 
 def _texts(release: str | None) -> Rows:
-    """Returns the inputs of training rows; no test row and no held-out row."""
+    """Returns inputs of training rows; no test row, and no held-out row of e-SNLI."""
     rows = _esnli(release)["train"]
     assert release is not None  # checked by _esnli
     from dsbs_jax.released import reader

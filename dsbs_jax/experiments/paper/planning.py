@@ -176,7 +176,8 @@ def _planned(
         macros["INITIAL_CHECKPOINT_PATH"] = checkpoint
     macros["RANDOM_SEED"] = seed
     changes = config.variants.get(cell.variant, {})
-    if taken := macros.keys() & changes.keys():
+    # The gin files set some of the grid's settings.
+    if taken := (macros.keys() | {"DATASET", "METHOD", "TEACHER"}) & changes.keys():
         raise UserError(
             f"VARIANTS, {cell.variant!r}: {', '.join(sorted(taken))} is a setting of "
             "the grid, expected other settings"

@@ -475,11 +475,10 @@ def of_grid(
     missing = {
         run.name: failures.get(run.name, "") for run in planned if run.name not in names
     }
-    runs = []
-    for run in done:
-        read = finished.read_run(output / run.name)
-        cell = run.cell
-        runs.append(dataclasses.replace(read, steps=cell.steps, variant=cell.variant))
+    runs = [
+        dataclasses.replace(finished.read_run(output / run.name), given_cell=run.cell)
+        for run in done
+    ]
     return make(runs, config, missing)
 
 

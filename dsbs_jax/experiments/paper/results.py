@@ -9,7 +9,7 @@ from typing import Any, Literal
 from dsbs_jax.data import dataset_spec
 from dsbs_jax.data.methods import METHODS, WITHOUT_HUMAN_LABELS
 from dsbs_jax.errors import UserError
-from dsbs_jax.experiments.paper import published
+from dsbs_jax.experiments.paper import finished, published
 from dsbs_jax.experiments.paper.cell import Cell
 from dsbs_jax.experiments.paper.finished import SELECTIONS, FinishedRun
 from dsbs_jax.reports import paired_seeds
@@ -128,15 +128,17 @@ def group(runs: Sequence[FinishedRun]) -> list[CellResult]:
     """Groups runs by cell, in the order of datasets, sizes, methods and fractions.
 
     Raises:
-        UserError: Two folders have runs of one cell and seed.
+        UserError: Runs of one cell have other settings, or the same seed.
     """
     cells: dict[Cell, dict[int, FinishedRun]] = {}
     for run in runs:
-        other = cells.setdefault(run.cell, {}).setdefault(run.seed, run)
+        seeds = cells.setdefault(run.cell, {})
+        _check_same_settings(next(iter(seeds.values()), run), run)
+        other = seeds.setdefault(run.seed, run)
         if other.folder.resolve() != run.folder.resolve():
             raise UserError(
-                f"{other.folder} and {run.folder} have the same method, seed and data, "
-                "and differ in other settings; report them separately"
+                f"{other.folder} and {run.folder} have the same method, data, settings "
+                f"and seed, {run.seed}; report one of them"
             )
     order, methods = list(sizes.SIZES), list[str](METHODS)
 
@@ -147,6 +149,14 @@ def group(runs: Sequence[FinishedRun]) -> list[CellResult]:
         return cell.dataset, size, method, *rest
 
     return [CellResult(cell, cells[cell]) for cell in sorted(cells, key=key)]
+
+
+def _check_same_settings(first: FinishedRun, other: FinishedRun) -> None:
+    if found := finished.difference(first, other):
+        raise UserError(
+            f"{first.folder} and {other.folder} have the same method and data, and "
+            f"differ in {found}; report them separately"
+        )
 
 
 def baselines(cells: Sequence[Cell], axis: Axis) -> list[tuple[Cell, Cell]]:

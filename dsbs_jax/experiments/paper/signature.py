@@ -1,8 +1,9 @@
-"""The signature of a result: everything that could change it, in one line.
+"""The signature of a result: what was measured, and how, in one line.
 
     accuracy|dataset:cqa|data:1f3a9c02|train:released|fractions:1|split:test|
     selection:last|seeds:0,1,2,3|size:base|init:hub:google/t5-v1_1-base|steps:10000|
-    pairs:64|precision:float32|version:0.2.0
+    pairs:64|optimizer:adamw|rate:5e-05|schedule:linear|dropout:0.1|beams:1|
+    precision:float32|version:0.2.0
 
 Two results are comparable if their signatures differ only in what is compared, in the
 manner of sacreBLEU (Post 2018). `data` is a hash of ids and labels of the test rows,
@@ -17,6 +18,15 @@ from collections.abc import Iterable, Sequence
 from dsbs_jax.experiments.paper.finished import FinishedRun
 
 _DIGITS = 8
+# Settings by their fields. An earlier version did not write all of them.
+_SETTINGS = {
+    "optimizer": "OPTIMIZER",
+    "rate": "LEARNING_RATE",
+    "schedule": "SCHEDULE",
+    "dropout": "DROPOUT_RATE",
+    "beams": "NUM_BEAMS",
+    "precision": "PRECISION",
+}
 
 
 def of_runs(runs: Sequence[FinishedRun], selection: str) -> str:
@@ -41,7 +51,10 @@ def of_runs(runs: Sequence[FinishedRun], selection: str) -> str:
         "init": _values(_initial(run) for run in runs),
         "steps": _values(run.settings["TRAIN_STEPS"] for run in runs),
         "pairs": _values(_pairs(run) for run in runs),
-        "precision": _values(run.settings["PRECISION"] for run in runs),
+        **{
+            field: _values(run.settings.get(name, "unknown") for run in runs)
+            for field, name in _SETTINGS.items()
+        },
         "version": _values(run.student["written_by"] for run in runs),
     }
     return "|".join(["accuracy", *(f"{name}:{text}" for name, text in fields.items())])

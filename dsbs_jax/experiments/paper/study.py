@@ -45,8 +45,20 @@ def file_of(table: int | None, figure: int | None, study: str | None) -> str:
     if study is not None and study.endswith(".gin"):
         return study
     if name not in names():
-        raise UserError(f"study is {name!r}, expected one of {names()}")
+        raise UserError(_unknown(table, figure, study))
     return f"{FOLDER}/{name}.gin"
+
+
+def _unknown(table: int | None, figure: int | None, study: str | None) -> str:
+    """Describes the option that names no study."""
+    for option, value in {"table": table, "figure": figure}.items():
+        if value is not None:
+            numbers = [n.removeprefix(option) for n in names() if n.startswith(option)]
+            return f"--{option} is {value}, expected one of {', '.join(numbers)}"
+    return (
+        f"--study is {study!r}, expected the path of a gin file or one of "
+        f"{', '.join(names())}"
+    )
 
 
 def read(file: str, changes: Mapping[str, Any]) -> GridConfig:

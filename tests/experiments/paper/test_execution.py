@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+from dsbs_jax import files
+from dsbs_jax.errors import UserError
 from dsbs_jax.experiments.paper import execution, generated, planning
 from dsbs_jax.experiments.paper.cell import Cell
 from dsbs_jax.experiments.paper.execution import Grid
@@ -125,6 +127,40 @@ def test_finished_run_with_other_settings_is_an_error(tmp_path, monkeypatch):
     assert execution.execute(grid) is None
     (message,) = grid.failures().values()
     assert "finished run with TRAIN_STEPS = 4, expected 5" in message
+
+
+def test_pretrained_student_may_have_moved_with_its_grid(tmp_path):
+    first = planning.PlannedRun(Cell("d", "tiny", "pretrain"), 0, (), {})
+    moved = {"INITIAL_CHECKPOINT_PATH": str(tmp_path / first.name)}
+    run = fake_run(tmp_path, moved)
+    grid = Grid([first, run], tmp_path)
+    write_results(grid, run)
+    config = grid.folder(run) / "config.gin"
+    config.write_text(f"INITIAL_CHECKPOINT_PATH = 'old/{first.name}'\n")
+    assert execution._difference(grid, run) is None
+    config.write_text("INITIAL_CHECKPOINT_PATH = 'old/other'\n")
+    assert "INITIAL_CHECKPOINT_PATH = 'old/other'" in execution._difference(grid, run)
+    config.write_text("INITIAL_CHECKPOINT_PATH = None\n")
+    assert "INITIAL_CHECKPOINT_PATH = None" in execution._difference(grid, run)
+
+
+def test_message_of_a_failure_is_that_of_the_last_try(tmp_path, monkeypatch):
+    run = fake_run(tmp_path)
+    grid = Grid([run], tmp_path)
+    files.write(grid.log(run), "error: VOCAB_SIZE is 2\n")
+    monkeypatch.setattr(execution.child, "__name__", "no_such_module")
+    message = execution._train(grid, run)
+    assert "No module named no_such_module" in message and "VOCAB_SIZE" not in message
+
+
+@pytest.mark.parametrize("content", ["{}", '{"seconds": 1', '{"seconds": "1"}'])
+def test_damaged_results_are_one_error(tmp_path, content):
+    run = fake_run(tmp_path)
+    grid = Grid([run], tmp_path)
+    write_results(grid, run)
+    (grid.folder(run) / "results.json").write_text(content)
+    with pytest.raises(UserError, match=r"results.json: .*; remove the file and run"):
+        grid.seconds(run)
 
 
 def test_run_of_another_process_is_left_to_it(tmp_path, monkeypatch):

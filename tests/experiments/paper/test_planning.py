@@ -212,8 +212,8 @@ def test_checkpoint_needs_size_and_path(text):
     [
         ({}, "0 of --table, --figure and --study"),
         ({"table": 1, "figure": 4}, "2 of --table"),
-        ({"table": 3}, "study is 'table3'"),
-        ({"study": "paper"}, "study is 'paper'"),
+        ({"table": 3}, "--table is 3, expected one of 1, 2"),
+        ({"study": "paper"}, "--study is 'paper', expected the path"),
     ],
 )
 def test_one_existing_study_is_needed(given, message):
@@ -264,13 +264,16 @@ def test_variants_are_checked(changes, message):
         dataclasses.replace(config, **changes)
 
 
-def test_variant_changes_no_setting_of_the_grid():
+@pytest.mark.parametrize(
+    "change", [{"TRAIN_STEPS": 5}, {"METHOD": "distill"}, {"DATASET": "cqa"}]
+)
+def test_variant_changes_no_setting_of_the_grid(change):
     config = dataclasses.replace(
         read("tickets_methods"),
         methods=("finetune+long",),
-        variants={"long": {"TRAIN_STEPS": 5}},
+        variants={"long": change},
     )
-    with pytest.raises(UserError, match="'long': TRAIN_STEPS is a setting of the grid"):
+    with pytest.raises(UserError, match=f"'long': {[*change][0]} is a setting of the"):
         planning.plan(config, OUTPUT)
 
 

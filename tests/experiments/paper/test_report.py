@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -107,7 +108,7 @@ def test_files_hold_the_same_numbers(table1):
     assert not (folder / "figure.png").exists()
 
 
-def test_signature_has_everything_that_could_change_the_result(table1):
+def test_signature_says_what_was_measured_and_how(table1):
     text = made(table1).signatures["cqa, last"]
     fields = dict(part.split(":", 1) for part in text.split("|")[1:])
     assert text.startswith("accuracy|dataset:cqa|data:")
@@ -123,6 +124,11 @@ def test_signature_has_everything_that_could_change_the_result(table1):
         "init": "hub:google/t5-v1_1-base",
         "steps": "10000",
         "pairs": "64",
+        "optimizer": "adamw",
+        "rate": "5e-05",
+        "schedule": "constant",
+        "dropout": "0.1",
+        "beams": "unknown",
         "precision": "float32",
         "version": "9.9",
     }
@@ -314,22 +320,66 @@ def test_runs_of_both_budgets_are_different_cells_without_a_plan(both_budgets):
     assert all(len(cell.runs) == 2 for cell in cells)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"LEARNING_RATE": 1e-3}, "differ in LEARNING_RATE (5e-05 and 0.001)"),
+        ({"LEARNING_RATE": 1e-3, "RANDOM_SEED": 9}, "differ in LEARNING_RATE (5e-05"),
+        ({"INITIAL_CHECKPOINT_PATH": "w", "RANDOM_SEED": 9}, "(None and 'w')"),
+        ({}, "the same method, data, settings and seed, 0; report one of them"),
+    ],
+)
 def test_runs_that_differ_in_other_settings_are_not_merged(
-    both_budgets, write_finished
+    both_budgets, write_finished, changes, message
 ):
     _, planned, folder = both_budgets
-    run = planned[0]
-    weights = {"TEACHER_WEIGHTS": {"a": 0.5}}
-    write_finished(folder / "weighted", run, [True] * 60, **weights)
+    run, *_ = planned
+    write_finished(folder / "tuned", run, [True] * 60, **changes)
     with pytest.raises(UserError) as error:
         report.make(finished.find_runs([str(folder)]))
-    for name in (folder / run.name, folder / "weighted", "same method, seed and data"):
+    for name in (folder / run.name, folder / "tuned", message):
         assert str(name) in str(error.value)
-    # One folder may be named twice.
+
+
+def test_a_folder_may_be_named_twice(both_budgets):
+    _, (run, *_), folder = both_budgets
     (folder / "link").symlink_to(folder / run.name)
     runs = finished.find_runs([str(folder / run.name), str(folder / "link")])
     (cell,) = report.make(runs).cells
     assert len(cell.runs) == 1
+
+
+def test_weights_of_a_run_may_have_moved(both_budgets, write_finished):
+    _, (run, *_), folder = both_budgets
+    for seed, path in enumerate(["old/pretrained", "new/pretrained"]):
+        changes = {"INITIAL_CHECKPOINT_PATH": path, "RANDOM_SEED": seed}
+        write_finished(folder / "moved" / str(seed), run, [True, False], **changes)
+    (cell,) = report.make(finished.find_runs([str(folder / "moved")])).cells
+    assert len(cell.runs) == 2
+
+
+@pytest.mark.parametrize("name", list(sizes.SIZES))
+def test_size_of_a_run_has_its_own_name(tmp_path, write_finished, name):
+    run = planning.PlannedRun(Cell("d", name, "finetune"), 0, (), {})
+    settings = {"RELATIVE_BIAS_IN_LAYERS": False} | sizes.size_of(name)
+    write_finished(tmp_path / "run", run, [True], **settings)
+    assert finished.read_run(tmp_path / "run").cell.size == name
+
+
+def test_variant_of_the_size_is_compared_with_the_first_method(
+    tmp_path, write_finished
+):
+    config = dataclasses.replace(
+        study.read("experiments/tickets_methods.gin", {"seeds": (0, 1)}),
+        methods=("finetune", "finetune+wide"),
+        variants={"wide": {"MLP_DIM": 256}},
+    )
+    planned = planning.plan(config, tmp_path)
+    for run in planned:
+        write_finished(tmp_path / run.name, run, [True, False, True])
+    result = report.of_grid(config, planned, tmp_path, {})
+    assert [cell.cell.size for cell in result.cells] == ["tiny", "tiny"]
+    assert {c.second.variant for c in result.comparisons} == {"wide"}
 
 
 def test_runs_without_a_plan_are_reported(table1):
