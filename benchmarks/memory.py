@@ -6,18 +6,11 @@
 Compiles the local engine's training step for the given number of CPU devices, without
 creating weights, and prints a row of a table: weights, those that are updated, memory
 per device for parameters and optimizer state, the temporary memory of a step, and their
-sum, in GiB. The plan of
-another backend differs, so the result is an estimate.
+sum, in GiB. The plan of another backend differs, so the result is an estimate.
 """
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from dsbs_jax.student.network import Transformer
-
-GIB = 2**30
 
 
 def parse_options() -> argparse.Namespace:
@@ -45,31 +38,34 @@ def parse_options() -> argparse.Namespace:
 def main(options: argparse.Namespace) -> None:
     """Compiles one step and prints a row of a table."""
     import jax
+    from systems import training_step
 
-    from dsbs_jax.local import optimizers, partitioning, state, step
     from dsbs_jax.local.config import OptimizerConfig, TrainableConfig
+    from dsbs_jax.local.partitioning import Partitioner
 
-    model = make_model(options)
-    partitioner = partitioning.Partitioner(
+    settings = {
+        "PRECISION": options.precision,
+        "REMAT": options.remat,
+        "ATTENTION_QUERIES": options.attention_queries,
+        "SCAN_LAYERS": options.scan,
+    }
+    partitioner = Partitioner(
         options.partitions, parameter_partitioning_dims=options.dims
     )
-    settings = OptimizerConfig(optimizer=options.optimizer)
-    schedule = optimizers.make_schedule(settings, total_steps=10_000)
-    optimizer = optimizers.make_optimizer(settings, schedule)
-    updated = TrainableConfig(trainable=options.trainable, lora_rank=options.lora_rank)
-    abstract = state.abstract_state(model, optimizer, partitioner, updated)
-    train_step = step.make_train_step(
-        model, optimizer, partitioner, 0.5, options.microbatches
+    step = training_step.TrainingStep(
+        options.size,
+        settings,
+        partitioner,
+        optimizer=OptimizerConfig(optimizer=options.optimizer),
+        updated=TrainableConfig(
+            trainable=options.trainable, lora_rank=options.lora_rank
+        ),
+        microbatches=options.microbatches,
     )
-    batch = abstract_batch(options, partitioner.batch)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    # `make_train_step` returns a function compiled by `jax.jit`.
-    compiled: Any = train_step
-    plan = compiled.lower(abstract, batch, key).compile().memory_analysis()
-    weights = sum(leaf.size for leaf in jax.tree.leaves(abstract.weights))
-    trained = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
-    held = plan.argument_size_in_bytes / GIB
-    temporary = plan.temp_size_in_bytes / GIB
+    program = step.compile(options.rows, options.source, options.target)
+    held, temporary = training_step.memory_of(program)
+    weights = sum(leaf.size for leaf in jax.tree.leaves(step.abstract.weights))
+    trained = sum(leaf.size for leaf in jax.tree.leaves(step.abstract.params))
     print(
         f"| {options.size} | {weights / 1e6:,.0f} M | {trained / 1e6:,.1f} M | "
         f"{options.optimizer} | {options.devices} x "
@@ -77,41 +73,6 @@ def main(options: argparse.Namespace) -> None:
         f"{options.target}) | {options.microbatches} | {options.precision} | "
         f"{held:.1f} | {temporary:.1f} | {held + temporary:.1f} |"
     )
-
-
-def make_model(options: argparse.Namespace) -> "Transformer":
-    """Creates the network of a size."""
-    from dsbs_jax import cli, weights
-    from dsbs_jax.student.config import T5Config
-    from dsbs_jax.student.network import Transformer
-
-    cli.configure([f"sizes/{options.size}.gin"])
-    values = {
-        # The rows of the published vocabulary.
-        "VOCAB_SIZE": 32_128,
-        **cli.given(T5Config),
-        "PRECISION": options.precision,
-        "REMAT": options.remat,
-        "ATTENTION_QUERIES": options.attention_queries,
-        "SCAN_LAYERS": options.scan,
-    }
-    return Transformer(weights.student_config(values))
-
-
-def abstract_batch(options: argparse.Namespace, sharding: object) -> dict:
-    """Describes a batch: int32 features, encoder [B, S] and decoder [B, T]."""
-    import jax
-
-    lengths = {
-        "encoder_input_tokens": options.source,
-        "decoder_input_tokens": options.target,
-        "decoder_target_tokens": options.target,
-        "decoder_task_ids": options.target,
-    }
-    return {
-        name: jax.ShapeDtypeStruct((options.rows, length), "int32", sharding=sharding)
-        for name, length in lengths.items()
-    }
 
 
 if __name__ == "__main__":

@@ -22,23 +22,12 @@ from typing import Any
 import jax
 import tabulate
 from jax.experimental import topologies
-from systems import workload
+from systems import training_step, workload
 
-from dsbs_jax.local import optimizers, state, step
-from dsbs_jax.local.config import OptimizerConfig
+from dsbs_jax.local import state
 from dsbs_jax.local.partitioning import Partitioner
-from dsbs_jax.settings import from_values
-from dsbs_jax.student import (
-    decoding,
-    operations,
-    precision,
-    sizes,
-    stacked_layers,
-)
-from dsbs_jax.student.config import T5Config
-from dsbs_jax.student.network import Transformer
+from dsbs_jax.student import decoding, operations, precision, sizes, stacked_layers
 
-GIB = 2**30
 # TFLOP/s of dense products of bfloat16 numbers, from NVIDIA's data sheets, by the name
 # that the driver gives a device. Variants with other peaks have other names.
 PEAKS = {
@@ -104,46 +93,18 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_model(options: argparse.Namespace) -> Transformer:
-    """Creates the network."""
-    values = {
-        **sizes.size_of(options.size),
-        "VOCAB_SIZE": workload.VOCAB_SIZE,
+def prepare(
+    options: argparse.Namespace, partitioner: Partitioner
+) -> training_step.TrainingStep:
+    """Prepares the training step for given devices."""
+    settings = {
         "PRECISION": options.precision,
         "REMAT": options.remat,
         "SCAN_LAYERS": options.scan,
     }
-    return Transformer(from_values(T5Config, values))
-
-
-class Training:
-    """The training step, for given devices."""
-
-    def __init__(self, options: argparse.Namespace, partitioner: Partitioner) -> None:
-        """Prepares the step; creates no weights."""
-        config = OptimizerConfig()
-        schedule = optimizers.make_schedule(config, total_steps=10_000)
-        self.model, self.partitioner = make_model(options), partitioner
-        self.optimizer = optimizers.make_optimizer(config, schedule)
-        self.abstract = state.abstract_state(self.model, self.optimizer, partitioner)
-        # `make_train_step` returns a function compiled by `jax.jit`.
-        self.step: Any = step.make_train_step(
-            self.model, self.optimizer, partitioner, 0.5, options.microbatches
-        )
-
-    def compile(self, options: argparse.Namespace) -> Any:
-        """Compiles the step from shapes."""
-        rows = workload.random_rows(options.rows, options.source, options.target)
-        batch = {
-            name: jax.ShapeDtypeStruct(
-                tokens.shape, tokens.dtype, sharding=self.partitioner.batch
-            )
-            for name, tokens in rows.items()
-        }
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        replicated = self.partitioner.replicated
-        key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated)
-        return self.step.lower(self.abstract, batch, key).compile()
+    return training_step.TrainingStep(
+        options.size, settings, partitioner, microbatches=options.microbatches
+    )
 
 
 def seconds_of(run: Callable[[], Any], runs: int) -> float:
@@ -162,10 +123,9 @@ def compile_only(options: argparse.Namespace) -> None:
         "", "cuda", target_config=TARGETS[options.compile_for], topology="1x1x1"
     )
     with precision.for_platform("gpu"):
-        training = Training(options, Partitioner(1, list(target.devices)))
-        memory = training.compile(options).memory_analysis()
-    held = memory.argument_size_in_bytes / GIB
-    temporary = memory.temp_size_in_bytes / GIB
+        training = prepare(options, Partitioner(1, list(target.devices)))
+        program = training.compile(options.rows, options.source, options.target)
+    held, temporary = training_step.memory_of(program)
     row = (
         *(options.compile_for, options.size, options.precision, options.remat),
         *(options.rows, held, temporary, held + temporary),
@@ -181,7 +141,7 @@ def measure(options: argparse.Namespace) -> None:
     """Runs training and decoding on the first device, and prints a table."""
     device = jax.local_devices()[0]
     partitioner = Partitioner(1, [device])
-    training = Training(options, partitioner)
+    training = prepare(options, partitioner)
     key = jax.random.key(0)
     current = state.init_state(
         training.model, training.optimizer, training.abstract, key
@@ -191,7 +151,7 @@ def measure(options: argparse.Namespace) -> None:
 
     def train() -> Any:
         nonlocal current
-        current, metrics = training.step(current, batch, key)
+        current, metrics = training.run(current, batch, key)
         return metrics
 
     def decode() -> Any:

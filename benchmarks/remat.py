@@ -13,22 +13,15 @@ import argparse
 import itertools
 import statistics
 import time
-from typing import Any
 
 import jax
 import tabulate
-from systems import workload
+from systems import training_step, workload
 
-from dsbs_jax.local import optimizers, state, step
-from dsbs_jax.local.config import OptimizerConfig
+from dsbs_jax.local import state
 from dsbs_jax.local.partitioning import Partitioner
-from dsbs_jax.settings import from_values
-from dsbs_jax.student import sizes
-from dsbs_jax.student.config import T5Config
-from dsbs_jax.student.network import Transformer
 
 POLICIES = ("none", "dots", "full")
-GIB = 2**30
 
 
 def parse_options() -> argparse.Namespace:
@@ -44,37 +37,32 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_model(size: str, remat: str, queries: int | None) -> Transformer:
-    """Creates a network with scanned layers and the given settings."""
-    values = {
-        **sizes.size_of(size),
-        "VOCAB_SIZE": workload.VOCAB_SIZE,
-        "SCAN_LAYERS": True,
-        "REMAT": remat,
-        "ATTENTION_QUERIES": queries,
-    }
-    return Transformer(from_values(T5Config, values))
-
-
 def main(options: argparse.Namespace) -> None:
     """Measures each setting and prints a table."""
     partitioner = Partitioner()
-    config = OptimizerConfig()
-    schedule = optimizers.make_schedule(config, total_steps=10_000)
-    optimizer = optimizers.make_optimizer(config, schedule)
-    rows = workload.random_rows(options.rows, options.source, options.target)
-    batch, key = partitioner.put_batch(rows), jax.random.key(0)
     queries = (None, options.queries) if options.queries else (None,)
     measured = list(itertools.product(POLICIES, queries))
+    prepared = {
+        setting: training_step.TrainingStep(
+            options.size,
+            {
+                "SCAN_LAYERS": True,
+                "REMAT": setting[0],
+                "ATTENTION_QUERIES": setting[1],
+            },
+            partitioner,
+        )
+        for setting in measured
+    }
+    shape = options.rows, options.source, options.target
+    steps = {setting: one.compile(*shape) for setting, one in prepared.items()}
     # The states of all settings have the same shapes.
-    model = make_model(options.size, "none", None)
-    abstract = state.abstract_state(model, optimizer, partitioner)
-    current = state.init_state(model, optimizer, abstract, jax.random.key(1))
-    steps: dict[tuple, Any] = {}
-    for setting in measured:
-        model = make_model(options.size, *setting)
-        function: Any = step.make_train_step(model, optimizer, partitioner, 0.5)
-        steps[setting] = function.lower(abstract, batch, key).compile()
+    first = prepared[measured[0]]
+    current = state.init_state(
+        first.model, first.optimizer, first.abstract, jax.random.key(1)
+    )
+    batch = partitioner.put_batch(workload.random_rows(*shape))
+    key = jax.device_put(jax.random.key(0), partitioner.replicated)
     seconds: dict[tuple, list[float]] = {setting: [] for setting in measured}
     for _ in range(options.runs):
         for setting in measured:
@@ -87,7 +75,7 @@ def main(options: argparse.Namespace) -> None:
             setting[0],
             setting[1] or "all",
             statistics.median(seconds[setting]),
-            steps[setting].memory_analysis().temp_size_in_bytes / GIB,
+            training_step.memory_of(steps[setting])[1],
         )
         for setting in measured
     ]
