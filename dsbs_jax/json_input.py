@@ -98,14 +98,21 @@ def parse(content: bytes | str, expected: Any = Any, *, unique: bool = False) ->
     return convert(value, expected)
 
 
-def convert(value: object, expected: type[T]) -> T:
+def convert(value: object, expected: type[T], *, strict: bool = True) -> T:
     """Checks a parsed JSON value and converts it to a type, without loss.
+
+    Args:
+        value: The value.
+        expected: The type, as for `parse`.
+        strict: Whether a number must be a number. Otherwise a text that is a number or
+            a boolean is also one, as in CSV, and 3.0 is an integer, as pandas writes
+            the integers of a column with missing values.
 
     Raises:
         JsonError: The value has another type than expected.
     """
     try:
-        return msgspec.convert(value, expected)
+        return msgspec.convert(value, expected, strict=strict)
     except msgspec.ValidationError as error:
         raise JsonError(_message(str(error))) from error
     except RecursionError as error:
