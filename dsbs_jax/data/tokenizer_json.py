@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from sentencepiece import sentencepiece_model_pb2
 
 from dsbs_jax import json_input
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 
 FILE = "tokenizer.json"
 # The file that some tokenizers have instead, which states their class.
@@ -47,7 +47,7 @@ def convert(path: pathlib.Path) -> bytes:
         values = json_input.parse(path.read_bytes(), dict[str, Any])
         pieces = [(str(p), float(s)) for p, s in _model(values, path)["vocab"]]
     except (OSError, json_input.JsonError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise

@@ -27,7 +27,7 @@ from dsbs_jax import files, hub
 from dsbs_jax.data import tokenizer_json
 from dsbs_jax.data.dataset_spec import EXPLAIN_PREFIX, PREDICT_PREFIX
 from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 
 HUB_FILE = "spiece.model"
 # The path of the vocabulary of bytes, which has no file.
@@ -93,7 +93,7 @@ def _load(path: str, extra_ids: int, version: Version) -> Vocabulary:
     try:
         exists = epath.Path(path).is_file()
     except OSError as error:
-        raise UserError(f"vocabulary {path}: {error}") from error
+        raise UserError(f"vocabulary {path}: {reason(error)}") from error
     if not exists:
         raise UserError(f"vocabulary {path}: no such file{hub.hint(path)}")
     vocabulary = seqio.SentencePieceVocabulary(path, extra_ids=extra_ids)
@@ -128,9 +128,9 @@ def _check_reachable(path: str) -> None:
     except urllib.error.HTTPError:
         return  # such as a private bucket
     except OSError as error:
-        reason = getattr(error, "reason", error)
+        cause = getattr(error, "reason", error)
         raise UserError(
-            f"vocabulary {path}: the bucket cannot be reached ({reason}); without a "
+            f"vocabulary {path}: the bucket cannot be reached ({cause}); without a "
             "network, set VOCABULARY_PATH to a SentencePiece model on this machine, "
             "such as the spiece.model of a Hugging Face folder, or one that "
             "`python -m dsbs_jax.train_vocabulary` trains on your rows"
@@ -250,8 +250,7 @@ def train(
     try:
         files.write(model_path, model.getvalue())
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"{model_path}: cannot be written: {reason}") from error
+        raise UserError(f"{model_path}: cannot be written: {reason(error)}") from error
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ from flax import serialization, traverse_util
 from safetensors.numpy import save_file
 
 from dsbs_jax import files, hub, json_input
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 from dsbs_jax.json_input import JsonError
 from dsbs_jax.weights import huggingface_names
 from dsbs_jax.weights.reader import Index, Shape
@@ -110,10 +110,12 @@ class SafetensorsFiles(TensorFiles):
 
     def _open(self, path: pathlib.Path) -> Iterable[str]:
         try:
+            # safetensors itself calls each file that it cannot open missing.
+            path.open("rb").close()
             file = safetensors.safe_open(path, framework="numpy")
         except (safetensors.SafetensorError, OSError) as error:
             raise UserError(
-                f"{path}: expected a complete safetensors file: {error}"
+                f"{path}: expected a complete safetensors file: {reason(error)}"
             ) from None
         self._files.append(file)
         names: list[str] = file.keys()
@@ -236,9 +238,8 @@ def _read_torch(path: pathlib.Path) -> dict[Any, Any]:
         KeyError,
         AttributeError,
     ) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"{path}: expected a complete file that holds only weights: {reason}"
+            f"{path}: expected a complete file that holds only weights: {reason(error)}"
         ) from error
     if not isinstance(state, dict):
         raise UserError(
@@ -317,7 +318,7 @@ def _read_json(path: pathlib.Path, expected: type[T]) -> T:
     try:
         return json_input.parse(path.read_bytes(), expected)
     except (OSError, JsonError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
 
 
 def download(address: str) -> pathlib.Path:

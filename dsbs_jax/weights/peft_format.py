@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from dsbs_jax import hub, json_input
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 from dsbs_jax.json_input import JsonError
 from dsbs_jax.settings import PositiveFloat, PositiveInt
 from dsbs_jax.student import lora
@@ -77,7 +77,9 @@ def open_adapters(
     try:
         config = json_input.parse(path.read_bytes(), _ConfigFile)
     except (OSError, JsonError) as error:
-        raise UserError(f"{path}: cannot be read as plain LoRA: {error}") from error
+        raise UserError(
+            f"{path}: cannot be read as plain LoRA: {reason(error)}"
+        ) from error
     for name, expected in _REQUIRED.items():
         if value := getattr(config, name):
             raise UserError(f"{path}: {name} is {value!r}, expected {expected}")
