@@ -25,6 +25,7 @@ T = TypeVar("T")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WRONG_TYPE = re.compile(r"Expected `(.+?)`, got `(.+?)`(?: - at `(.+)`)?")
 _OUT_OF_RANGE = re.compile(r"Expected `(.+?)` ([<>]=? .+?)(?: - at `(.+)`)?")
+_TOO_LARGE = re.compile(r"(?:Number|Integer value) out of range(?: - at `(.+)`)?")
 _MISSING = re.compile(r"Object missing required field `(.+?)`(?: - at `(.+)`)?")
 # msgspec's names of types, and ours.
 _TYPE_NAMES = {
@@ -149,6 +150,9 @@ def _message(message: str) -> str:
         if match[3] is None:
             return f"expected {expected}"
         return f"field {_field(match[3])} must be {expected}"
+    if match := _TOO_LARGE.fullmatch(message):
+        where = "the value" if match[1] is None else f"field {_field(match[1])}"
+        return f"{where} is too large for a number"
     return message
 
 

@@ -33,6 +33,8 @@ SENTENCEPIECE = "spiece.model"
 # The file of a tokenizer, in one of two formats.
 TOKENIZERS = (SENTENCEPIECE, "tokenizer.json")
 _INDEX = ".index.json"
+# Types of weights in safetensors files that NumPy can read.
+_FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 T = TypeVar("T")
 
 
@@ -127,8 +129,20 @@ class SafetensorsFiles(TensorFiles):
         return {key: tuple(part.get_shape()) for key, part in self._slices.items()}
 
     def read(self, name: str, index: Index) -> np.ndarray:
-        """Reads the part of a tensor at `index`."""
-        return self._slices[name][index or ...]
+        """Reads the part of a tensor at `index`.
+
+        Raises:
+            UserError: NumPy does not have the type of the tensor, such as F8_E4M3.
+        """
+        part = self._slices[name]
+        found = part.get_dtype()
+        if found not in _FLOAT_TYPES:
+            expected = ", ".join(_FLOAT_TYPES)
+            raise UserError(
+                f"{self._paths[name]}: tensor {name} has type {found}, expected one of "
+                f"{expected}"
+            )
+        return part[index or ...]
 
 
 class MsgpackFiles(TensorFiles):
@@ -205,6 +219,11 @@ class TorchFiles(TensorFiles):
             if not isinstance(tensor, torch.Tensor):
                 raise UserError(
                     f"{path}: {key} is a {type(tensor).__name__}, expected a tensor"
+                )
+            if tensor.layout != torch.strided or tensor.is_quantized:
+                raise UserError(
+                    f"{path}: {key} is a sparse or quantized tensor, expected a dense "
+                    "tensor of floating point numbers"
                 )
             self._tensors[str(key)] = tensor
             names.append(str(key))
