@@ -19,7 +19,18 @@ def describe(error: UserError | OSError) -> str:
     if isinstance(error, UserError):
         return str(error)
     place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{error.strerror or first_line(error)}"
+    return f"{place}{reason(error)}"
+
+
+def reason(error: Exception) -> str:
+    """Returns why a file cannot be used, for a message that names the file itself.
+
+    OSError(2, "No such file or directory", "a.jsonl") -> "No such file or directory"
+    JsonError("not UTF-8 at byte 3") -> "not UTF-8 at byte 3"
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return first_line(error)
 
 
 def first_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 from dsbs_jax import interruption
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:
@@ -123,9 +123,7 @@ def _check_writable(folder: pathlib.Path) -> None:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise UserError(
-            f"{existing}: cannot be written: {error.strerror or error}"
-        ) from error
+        raise UserError(f"{existing}: cannot be written: {reason(error)}") from error
 
 
 def default_mode() -> int:

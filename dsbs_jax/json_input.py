@@ -25,6 +25,7 @@ T = TypeVar("T")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WRONG_TYPE = re.compile(r"Expected `(.+?)`, got `(.+?)`(?: - at `(.+)`)?")
 _OUT_OF_RANGE = re.compile(r"Expected `(.+?)` ([<>]=? .+?)(?: - at `(.+)`)?")
+_TOO_LARGE = re.compile(r"(?:Number|Integer value) out of range(?: - at `(.+)`)?")
 _MISSING = re.compile(r"Object missing required field `(.+?)`(?: - at `(.+)`)?")
 # msgspec's names of types, and ours.
 _TYPE_NAMES = {
@@ -98,14 +99,21 @@ def parse(content: bytes | str, expected: Any = Any, *, unique: bool = False) ->
     return convert(value, expected)
 
 
-def convert(value: object, expected: type[T]) -> T:
+def convert(value: object, expected: type[T], *, strict: bool = True) -> T:
     """Checks a parsed JSON value and converts it to a type, without loss.
+
+    Args:
+        value: The value.
+        expected: The type, as for `parse`.
+        strict: Whether a number must be a number. Otherwise a text that is a number or
+            a boolean is also one, as in CSV, and 3.0 is an integer, as pandas writes
+            the integers of a column with missing values.
 
     Raises:
         JsonError: The value has another type than expected.
     """
     try:
-        return msgspec.convert(value, expected)
+        return msgspec.convert(value, expected, strict=strict)
     except msgspec.ValidationError as error:
         raise JsonError(_message(str(error))) from error
     except RecursionError as error:
@@ -142,6 +150,9 @@ def _message(message: str) -> str:
         if match[3] is None:
             return f"expected {expected}"
         return f"field {_field(match[3])} must be {expected}"
+    if match := _TOO_LARGE.fullmatch(message):
+        where = "the value" if match[1] is None else f"field {_field(match[1])}"
+        return f"{where} is too large for a number"
     return message
 
 

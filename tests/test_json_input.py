@@ -58,6 +58,10 @@ def test_a_number_out_of_range_is_described():
         json_input.convert({"votes": -1}, msgspec.defstruct("R", [("votes", votes)]))
     with pytest.raises(JsonError, match="expected integer >= 0"):
         json_input.convert(-1, votes)
+    with pytest.raises(JsonError, match="the value is too large for a number"):
+        json_input.convert(10**400, float)
+    with pytest.raises(JsonError, match=r"field '\[0\]' is too large for a number"):
+        json_input.convert([10**400], list[float])
 
 
 def test_half_a_surrogate_pair_is_parsed():

@@ -1,5 +1,6 @@
 """Fails on phrases that docs/style.md does not allow, and names a plain alternative."""
 
+import ast
 import itertools
 import pathlib
 import re
@@ -170,3 +171,41 @@ def test_phrases_are_found_across_lines():
     assert list(phrases("# The run goes", "# on as before")) == [
         ("goes on", "continues, resumes")
     ]
+
+
+def indented_names(text):
+    """Yields each field or argument that is written as text of the one before it."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef):
+            found = [
+                item.target for item in node.body if isinstance(item, ast.AnnAssign)
+            ]
+            names = {target.id for target in found if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.FunctionDef):
+            names = {arg.arg for arg in node.args.args + node.args.kwonlyargs}
+        else:
+            continue
+        lines = (ast.get_docstring(node) or "").splitlines()
+        matches = (re.match(r" {5,}(\w+): ", line) for line in lines)
+        yield from (f"{node.name}: {m[1]}" for m in matches if m and m[1] in names)
+
+
+def test_each_field_of_a_docstring_is_an_entry_of_its_own():
+    sources = (ROOT / "dsbs_jax").rglob("*.py")
+    assert [name for path in sources for name in indented_names(path.read_text())] == []
+
+
+def test_a_field_in_the_text_of_another_is_found():
+    text = '''
+class Spec:
+    """A spec.
+
+    Attributes:
+        a: First, with
+            b: in its text.
+    """
+
+    a: int
+    b: int
+'''
+    assert [*indented_names(text)] == ["Spec: b"]

@@ -54,8 +54,8 @@ def write_student_card(
             `data/test.jsonl`. The page shows the teacher's rationales of the same rows.
         group_by: Columns whose values are groups of test rows; the page compares the
             accuracy of teacher and student in each group.
-        group_file: File with these columns, whose rows have the ids of the test rows;
-            by default the test rows.
+        group_file: File with these columns and the column `id`, which has the ids of
+            the test rows; by default the test rows.
 
     Raises:
         UserError: The folder holds no student, or a file cannot be read.

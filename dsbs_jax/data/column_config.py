@@ -30,6 +30,7 @@ class ColumnConfig(Settings):
             label=self.label_column,
             id=self.id_column,
             template=self.template,
+            has_settings=True,
         )
 
 

@@ -6,7 +6,6 @@ A new source is made for each set of settings, so a dataset registers a function
 
 import functools
 import importlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -17,6 +16,7 @@ from dsbs_jax.data import data_files, dataset_spec, row_schema
 from dsbs_jax.data.data_files import DataFiles
 from dsbs_jax.data.records import Record
 from dsbs_jax.data.splits import ALL_ROWS, Subsample
+from dsbs_jax.data.tables import note
 from dsbs_jax.errors import UserError
 
 SourceFactory = Callable[[Subsample], seqio.DataSource]
@@ -150,6 +150,7 @@ def of_records(
     """Returns the source factory of a user's rows.
 
     Notes on standard error give the number of training rows without a human label.
+    A note is printed once, also if the rows are read several times.
 
     Args:
         dataset: Name of the dataset, for messages.
@@ -162,11 +163,7 @@ def of_records(
     of_all = f"of {len(train):,} training rows have"
     if len(without) > neither:
         borrowed = len(without) - neither
-        _note(f"{dataset}: {borrowed:,} {of_all} no human label and use the teacher's")
+        note(f"{dataset}: {borrowed:,} {of_all} no human label and use the teacher's")
     if neither:
-        _note(f"{dataset}: {neither:,} {of_all} no label and no teacher_label")
+        note(f"{dataset}: {neither:,} {of_all} no label and no teacher_label")
     return functools.partial(RecordSource, records, teacher)
-
-
-def _note(message: str) -> None:
-    print(f"note: {message}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Swaps terms of inputs, such as "he" and "she", to test whether an answer changes."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from dsbs_jax.errors import UserError
@@ -14,8 +14,9 @@ class Replacement(NamedTuple):
     other: str
 
 
-# The replacement of each term by the term in lower case.
-Terms = Mapping[str, Replacement]
+# Both directions of each pair. `swap` finds terms in any case, by the rules of
+# `re.IGNORECASE`. The same rules decide which terms are equal: "i" and "ı" are.
+Terms = Sequence[Replacement]
 
 
 def read_pairs(texts: Iterable[str]) -> Terms:
@@ -24,23 +25,28 @@ def read_pairs(texts: Iterable[str]) -> Terms:
     Raises:
         UserError: A text is not a pair, or a term is in two pairs.
     """
-    terms: dict[str, Replacement] = {}
+    terms: list[Replacement] = []
     for text in texts:
         first, colon, second = (part.strip() for part in text.partition(":"))
-        if not (first and colon and second) or first.casefold() == second.casefold():
+        if not (first and colon and second) or _are_equal(first, second):
             raise UserError(
                 f"the pair {text!r} has not the form of two different terms with a "
                 "colon between them, expected for example he:she"
             )
-        for one, other in ((first, second), (second, first)):
-            if one.casefold() in terms:
+        for one in (first, second):
+            if any(_are_equal(one, known.term) for known in terms):
                 raise UserError(
                     f"the term {one!r} is in two pairs, expected each term once"
                 )
-            terms[one.casefold()] = Replacement(one, other)
+        terms += [Replacement(first, second), Replacement(second, first)]
     if not terms:
         raise UserError("no pair of terms is given, expected for example he:she")
     return terms
+
+
+def _are_equal(one: str, other: str) -> bool:
+    """Whether two terms are equal, without regard to case."""
+    return bool(re.fullmatch(re.escape(one), other, re.IGNORECASE))
 
 
 def swap(text: str, terms: Terms) -> str:
@@ -49,14 +55,15 @@ def swap(text: str, terms: Terms) -> str:
     "He said she left. HE did." -> "She said he left. SHE did."
     """
     # Longer terms first: of "New" and "New York", the text "New York" is the latter.
-    names = sorted(terms, key=len, reverse=True)
-    pattern = rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)"
-    return re.sub(
-        pattern,
-        lambda match: _replaced(match[0], terms[match[0].casefold()]),
-        text,
-        flags=re.IGNORECASE,
-    )
+    ordered = sorted(terms, key=lambda pair: len(pair.term), reverse=True)
+    # Each term is a group of its own, whose number gives the pair of a match.
+    groups = "|".join(f"({re.escape(pair.term)})" for pair in ordered)
+
+    def replace(match: re.Match[str]) -> str:
+        assert match.lastindex is not None
+        return _replaced(match[0], ordered[match.lastindex - 1])
+
+    return re.sub(rf"(?<!\w)(?:{groups})(?!\w)", replace, text, flags=re.IGNORECASE)
 
 
 def _replaced(found: str, pair: Replacement) -> str:
@@ -85,6 +92,6 @@ def swapped_rows(rows: Sequence[dict[str, Any]], terms: Terms) -> list[dict[str,
     if not swapped:
         raise UserError(
             f"none of {len(rows):,} inputs contains one of the terms "
-            f"{', '.join(sorted(terms))}"
+            f"{', '.join(sorted(pair.term for pair in terms))}"
         )
     return swapped

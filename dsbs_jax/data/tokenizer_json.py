@@ -7,16 +7,16 @@ with their scores, and the compiled rules that normalize text. For umT5, its
 """
 
 import base64
-import binascii
 import json
 import pathlib
 import re
 from typing import Any, NoReturn
 
+import msgspec
 from sentencepiece import sentencepiece_model_pb2
 
 from dsbs_jax import json_input
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 
 FILE = "tokenizer.json"
 # The file that some tokenizers have instead, which states their class.
@@ -34,6 +34,39 @@ _SPACES = {
 _PROTO: Any = sentencepiece_model_pb2
 
 
+class _Model(msgspec.Struct):
+    type: str | None = None
+    unk_id: int | None = None
+    byte_fallback: bool | None = None
+    # Models of other types have other vocabularies.
+    vocab: Any = None
+
+
+class _Token(msgspec.Struct):
+    content: str
+
+
+class _Normalizer(msgspec.Struct):
+    type: str | None = None
+    precompiled_charsmap: str | None | msgspec.UnsetType = msgspec.UNSET
+
+
+class _PreTokenizer(msgspec.Struct):
+    type: str | None = None
+    replacement: str = "▁"
+    prepend_scheme: str = "always"
+    pretokenizers: list["_PreTokenizer"] | None = None
+
+
+class _File(msgspec.Struct):
+    """The fields of a `tokenizer.json` that are read."""
+
+    model: _Model = msgspec.field(default_factory=_Model)
+    added_tokens: list[_Token] | None = None
+    normalizer: _Normalizer | None = None
+    pre_tokenizer: _PreTokenizer | None = None
+
+
 def convert(path: pathlib.Path) -> bytes:
     """Returns the SentencePiece model of a `tokenizer.json`, without its sentinels.
 
@@ -44,17 +77,14 @@ def convert(path: pathlib.Path) -> bytes:
             SentencePiece model cannot hold; the message says which.
     """
     try:
-        values = json_input.parse(path.read_bytes(), dict[str, Any])
-        pieces = [(str(p), float(s)) for p, s in _model(values, path)["vocab"]]
-    except (OSError, json_input.JsonError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        _refuse(path, "its vocabulary is not a list of pieces with scores")
-    pieces = _without_sentinels(pieces, path)
-    _check_added_tokens(values, pieces, path)
-    _check_spaces(values.get("pre_tokenizer"), path)
+        file = json_input.parse(path.read_bytes(), _File)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+    except json_input.JsonError as error:
+        _refuse(path, f"cannot be read: {error}")
+    pieces = _without_sentinels(_pieces(file.model, path), path)
+    _check_added_tokens(file.added_tokens or [], path)
+    _check_spaces(file.pre_tokenizer or _PreTokenizer(), path)
     model = _PROTO.ModelProto()
     kinds = _PROTO.ModelProto.SentencePiece
     kind = (kinds.CONTROL, kinds.CONTROL, kinds.UNKNOWN, kinds.NORMAL)
@@ -66,27 +96,35 @@ def convert(path: pathlib.Path) -> bytes:
     trainer.pad_id, trainer.eos_id, trainer.unk_id, trainer.bos_id = 0, 1, 2, -1
     trainer.pad_piece, trainer.eos_piece, trainer.unk_piece = _SPECIAL
     model.normalizer_spec.name = "from_tokenizer_json"
-    model.normalizer_spec.precompiled_charsmap = _rules(values.get("normalizer"), path)
+    model.normalizer_spec.precompiled_charsmap = _rules(file.normalizer, path)
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _refuse(path: pathlib.Path, reason: str) -> NoReturn:
+def _refuse(path: pathlib.Path, problem: str) -> NoReturn:
     raise UserError(
-        f"{path}: {reason}; expected the tokenizer of a T5: give its spiece.model as "
+        f"{path}: {problem}; expected the tokenizer of a T5: give its spiece.model as "
         "VOCABULARY_PATH"
     )
 
 
-def _model(values: dict[str, Any], path: pathlib.Path) -> dict[str, Any]:
-    model = values.get("model")
-    kind = model.get("type") if isinstance(model, dict) else None
-    if not isinstance(model, dict) or kind != "Unigram":
-        _refuse(path, f"its model is {kind!r}, expected 'Unigram'")
-    if model.get("byte_fallback"):
+def _pieces(model: _Model, path: pathlib.Path) -> list[tuple[str, float]]:
+    """Returns the pieces of a model with their scores."""
+    if model.type != "Unigram":
+        _refuse(path, f"its model is {model.type!r}, expected 'Unigram'")
+    if model.byte_fallback:
         _refuse(path, "its model spells unknown characters with bytes")
-    if model.get("unk_id") != _SPECIAL.index("<unk>"):
-        _refuse(path, f"unk is {model.get('unk_id')!r}, expected 2")
-    return model
+    if model.unk_id != _SPECIAL.index("<unk>"):
+        _refuse(path, f"unk is {model.unk_id!r}, expected 2")
+    try:
+        pieces = json_input.convert(model.vocab, list[tuple[str, float]])
+    except json_input.JsonError as error:
+        _refuse(path, f"its vocabulary is not a list of pieces with scores: {error}")
+    for piece, _ in pieces:
+        try:
+            piece.encode()
+        except UnicodeEncodeError:
+            _refuse(path, f"the piece {piece!r} has half of a surrogate pair")
+    return pieces
 
 
 def _without_sentinels(
@@ -102,41 +140,40 @@ def _without_sentinels(
     return pieces[:end]
 
 
-def _check_added_tokens(
-    values: dict[str, Any], pieces: list[tuple[str, float]], path: pathlib.Path
-) -> None:
+def _check_added_tokens(tokens: list[_Token], path: pathlib.Path) -> None:
     """Refuses added tokens, which a tokenizer finds before it splits a text."""
-    added = [str(token.get("content")) for token in values.get("added_tokens") or []]
+    added = [token.content for token in tokens]
     own = [t for t in added if t not in _SPECIAL and not _SENTINEL.fullmatch(t)]
     if own:
         listed = ", ".join(map(repr, own[:10]))
         _refuse(path, f"it has {len(own)} added token(s), such as {listed}")
 
 
-def _rules(normalizer: Any, path: pathlib.Path) -> bytes:
+def _rules(normalizer: _Normalizer | None, path: pathlib.Path) -> bytes:
     """Returns the compiled rules that normalize text; empty for none."""
     if normalizer is None:
         return b""
-    kind = normalizer.get("type") if isinstance(normalizer, dict) else normalizer
+    kind, text = normalizer.type, normalizer.precompiled_charsmap
     if kind != "Precompiled":
         _refuse(path, f"its normalizer is {kind!r}, expected 'Precompiled'")
+    if text is msgspec.UNSET:
+        _refuse(path, "the rules of its normalizer are missing")
     try:
-        return base64.b64decode(normalizer["precompiled_charsmap"] or "", validate=True)
-    except (KeyError, TypeError, binascii.Error):
+        return base64.b64decode(text or "", validate=True)
+    except ValueError:
         _refuse(path, "the rules of its normalizer are damaged")
 
 
-def _check_spaces(pre_tokenizer: Any, path: pathlib.Path) -> None:
+def _check_spaces(pre_tokenizer: _PreTokenizer, path: pathlib.Path) -> None:
     """Checks that spaces become "▁", one before the first word, as in SentencePiece."""
     steps = [pre_tokenizer]
-    if isinstance(pre_tokenizer, dict) and pre_tokenizer.get("type") == "Sequence":
-        steps = pre_tokenizer.get("pretokenizers") or []
-    kinds = [step.get("type") if isinstance(step, dict) else step for step in steps]
+    if pre_tokenizer.type == "Sequence":
+        steps = pre_tokenizer.pretokenizers or []
+    kinds = [step.type for step in steps]
     if kinds not in (["Metaspace"], ["WhitespaceSplit", "Metaspace"]):
         _refuse(path, f"it splits text by {kinds}, expected 'Metaspace'")
     last = steps[-1]
-    always = last.get("prepend_scheme", "always") == "always"
-    if last.get("replacement", "▁") != "▁" or not always:
+    if last.replacement != "▁" or last.prepend_scheme != "always":
         _refuse(path, "it does not put '▁' before the first word")
 
 

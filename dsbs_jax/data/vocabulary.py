@@ -27,7 +27,7 @@ from dsbs_jax import files, hub
 from dsbs_jax.data import tokenizer_json
 from dsbs_jax.data.dataset_spec import EXPLAIN_PREFIX, PREDICT_PREFIX
 from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 
 HUB_FILE = "spiece.model"
 # The path of the vocabulary of bytes, which has no file.
@@ -75,15 +75,16 @@ def _version(path: str) -> Version:
 
 
 @functools.cache
-def _load(path: str, extra_ids: int, version: Version) -> Vocabulary:
-    # SeqIO reads a path once. A file that has replaced another one, for example after
-    # a second training in a notebook, needs another path.
-    if _first_versions.setdefault(path, version) != version:
-        path = _copy(path)
-    if hub.is_address(path):
-        path = _download(path)
+def _load(given: str, extra_ids: int, version: Version) -> Vocabulary:
+    path = _download(given) if hub.is_address(given) else given
     if os.path.isdir(path):
         path = os.fspath(_in_folder(pathlib.Path(path)))
+    # The user's file, which messages name; `path` may become a temporary one.
+    file = path
+    # SeqIO reads a path once. A file that has replaced another one, for example after
+    # a second training in a notebook, needs another path.
+    if _first_versions.setdefault(given, version) != version:
+        path = _copy(path)
     if path == BYTES:
         return seqio.ByteVocabulary(extra_ids=extra_ids)
     if path.startswith(_BUCKET):
@@ -93,20 +94,20 @@ def _load(path: str, extra_ids: int, version: Version) -> Vocabulary:
     try:
         exists = epath.Path(path).is_file()
     except OSError as error:
-        raise UserError(f"vocabulary {path}: {error}") from error
+        raise UserError(f"vocabulary {file}: {reason(error)}") from error
     if not exists:
-        raise UserError(f"vocabulary {path}: no such file{hub.hint(path)}")
+        raise UserError(f"vocabulary {file}: no such file{hub.hint(file)}")
     vocabulary = seqio.SentencePieceVocabulary(path, extra_ids=extra_ids)
     try:
         model = vocabulary.tokenizer
     except (RuntimeError, OSError, DecodeError) as error:
         raise UserError(
-            f"vocabulary {path}: not a SentencePiece model: {error}"
+            f"vocabulary {file}: not a SentencePiece model: {reason(error)}"
         ) from error
     special = model.pad_id(), model.eos_id(), model.unk_id()
     if special != (0, 1, 2):
         raise UserError(
-            f"vocabulary {path}: pad, eos and unk are {special}, expected (0, 1, 2)"
+            f"vocabulary {file}: pad, eos and unk are {special}, expected (0, 1, 2)"
         )
     return vocabulary
 
@@ -128,9 +129,9 @@ def _check_reachable(path: str) -> None:
     except urllib.error.HTTPError:
         return  # such as a private bucket
     except OSError as error:
-        reason = getattr(error, "reason", error)
+        cause = getattr(error, "reason", error)
         raise UserError(
-            f"vocabulary {path}: the bucket cannot be reached ({reason}); without a "
+            f"vocabulary {path}: the bucket cannot be reached ({cause}); without a "
             "network, set VOCABULARY_PATH to a SentencePiece model on this machine, "
             "such as the spiece.model of a Hugging Face folder, or one that "
             "`python -m dsbs_jax.train_vocabulary` trains on your rows"
@@ -175,8 +176,6 @@ def _converted(path: pathlib.Path) -> str:
 
 
 def _copy(path: str) -> str:
-    if os.path.isdir(path):
-        path = os.fspath(_in_folder(pathlib.Path(path)))
     if path == BYTES or path.endswith(".json"):
         return path  # bytes have no file; a converted model has a path of its own
     folder = tempfile.mkdtemp(dir=_copies().name)
@@ -250,8 +249,7 @@ def train(
     try:
         files.write(model_path, model.getvalue())
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"{model_path}: cannot be written: {reason}") from error
+        raise UserError(f"{model_path}: cannot be written: {reason(error)}") from error
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """Chooses feature lengths from the token counts of the training rows."""
 
 import dataclasses
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import seqio
@@ -15,6 +14,7 @@ from dsbs_jax.data.methods import (
 )
 from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
 from dsbs_jax.errors import UserError
+from dsbs_jax.reports import quantiles
 
 # Rows that are counted: the first ones.
 _COUNTED = 20_000
@@ -159,7 +159,7 @@ def choose(counts: Sequence[int], given: int | None, limit: int) -> ChosenLength
     """
     ordered = sorted(counts) or [1]
     longest = ordered[-1]
-    quantile = ordered[math.ceil(0.99 * len(ordered)) - 1]
+    quantile = quantiles.quantile(ordered, 0.99)
     tokens = longest if longest <= _OUTLIER * quantile else quantile
     tokens = given or min(_round_up(tokens), limit)
     cut = sum(n > tokens for n in ordered)

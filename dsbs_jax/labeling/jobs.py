@@ -107,7 +107,7 @@ def label_file(
         "version": _VERSION,
         "rows": checked.rows,
         "rows_sha256": checked.fingerprint,
-        "columns": dataclasses.asdict(job.columns),
+        "columns": job.columns.names,
         "window": job.window,
         "shard": list(job.shard),
         **job.identity,

@@ -244,7 +244,7 @@ class DecodingConfig(Settings):
     num_beams: PositiveInt = setting(
         1, help="Beams of beam search; 1 decodes greedily."
     )
-    length_penalty: float = setting(
+    length_penalty: NonNegativeFloat = setting(
         1.0,
         help="Beam search divides the log-probability of a sequence by its length to "
         "this power.",

@@ -17,7 +17,7 @@ from typing import Any, Self
 from absl import logging
 
 from dsbs_jax import files, interruption
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 
 LOCK_FILE = "run.lock"
 # Tries to lock a folder that other processes create and remove at the same time.
@@ -68,7 +68,7 @@ class RunLock:
         except OSError as error:
             self._remove_created()
             raise UserError(
-                f"{self._name} {self._folder}: cannot be written ({error.strerror})"
+                f"{self._name} {self._folder}: cannot be written ({reason(error)})"
             ) from error
         return self
 

@@ -26,7 +26,7 @@ from dsbs_jax.data.methods import TaskInfo
 from dsbs_jax.data.sources import RecordSource
 from dsbs_jax.data.tables.columns import DEFAULT, ColumnMap
 from dsbs_jax.data.tasks import infos_of
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 from dsbs_jax.local.config import DecodingConfig
 from dsbs_jax.student.config import T5Config
 from dsbs_jax.task_ids import LABEL
@@ -58,7 +58,7 @@ class StudentSpec:
         data_fingerprint: Hash of a user's training rows; None for a registered dataset.
         validation_fingerprint: Hash of a user's validation rows, which decide the best
             checkpoint; None for a registered dataset.
-            sentinels: Number of ids above the pieces of the vocabulary.
+        sentinels: Number of ids above the pieces of the vocabulary.
         input_column: The column of a user's rows that was the input; None for a student
             of an earlier version, or one that was not trained by `fit`.
         template: The template that built the inputs from several columns, or None.
@@ -268,7 +268,7 @@ def read_spec(folder: pathlib.Path) -> StudentSpec:
     except json_input.JsonError as error:
         raise UserError(f"{path}: {error}") from error
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
+        raise UserError(f"{path}: {reason(error)}") from error
 
 
 def _rename_dtype(values: dict[str, Any]) -> None:

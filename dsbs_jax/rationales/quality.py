@@ -18,6 +18,7 @@ from dsbs_jax.rationales import accuracy, filters, lengths
 from dsbs_jax.rationales.accuracy import ClassTable
 from dsbs_jax.rationales.lengths import TokenLimits
 from dsbs_jax.rationales.voting import VotedExample
+from dsbs_jax.reports import quantiles
 from dsbs_jax.reports.proportion import Proportion
 
 # Numbers of first words of a rationale that are searched for the label.
@@ -50,7 +51,7 @@ class TextLengths:
 
     def quantile(self, fraction: float) -> int:
         """The smallest length that at least `fraction` of the texts do not exceed."""
-        return self.lengths[max(0, math.ceil(fraction * len(self.lengths)) - 1)]
+        return quantiles.quantile(self.lengths, fraction)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

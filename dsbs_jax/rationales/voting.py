@@ -184,7 +184,8 @@ class VotedExample:
         }
         if fields["rationale"] is None:
             fields["rationale"] = next(iter(fields["rationales"]), None)
-        given = json_input.convert(dict(row), _VoteFields)
+        known = {name: value for name, value in row.items() if value is not None}
+        given = json_input.convert(known, _VoteFields, strict=False)
         if given.problem is not None:
             check_text("problem", given.problem)
         example = cls.from_record(Record(**fields), given.problem)
@@ -236,7 +237,7 @@ class VotedExample:
 
 
 class _VoteFields(msgspec.Struct):
-    """The fields of a row that `to_row` adds. A field that is null is missing."""
+    """The fields of a row that `to_row` adds, without fields that are null."""
 
     votes: NonNegativeInt | None = None
     samples: NonNegativeInt | None = None

@@ -13,7 +13,7 @@ import stat
 import zipfile
 import zlib
 
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 
 MAX_ENTRIES = 100_000
 MAX_FILE_BYTES = 1 << 30
@@ -77,7 +77,7 @@ class Folder(Tree):
             with path.open("rb") as file:
                 content = file.read(MAX_FILE_BYTES + 1)
         except OSError as error:
-            raise UserError(f"{self.where(name)}: {error.strerror}") from error
+            raise UserError(f"{self.where(name)}: {reason(error)}") from error
         return _check_size(content, self.where(name))
 
 
@@ -95,7 +95,9 @@ class Zip(Tree):
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError) as error:
-            raise UserError(f"{path}: not a readable zip file ({error})") from error
+            raise UserError(
+                f"{path}: not a readable zip file ({reason(error)})"
+            ) from error
         entries = self._zip.infolist()
         if len(entries) > MAX_ENTRIES:
             raise UserError(f"{path}: {len(entries)} entries, over {MAX_ENTRIES}")
@@ -138,7 +140,7 @@ class Zip(Tree):
             RuntimeError,  # an encrypted entry
             NotImplementedError,  # an unknown compression method
         ) as error:
-            raise UserError(f"{where}: {error}") from error
+            raise UserError(f"{where}: {reason(error)}") from error
         return _check_size(content, where)
 
 

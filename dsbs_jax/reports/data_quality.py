@@ -14,6 +14,7 @@ from dsbs_jax.data.label_sets import LabelSet
 from dsbs_jax.data.records import Record
 from dsbs_jax.data.split_making import check_rows
 from dsbs_jax.errors import UserError
+from dsbs_jax.reports.quantiles import quantile
 
 # Scores on fewer rows than this get a warning.
 FEW_ROWS = 100
@@ -33,8 +34,7 @@ class Lengths:
     def of(cls, texts: Iterable[str]) -> "Lengths":
         """Measures one or more texts."""
         ordered = sorted(map(len, texts))
-        last = len(ordered) - 1
-        return cls(ordered[last // 2], ordered[math.ceil(0.95 * last)], ordered[last])
+        return cls(*(quantile(ordered, fraction) for fraction in (0.5, 0.95, 1)))
 
     def __str__(self) -> str:
         """The three lengths: "40 / 90 / 120"."""

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from dsbs_jax import json_input
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 from dsbs_jax.reports import report
 from dsbs_jax.reports.classification import ClassificationReport
 from dsbs_jax.reports.model_card import CardMetric
@@ -142,4 +142,4 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
         return json_input.parse(path.read_bytes(), dict[str, Any])
     except (OSError, json_input.JsonError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 import uvicorn
 
 from dsbs_jax.data.tables import ColumnMap
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 from dsbs_jax.serving import request_log
 from dsbs_jax.serving.answering import Service
 from dsbs_jax.serving.app import create_app
@@ -82,9 +82,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:
-        reason = (error.strerror or str(error)).partition(" (while")[0]
+        cause = reason(error).partition(" (while")[0]
         raise UserError(
-            f"cannot listen on {host}:{port}: {reason}; choose another --host or --port"
+            f"cannot listen on {host}:{port}: {cause}; choose another --host or --port"
         ) from error
 
 

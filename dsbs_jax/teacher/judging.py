@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from dsbs_jax.data import dataset_spec
 from dsbs_jax.data.records import SEGMENT_SEPARATOR, Record
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 from dsbs_jax.rationales.voting import Verdict, VotedExample
 from dsbs_jax.replies.verdicts import VerdictReader
 from dsbs_jax.teacher import results
@@ -131,7 +131,7 @@ def _read(path: str) -> str:
     try:
         text = pathlib.Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise UserError(f"JUDGE_PROMPT {path}: {error.strerror}") from error
+        raise UserError(f"JUDGE_PROMPT {path}: {reason(error)}") from error
     except UnicodeDecodeError as error:
         raise UserError(
             f"JUDGE_PROMPT {path}: not UTF-8 at byte {error.start}"

@@ -16,7 +16,7 @@ from dsbs_jax.data import dataset_spec
 from dsbs_jax.data.completions import ParsedCompletion
 from dsbs_jax.data.dataset_spec import DatasetSpec
 from dsbs_jax.data.records import SEGMENT_SEPARATOR
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 from dsbs_jax.replies.reader import ReplyReader
 from dsbs_jax.teacher import folder, structured
 
@@ -165,7 +165,7 @@ def load(name: str) -> Prompt:
     except OSError as error:
         known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.txt")))
         raise UserError(
-            f"prompt {name!r}: {error.strerror}; expected one of {known}, or a file"
+            f"prompt {name!r}: {reason(error)}; expected one of {known}, or a file"
         ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 at byte {error.start}") from error

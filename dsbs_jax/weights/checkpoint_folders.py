@@ -75,7 +75,7 @@ def saved_score(checkpoint: epath.Path) -> float | None:
             (checkpoint / "metrics/metrics").read_text(encoding="utf-8")
         )
         score = float(metrics[SCORE])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
     # A checkpoint that is saved between two evaluations has the score -inf.
     return score if math.isfinite(score) else None

@@ -22,7 +22,7 @@ from flax import serialization, traverse_util
 from safetensors.numpy import save_file
 
 from dsbs_jax import files, hub, json_input
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 from dsbs_jax.json_input import JsonError
 from dsbs_jax.weights import huggingface_names
 from dsbs_jax.weights.reader import Index, Shape
@@ -33,6 +33,8 @@ SENTENCEPIECE = "spiece.model"
 # The file of a tokenizer, in one of two formats.
 TOKENIZERS = (SENTENCEPIECE, "tokenizer.json")
 _INDEX = ".index.json"
+# Types of weights in safetensors files that NumPy can read.
+_FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 T = TypeVar("T")
 
 
@@ -110,10 +112,12 @@ class SafetensorsFiles(TensorFiles):
 
     def _open(self, path: pathlib.Path) -> Iterable[str]:
         try:
+            # safetensors itself calls each file that it cannot open missing.
+            path.open("rb").close()
             file = safetensors.safe_open(path, framework="numpy")
         except (safetensors.SafetensorError, OSError) as error:
             raise UserError(
-                f"{path}: expected a complete safetensors file: {error}"
+                f"{path}: expected a complete safetensors file: {reason(error)}"
             ) from None
         self._files.append(file)
         names: list[str] = file.keys()
@@ -125,8 +129,20 @@ class SafetensorsFiles(TensorFiles):
         return {key: tuple(part.get_shape()) for key, part in self._slices.items()}
 
     def read(self, name: str, index: Index) -> np.ndarray:
-        """Reads the part of a tensor at `index`."""
-        return self._slices[name][index or ...]
+        """Reads the part of a tensor at `index`.
+
+        Raises:
+            UserError: NumPy does not have the type of the tensor, such as F8_E4M3.
+        """
+        part = self._slices[name]
+        found = part.get_dtype()
+        if found not in _FLOAT_TYPES:
+            expected = ", ".join(_FLOAT_TYPES)
+            raise UserError(
+                f"{self._paths[name]}: tensor {name} has type {found}, expected one of "
+                f"{expected}"
+            )
+        return part[index or ...]
 
 
 class MsgpackFiles(TensorFiles):
@@ -204,6 +220,11 @@ class TorchFiles(TensorFiles):
                 raise UserError(
                     f"{path}: {key} is a {type(tensor).__name__}, expected a tensor"
                 )
+            if tensor.layout != torch.strided or tensor.is_quantized:
+                raise UserError(
+                    f"{path}: {key} is a sparse or quantized tensor, expected a dense "
+                    "tensor of floating point numbers"
+                )
             self._tensors[str(key)] = tensor
             names.append(str(key))
         return names
@@ -236,9 +257,8 @@ def _read_torch(path: pathlib.Path) -> dict[Any, Any]:
         KeyError,
         AttributeError,
     ) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"{path}: expected a complete file that holds only weights: {reason}"
+            f"{path}: expected a complete file that holds only weights: {reason(error)}"
         ) from error
     if not isinstance(state, dict):
         raise UserError(
@@ -317,7 +337,7 @@ def _read_json(path: pathlib.Path, expected: type[T]) -> T:
     try:
         return json_input.parse(path.read_bytes(), expected)
     except (OSError, JsonError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
 
 
 def download(address: str) -> pathlib.Path:

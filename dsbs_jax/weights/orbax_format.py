@@ -19,7 +19,7 @@ from etils import epath
 from flax import traverse_util
 
 from dsbs_jax import json_input
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 from dsbs_jax.json_input import JsonError
 from dsbs_jax.weights import arrays, failed_writes
 from dsbs_jax.weights.arrays import ArrayReader
@@ -72,7 +72,7 @@ def _read_metadata(path: epath.Path) -> _Metadata:
     except (OSError, JsonError) as error:
         raise UserError(
             f"{path}: expected the metadata of an Orbax checkpoint, found a damaged "
-            f"file: {error}"
+            f"file: {reason(error)}"
         ) from error
 
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from dsbs_jax import hub, json_input
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 from dsbs_jax.json_input import JsonError
 from dsbs_jax.settings import PositiveFloat, PositiveInt
 from dsbs_jax.student import lora
@@ -77,7 +77,9 @@ def open_adapters(
     try:
         config = json_input.parse(path.read_bytes(), _ConfigFile)
     except (OSError, JsonError) as error:
-        raise UserError(f"{path}: cannot be read as plain LoRA: {error}") from error
+        raise UserError(
+            f"{path}: cannot be read as plain LoRA: {reason(error)}"
+        ) from error
     for name, expected in _REQUIRED.items():
         if value := getattr(config, name):
             raise UserError(f"{path}: {name} is {value!r}, expected {expected}")
@@ -87,12 +89,18 @@ def open_adapters(
     if not isinstance(base, HuggingFaceReader):
         raise UserError(f"{path}: base model {base_name} is not a Hugging Face model")
     scale = config.lora_alpha / (config.r**0.5 if config.use_rslora else config.r)
-    arrays = _read_arrays(folder / _FILE, base.config)
+    arrays = _read_arrays(folder / _FILE, base.config, config.r)
     return OverlayReader(base, Arrays(str(folder), arrays), scale, base_name)
 
 
-def _read_arrays(path: pathlib.Path, student: T5Config) -> dict[str, np.ndarray]:
-    """Reads the factors by the student's names, transposed to [I, rank], [rank, O]."""
+def _read_arrays(
+    path: pathlib.Path, student: T5Config, rank: int
+) -> dict[str, np.ndarray]:
+    """Reads the factors by the student's names, transposed to [I, rank], [rank, O].
+
+    Raises:
+        UserError: A tensor is not of the student, or has another rank.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file, expected the adapters")
     tensors = SafetensorsFiles([path])
@@ -101,8 +109,16 @@ def _read_arrays(path: pathlib.Path, student: T5Config) -> dict[str, np.ndarray]
     for name in tensors.shapes():
         if name not in known:
             raise UserError(f"{path}: tensor {name} is not of a layer of this student")
-        array = to_float32(tensors.read(name, ()), f"{path}: tensor {name}")
-        arrays[known[name]] = array.T
+        array = to_float32(tensors.read(name, ()), f"{path}: tensor {name}").T
+        # The scale of the adapters' term depends on the rank. A shape that does not
+        # fit the base model is an error of OverlayReader.
+        found = array.shape[-1:] if known[name].endswith(lora.A) else array.shape[:1]
+        if found != (rank,):
+            raise UserError(
+                f"{path}: tensor {name} has rank {', '.join(map(str, found))}, "
+                f"expected r, {rank}, of {CONFIG}"
+            )
+        arrays[known[name]] = array
     return arrays
 
 

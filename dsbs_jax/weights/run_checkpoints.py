@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 
 from dsbs_jax import files, json_input
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 from dsbs_jax.json_input import JsonError
 from dsbs_jax.student import stacked_layers
 from dsbs_jax.weights import digests, orbax_format
@@ -101,7 +101,7 @@ def open_run(checkpoint: epath.Path) -> ParameterReader:
     try:
         overlay = json_input.parse(path.read_bytes(), Overlay)
     except (OSError, JsonError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
     base = checkpoint.parent.parent / BASE_FOLDER / "checkpoint_0"
     if not base.exists():
         raise UserError(

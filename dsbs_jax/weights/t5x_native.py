@@ -17,7 +17,7 @@ import numpy as np
 from etils import epath
 from flax import serialization, traverse_util
 
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 from dsbs_jax.weights import arrays
 from dsbs_jax.weights.arrays import ArrayReader
 from dsbs_jax.weights.reader import Index, Shape, to_float32
@@ -119,7 +119,7 @@ def _read_index(
         raise UserError(
             f"{path}: expected the index of a T5X checkpoint, found a damaged file: "
             # The message of some errors is the complete file.
-            f"{type(error).__name__} {error!s:.100}"
+            f"{type(error).__name__} {reason(error):.100}"
         ) from error
 
 

@@ -71,7 +71,8 @@ def test_rows_without_a_human_label_are_counted(tmp_path, capsys):
         {"input": "d", "rationale": "r"},
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    sources.from_files("own", {"train": str(path)}, "sage")
+    for _ in range(2):
+        sources.from_files("own", {"train": str(path)}, "sage")
     assert capsys.readouterr().err.splitlines() == [
         "note: own: 1 of 4 training rows have no human label and use the teacher's",
         "note: own: 2 of 4 training rows have no label and no teacher_label",

@@ -23,6 +23,19 @@ def test_complete_words_are_swapped(text, expected):
     assert swaps.swap(text, TERMS) == expected
 
 
+@pytest.mark.parametrize(
+    ("pair", "text", "expected"),
+    [
+        # Cases in which `str.casefold` and `re.IGNORECASE` differ.
+        ("kadin:erkek", "bir kadın", "bir erkek"),
+        ("groß:klein", "Groß oder klein", "Klein oder groß"),
+        ("İzmir:Ankara", "İzmir, ankara", "Ankara, İzmir"),
+    ],
+)
+def test_letters_with_several_forms_are_swapped(pair, text, expected):
+    assert swaps.swap(text, swaps.read_pairs([pair])) == expected
+
+
 @given(st.lists(st.sampled_from(["he", "she", "he's", "Lagos", "it", ".", "HE"])))
 def test_a_second_swap_restores_the_text(words):
     text = " ".join(words)
@@ -35,6 +48,7 @@ def test_a_second_swap_restores_the_text(words):
         (["he"], "the pair 'he' has not the form"),
         (["he:"], "the pair 'he:' has not the form"),
         (["he:He"], "two different terms"),
+        (["kadin:KADıN"], "two different terms"),
         (["he:she", "She:it"], "the term 'She' is in two pairs"),
         ([], "no pair of terms is given"),
     ],

@@ -163,6 +163,21 @@ def test_another_tokenizer_is_refused_with_the_reason(tmp_path, changed, message
     assert "give its spiece.model as VOCABULARY_PATH" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("added", "message"),
+    [(["a", -3.0], "a is already defined"), (["", -3.0], "piece must not be empty")],
+)
+def test_a_vocabulary_that_sentencepiece_refuses_names_the_users_file(
+    tmp_path, added, message
+):
+    vocab = [*VALUES["model"]["vocab"][:5], added]
+    folder = write(tmp_path, model={"vocab": vocab})
+    with pytest.raises(UserError) as error:
+        vocabulary.load(folder)
+    assert str(error.value).startswith(f"vocabulary {folder}/tokenizer.json: ")
+    assert message in str(error.value)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "3"])
 def test_a_damaged_file_is_named(tmp_path, content):
     (tmp_path / tokenizer_json.FILE).write_text(content)

@@ -34,6 +34,7 @@ def test_each_setting_of_a_command_is_declared_once(classes):
         (OptimizerConfig, {"optimizer": "sgd"}, "OPTIMIZER is 'sgd', expected 'adamw'"),
         (OptimizerConfig, {"schedule": "step"}, "SCHEDULE is 'step', expected"),
         (DecodingConfig, {"batch_size": 0}, "EVAL_BATCH_SIZE is 0"),
+        (DecodingConfig, {"length_penalty": -0.5}, "LENGTH_PENALTY is -0.5, expected"),
     ],
 )
 def test_values_are_checked(make, fields, message):

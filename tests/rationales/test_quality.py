@@ -180,14 +180,6 @@ def test_the_default_limits_and_the_prefix_are_those_of_the_dataset():
     assert lengths["rationale"].limit == 6
 
 
-@given(st.lists(st.integers(0, 99), min_size=1), st.floats(0, 1))
-def test_quantile(lengths, fraction):
-    quantile = TextLengths(10, sorted(lengths)).quantile(fraction)
-    assert quantile in lengths
-    not_longer = sum(length <= quantile for length in lengths)
-    assert not_longer >= fraction * len(lengths) - 1e-9
-
-
 def test_leakage():
     examples = [
         voted("so", input_="1"),

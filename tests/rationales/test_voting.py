@@ -1,6 +1,7 @@
 import json
 import math
 
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -212,6 +213,37 @@ def test_a_users_row_counts_as_one_sample(tmp_path):
     assert bare.problem == voting.MISSING_RATIONALE
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_every_format_gives_the_same_votes(tmp_path, suffix):
+    # The missing votes of the second row make the column of a table one of numbers.
+    table = pandas.DataFrame(
+        {
+            "id": ["1", "2"],
+            "input": ["x", "y"],
+            "teacher_label": ["a", "a"],
+            "rationale": ["R.", "S."],
+            "votes": [2, None],
+            "samples": [3, None],
+            "margin": [0.5, None],
+            "answer_given": [True, None],
+            "completions": [None, None],
+            "judge_verdict": [None, "yes"],
+        }
+    )
+    path = tmp_path / f"rows{suffix}"
+    if suffix == ".csv":
+        table.to_csv(path, index=False)
+    elif suffix == ".parquet":
+        table.to_parquet(path)
+    else:
+        table.to_json(path, orient="records", lines=True)
+    full, bare = voting.read_rows(path, VotedExample.from_row)
+    assert (full.votes, full.samples, full.margin) == (2, 3, 0.5)
+    assert (full.answer_given, full.completions) == (True, ())
+    assert (bare.votes, bare.samples, bare.margin) == (1, 1, 1.0)
+    assert (bare.answer_given, bare.judge_verdict) == (False, "yes")
+
+
 @pytest.mark.parametrize(
     ("fields", "samples", "problem"),
     [
@@ -237,10 +269,11 @@ def test_a_row_without_a_teacher_label_has_no_sample(fields, samples, problem):
         ({"votes": 2}, "votes is 2, expected at most samples, 1"),
         ({"votes": -1, "samples": 3}, "field 'votes' must be integer >= 0"),
         ({"votes": True}, "field 'votes' must be integer or null, found true or false"),
-        ({"samples": "3"}, "field 'samples' must be integer or null, found text"),
+        ({"votes": 1.5}, "field 'votes' must be integer or null, found number"),
+        ({"samples": "x"}, "field 'samples' must be integer or null, found text"),
         ({"margin": 2}, "field 'margin' must be number <= 1"),
         ({"margin": math.nan}, "field 'margin' must be number >= 0"),
-        ({"margin": "1"}, "field 'margin' must be number or null, found text"),
+        ({"margin": "x"}, "field 'margin' must be number or null, found text"),
         ({"completions": "text"}, "field 'completions' must be list, found text"),
         ({"completions": [1]}, "field 'completions[0]' must be text, found integer"),
         ({"problem": 3}, "field 'problem' must be text or null, found integer"),

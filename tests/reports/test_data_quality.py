@@ -13,6 +13,7 @@ def rows(prefix, *labels):
 
 def test_lengths():
     assert Lengths.of("x" * n for n in range(1, 102)) == Lengths(51, 96, 101)
+    assert Lengths.of("x" * n for n in range(1, 21)) == Lengths(10, 19, 20)
     assert str(Lengths.of(["abc"])) == "3 / 3 / 3"
 
 

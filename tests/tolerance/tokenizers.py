@@ -48,11 +48,31 @@ SECTION = Section(
         ),
         (
             '{"normalizer": {"type": "Precompiled"}}',
-            Refused("rules of its normalizer are damaged"),
+            Refused("rules of its normalizer are missing"),
         ),
         (
             '{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "%"}}',
             Refused("rules of its normalizer are damaged"),
+        ),
+        (
+            '{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "é"}}',
+            Refused("rules of its normalizer are damaged"),
+        ),
+        ('{"model": {"vocab": [["<pad>", "x"]]}}', Refused("a list of pieces with")),
+        (
+            '{"model": {"vocab": [["\\ud800", 0.0]]}}',
+            Refused("the piece '\\ud800' has half of a surrogate pair"),
+        ),
+        ('{"added_tokens": ["x"]}', Refused("field 'added_tokens[0]' must be object")),
+        ('{"added_tokens": 5}', Refused("field 'added_tokens' must be list or null")),
+        ('{"normalizer": "NFKC"}', Refused("field 'normalizer' must be object")),
+        (
+            '{"pre_tokenizer": "Metaspace"}',
+            Refused("field 'pre_tokenizer' must be object or null, found text"),
+        ),
+        (
+            '{"pre_tokenizer": {"type": "Sequence", "pretokenizers": 5}}',
+            Refused("field 'pre_tokenizer.pretokenizers' must be list"),
         ),
         (
             '{"pre_tokenizer": {"type": "ByteLevel"}}',

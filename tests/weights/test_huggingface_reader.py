@@ -245,11 +245,25 @@ def test_error_names_the_wrong_tensor(v1_1, edit, message):
         HuggingFaceReader(v1_1)
 
 
-def test_integer_tensor_is_an_error(v1_1):
-    change(v1_1, lambda t: t.update({QUERY: np.ones((16, 16), np.int32)}))
+@pytest.mark.parametrize(("stored", "size"), [("I32", 4), ("F8_E4M3", 1)])
+def test_a_tensor_of_another_type_is_an_error(v1_1, stored, size):
+    path = v1_1 / "model.safetensors"
+    array = np.ones((16, 16), f"int{8 * size}")
+    change(v1_1, lambda tensors: tensors.update({QUERY: array}))
+    path.write_bytes(retyped(path.read_bytes(), stored))
     reader = HuggingFaceReader(v1_1)
-    with pytest.raises(UserError, match=f"{QUERY} has type int32, expected floating"):
+    message = f"safetensors: tensor {QUERY} has type {stored}, expected one of F64, F32"
+    with pytest.raises(UserError, match=message):
         reader.read("encoder/layers_1/attention/query/kernel")
+
+
+def retyped(content, stored):
+    """Changes the type of `QUERY` in the header of a safetensors file."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header[QUERY]["dtype"] = stored
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 @pytest.mark.parametrize(
@@ -325,6 +339,9 @@ def test_torch_file_without_a_state_dict_is_an_error(v1_1):
     torch.save({"shared.weight": {"a": torch.ones(3)}}, path)
     with pytest.raises(UserError, match="shared.weight is a dict, expected a tensor"):
         HuggingFaceReader(v1_1)
+    torch.save({"shared.weight": torch.eye(3).to_sparse()}, path)
+    with pytest.raises(UserError, match="shared.weight is a sparse or quantized"):
+        HuggingFaceReader(v1_1)
 
 
 def test_msgpack_file_without_arrays_is_an_error(v1_1):
@@ -375,7 +392,7 @@ IN_SECOND = "decoder.block.0.layer.0.SelfAttention.o.weight"
         ),
         (
             lambda t: t.update({IN_SECOND: np.ones((16, 16), np.int32)}),
-            f"{SECOND}: tensor {IN_SECOND} has type int32, expected floating",
+            f"{SECOND}: tensor {IN_SECOND} has type I32, expected one of F64",
         ),
         (
             lambda t: t.update({"adapter.weight": np.ones(3, np.float32)}),

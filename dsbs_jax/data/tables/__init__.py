@@ -15,6 +15,7 @@ from dsbs_jax.data.tables.reading import (
     json_value,
     read_examples,
     read_inputs,
+    read_rows,
     read_split,
 )
 from dsbs_jax.data.tables.rows import note
@@ -46,6 +47,7 @@ __all__ = [
     "number_list",
     "read_examples",
     "read_inputs",
+    "read_rows",
     "read_split",
     "split_names",
     "text_list",

@@ -33,6 +33,8 @@ class ColumnMap:
         template: Text with column names in braces, which builds the input from several
             columns: "premise: {premise} hypothesis: {hypothesis}". "{{" and "}}" are
             literal braces. None reads the column `input`.
+        has_settings: Whether the settings of `ColumnConfig` give the names, so that a
+            message about a missing column can name its setting.
 
     Raises:
         UserError: The template is not valid, or two fields have the same column.
@@ -49,6 +51,7 @@ class ColumnMap:
     counterfactual_rationale: str = "counterfactual_rationale"
     counterfactual_label: str = "counterfactual_label"
     template: str | None = None
+    has_settings: bool = dataclasses.field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         """Checks the template and the names."""
@@ -91,6 +94,12 @@ class ColumnMap:
         return dataclasses.replace(
             self, input=input or DEFAULT.input, template=template
         )
+
+    @property
+    def names(self) -> dict[str, str | None]:
+        """The name of each field's column, and the template."""
+        fields = ("input", *OPTIONAL, "template")
+        return {field: getattr(self, field) for field in fields}
 
     @property
     def all(self) -> tuple[str, ...]:

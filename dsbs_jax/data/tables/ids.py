@@ -35,8 +35,7 @@ class Ids:
                 other = Place(file, unit, known[given])
                 where = str(other) if file == place.file else f"{file}: {other}"
                 raise ValueError(
-                    f"id {given!r} is also the id of {where}; id_column names another "
-                    "column"
+                    f"id {given!r} is also the id of {where}, expected each id once"
                 )
         self._generated.append(False)
         self._given.setdefault((place.file, place.unit), {})[given] = place.number

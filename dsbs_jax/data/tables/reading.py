@@ -195,18 +195,69 @@ def read_inputs(
         UserError: As `read_examples`; or the input or the id comes from other columns,
             and the rows also have a column `input` or `id`, which would be lost.
     """
-    faults, ids = Faults(), Ids()
-    result: list[dict[str, Any]] = []
-    for row in iter_inputs(source, columns, faults):
+    faults = Faults()
+    read = (
+        (row.place, row.stem, row.id, _json_row(row.values, row.types, row.input))
+        for row in iter_inputs(source, columns, faults)
+    )
+    return _with_ids(read, faults)
+
+
+def read_rows(source: Source) -> list[dict[str, Any]]:
+    """Reads rows without a text, from files of any format.
+
+    Args:
+        source: As for `read_examples`, without splits. Rows need no column.
+
+    Returns:
+        The rows with all their columns, and with the text `id`. Values as for
+        `read_inputs`.
+
+    Raises:
+        UserError: A path cannot be read, or a row or an id is wrong.
+    """
+    faults = Faults()
+
+    def read() -> Iterator[tuple[Place, str, str | None, dict[str, Any]]]:
+        for table in locations.tables_of(source, faults):
+            for place, row in rows.all_rows(table, faults):
+                try:
+                    id = _id_text(row, column_maps.DEFAULT.id)
+                except ValueError as error:
+                    faults.add(place, str(error))
+                    continue
+                yield place, table.stem, id, _json_row(row, table.types)
+
+    return _with_ids(read(), faults)
+
+
+def _json_row(
+    values: Mapping[str, Any], types: Types, text: str | None = None
+) -> dict[str, Any]:
+    """Returns the values of a row that JSON has, with the text as `input`, if any."""
+    row = dict(values)
+    if types == "arrow":
+        row = {name: json_value(value) for name, value in row.items()}
+    return row if text is None else row | {"input": text}
+
+
+def _with_ids(
+    read: Iterable[tuple[Place, str, str | None, dict[str, Any]]], faults: Faults
+) -> list[dict[str, Any]]:
+    """Gives rows their ids, and raises the faults.
+
+    Args:
+        read: Place, first part of a generated id, given id, and values of each row.
+        faults: The faults of the rows before, when `read` ends.
+    """
+    ids, result = Ids(), list[dict[str, Any]]()
+    for place, stem, given, row in read:
         try:
-            id = ids.add(row.id, row.place, row.stem)
+            row["id"] = ids.add(given, place, stem)
         except ValueError as error:
-            faults.add(row.place, str(error))
+            faults.add(place, str(error))
             continue
-        values = dict(row.values)
-        if row.types == "arrow":
-            values = {name: json_value(value) for name, value in values.items()}
-        result.append(values | {"input": row.input, "id": id})
+        result.append(row)
     faults.raise_if_any()
     for index, unique in ids.replacements(row["id"] for row in result):
         result[index]["id"] = unique

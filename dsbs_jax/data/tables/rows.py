@@ -50,7 +50,7 @@ def example_rows(
     else:
         wanted = [*columns.all]
         needs.append((columns.label, *teacher))
-    found = yield from _rows(table, needs, faults, wanted)
+    found = yield from _rows(table, columns, needs, faults, wanted)
     ignored = [name for name in found if not _is_known(name, columns)]
     if ignored:
         more = len(ignored) - _LISTED
@@ -70,7 +70,17 @@ def input_rows(table: Table, columns: ColumnMap, faults: Faults) -> Rows:
         columns: The columns of the input.
         faults: Gets the faults of other rows, and the faults of the table.
     """
-    yield from _rows(table, _single(columns.input_columns), faults)
+    yield from _rows(table, columns, _single(columns.input_columns), faults)
+
+
+def all_rows(table: Table, faults: Faults) -> Rows:
+    """Yields the rows of a table with all their columns; they need none of them.
+
+    Args:
+        table: The table.
+        faults: Gets the faults of other rows, and the faults of the table.
+    """
+    yield from _rows(table, DEFAULT, [], faults)
 
 
 def _is_known(name: str, columns: ColumnMap) -> bool:
@@ -89,7 +99,11 @@ def _single(names: Iterable[str]) -> _Needs:
 
 
 def _rows(
-    table: Table, needs: _Needs, faults: Faults, wanted: Sequence[str] | None = None
+    table: Table,
+    columns: ColumnMap,
+    needs: _Needs,
+    faults: Faults,
+    wanted: Sequence[str] | None = None,
 ) -> Generator[tuple[Place, dict[str, Any]], None, dict[str, None]]:
     """Yields the rows that have the needed columns, and returns all column names."""
     count, seen = 0, dict[str, None]()
@@ -100,7 +114,8 @@ def _rows(
             seen = dict.fromkeys(header)
             missing = [need for need in needs if not seen.keys() & set(need)]
             for need in missing:
-                faults.add(table.name, _missing("column", need, header, True))
+                text = _missing("column", need) + _advice(need, header, columns)
+                faults.add(table.name, text)
             if missing:
                 return {}
         names = wanted
@@ -129,24 +144,27 @@ def _rows(
     for need, numbers in gaps.items():
         nowhere = not seen.keys() & set(need)
         for number in numbers[:1] if nowhere else numbers:
-            place = Place(table.name, table.unit, number)
-            faults.add(place, _missing("field", need, seen, nowhere and count > 1))
+            text = _missing("field", need)
+            if nowhere and count > 1:
+                text += _advice(need, seen, columns)
+            faults.add(Place(table.name, table.unit, number), text)
     return seen
 
 
-def _missing(
-    word: str, need: tuple[str, ...], found: Collection[str], everywhere: bool
-) -> str:
-    """Describes columns that a row lacks; `everywhere` adds advice."""
+def _missing(word: str, need: tuple[str, ...]) -> str:
+    """Describes columns that a row lacks."""
     if len(need) == 1:
-        text = f"{word} {need[0]!r} is missing"
-    else:
-        text = f"none of {', '.join(need[:-1])} and {need[-1]} is given"
-    if not everywhere:
-        return text
-    text += nearest_column(need[0], found)
-    if need[0] in DEFAULT.all:
+        return f"{word} {need[0]!r} is missing"
+    return f"none of {', '.join(need[:-1])} and {need[-1]} is given"
+
+
+def _advice(need: tuple[str, ...], found: Collection[str], columns: ColumnMap) -> str:
+    """Says what to do about columns that no row of a table has."""
+    text = nearest_column(need[0], found)
+    if need[0] in DEFAULT.all and columns.has_settings:
         text += f"; {need[0]}_column names another column"
+    elif need[0] in DEFAULT.all:
+        text += f"; rename a column to {need[0]!r}"
     if len(found) == 1 and set(next(iter(found))) & set(_SEPARATORS):
         text += f"; expected {_EXPECTED_SEPARATORS} between the cells"
     return text

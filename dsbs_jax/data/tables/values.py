@@ -115,9 +115,16 @@ def number_list(name: str, value: Any) -> tuple[float, ...]:
     """Returns the numbers of a list; () if the value is missing.
 
     Raises:
-        ValueError: The value is not a list of numbers; the message names the column.
+        ValueError: The value is not a list of numbers, or an integer is too large for
+            a float; the message names the column.
     """
-    return tuple(map(float, _items(name, value, (int, float), "numbers")))
+    numbers = _items(name, value, (int, float), "numbers")
+    try:
+        return tuple(map(float, numbers))
+    except OverflowError as error:
+        raise ValueError(
+            f"field {name!r} holds an integer that is too large for a number"
+        ) from error
 
 
 def _items(

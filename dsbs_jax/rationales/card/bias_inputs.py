@@ -32,7 +32,7 @@ def read_columns(
     if not config.group_by:
         return {}
     if config.group_file:
-        source, rows = config.group_file, tables.read_inputs(config.group_file)
+        source, rows = config.group_file, tables.read_rows(config.group_file)
     else:
         source = ", ".join(map(str, paths))
         rows = [row for path in paths for row in inputs.read_rows(path)]

@@ -48,8 +48,8 @@ class BiasConfig(Settings):
     )
     group_file: AnyPath | None = setting(
         None,
-        help="File with the columns of GROUP_BY, whose rows have the ids of the "
-        "rationales; by default the files of the rationales.",
+        help="File with the column id, which has the ids of the rationales, and the "
+        "columns of GROUP_BY; by default the files of the rationales.",
     )
     swapped: AnyPath | None = setting(
         None,

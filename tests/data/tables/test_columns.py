@@ -2,6 +2,8 @@
 
 import pytest
 
+from dsbs_jax.data import tables
+from dsbs_jax.data.column_config import ColumnConfig, TrainingColumnConfig
 from dsbs_jax.data.tables.columns import ColumnMap, nearest_column
 from dsbs_jax.errors import UserError
 
@@ -39,6 +41,37 @@ def test_columns_that_are_read_and_that_a_table_must_have():
         ColumnMap(input="text", label="text")
     with pytest.raises(UserError, match="a column name is empty"):
         ColumnMap(label="")
+
+
+@pytest.mark.parametrize(
+    ("columns", "advice"),
+    [
+        # Gin files and the card have no setting for the columns.
+        (ColumnMap(), "rename a column to 'input'"),
+        (ColumnConfig().columns, "input_column names another column"),
+        (TrainingColumnConfig().columns, "input_column names another column"),
+        (
+            ColumnConfig().columns.with_default_input("input", None),
+            "input_column names another column",
+        ),
+    ],
+)
+def test_a_missing_column_names_its_setting_where_there_is_one(
+    tmp_path, columns, advice
+):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\na,x\n")
+    for read in (tables.read_examples, tables.read_inputs):
+        with pytest.raises(UserError) as caught:
+            read(str(path), columns)
+        assert str(caught.value).endswith(f"found 'text', 'label'; {advice}")
+
+
+def test_names_of_stored_jobs_have_no_other_fields():
+    names = ColumnConfig(input_column="text").columns.names
+    assert names == ColumnMap(input="text").names
+    assert names["input"] == "text" and "has_settings" not in names
+    assert ColumnMap(**names) == ColumnMap(input="text")
 
 
 def test_nearest_column():

@@ -211,6 +211,10 @@ def test_several_rationales(tmp_path):
             "with true",
         ),
         (
+            {"rationales": ["r"], "rationale_weights": [10**400]},
+            "field 'rationale_weights' holds an integer that is too large for a number",
+        ),
+        (
             {"rationales": ["r", "s"], "rationale_weights": [1]},
             "rationale_weights has 1 values, expected 2",
         ),
@@ -277,7 +281,7 @@ def test_all_faults_of_all_files_are_in_one_error(tmp_path):
         f"  {one}: row 3: found 1 cells, expected 2\n"
         f"  {two}: line 2: field 'input' must be text, found integer\n"
         f"  {three}: column 'input' is missing; did you mean 'inputs'? found 'inputs', "
-        "'label'; input_column names another column"
+        "'label'; rename a column to 'input'"
     )
 
 

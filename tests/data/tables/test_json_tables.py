@@ -111,8 +111,10 @@ def test_a_row_may_have_a_field_with_objects(write):
 
 def test_ids_must_differ(write):
     path = write(*({"input": x, "label": "x", "id": "same"} for x in "ab"))
-    with pytest.raises(UserError, match="line 2: id 'same' is also the id of line 1"):
-        tables.read_examples(path)
+    message = "line 2: id 'same' is also the id of line 1, expected each id once"
+    for read in (tables.read_examples, tables.read_inputs, tables.read_rows):
+        with pytest.raises(UserError, match=message):
+            read(path)
 
 
 def test_file_that_is_not_utf8_or_empty_or_missing(tmp_path):
@@ -125,6 +127,17 @@ def test_file_that_is_not_utf8_or_empty_or_missing(tmp_path):
     path.write_bytes(b'{"input": "\xff"}')
     with pytest.raises(UserError, match="line 1: not UTF-8 at byte 11"):
         tables.read_examples(path)
+
+
+def test_rows_need_no_column(write):
+    path = write({"id": "a", "input": 3}, {"region": "north"}, {"id": 5})
+    assert tables.read_rows(path) == [
+        {"id": "a", "input": 3},
+        {"id": "mine-2", "region": "north"},
+        {"id": "5"},
+    ]
+    with pytest.raises(UserError, match="field 'id' must be integer or text or null"):
+        tables.read_rows(write({"id": [1]}))
 
 
 def test_inputs_pass_other_fields_through(write):

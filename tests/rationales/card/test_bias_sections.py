@@ -81,8 +81,8 @@ def test_accuracy_by_group(tmp_path, rows):
     ]
     assert "for all values of region: p = 0.0005." in text
     # The columns can be in another file.
-    other = [{"id": r["id"], "input": "x", "tier": "one"} for r in rows]
-    file = write(tmp_path / "other.jsonl", other)
+    file = tmp_path / "other.csv"
+    file.write_text("id,tier\n" + "".join(f"{row['id']},one\n" for row in rows))
     text = card(tmp_path, group_by=["tier"], group_file=str(file))
     assert table(text, "tier") == [["one", "6", "12", "50.00 %", "25.38 to 74.62"]]
 
