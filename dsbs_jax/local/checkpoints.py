@@ -26,7 +26,7 @@ from etils import epath
 from flax import traverse_util
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 from dsbs_jax.local.state import TrainState
 from dsbs_jax.student import stacked_layers
 from dsbs_jax.weights import (
@@ -69,7 +69,7 @@ def prepare_folder(folder: pathlib.Path, abstract: TrainState) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(
-            f"MODEL_DIR {folder}: cannot be written ({error.strerror})"
+            f"MODEL_DIR {folder}: cannot be written ({reason(error)})"
         ) from error
     # The last two checkpoints, the best one and the one that is being written.
     _check_free_space(folder, 4, abstract)

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from etils import epath
 
 from dsbs_jax import files
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, reason
 
 FOLDER = "digests"
 # Bytes of a file that are hashed at a time.
@@ -113,7 +113,7 @@ def find_damage(checkpoint: _PathLike, items: tuple[str, ...] = ()) -> str | Non
     try:
         expected = json.loads(path.read_text())
     except _read_errors(ValueError) as error:
-        return f"{path} cannot be read: {error}"
+        return f"{path} cannot be read: {reason(error)}"
     if not isinstance(expected, dict):
         return f"{path} is not a JSON object"
 
@@ -127,8 +127,7 @@ def find_damage(checkpoint: _PathLike, items: tuple[str, ...] = ()) -> str | Non
         try:
             digest = _sha256(epath.Path(checkpoint) / name)
         except _read_errors() as error:
-            reason = getattr(error, "strerror", None) or error
-            return f"{name} cannot be read: {reason}"
+            return f"{name} cannot be read: {reason(error)}"
         if digest != expected.get(name):
             return f"{name} has changed since it was written"
     return None
