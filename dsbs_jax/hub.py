@@ -13,7 +13,7 @@ from typing import Any
 
 import huggingface_hub
 
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, first_line
 
 PREFIX = "hub:"
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w.-]+")
@@ -86,8 +86,9 @@ def _download_errors(address: str) -> Iterator[None]:
         yield
     # OSError: no network, or an unknown repository or file. ValueError: a malformed id.
     except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{address}: cannot be downloaded: {reason}") from error
+        raise UserError(
+            f"{address}: cannot be downloaded: {first_line(error)}"
+        ) from error
 
 
 def write_token(repository: str, token: str | None = None) -> str:

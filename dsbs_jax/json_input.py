@@ -106,8 +106,9 @@ def convert(value: object, expected: type[T], *, strict: bool = True) -> T:
         value: The value.
         expected: The type, as for `parse`.
         strict: Whether a number must be a number. Otherwise a text that is a number or
-            a boolean is also one, as in CSV, and 3.0 is an integer, as pandas writes
-            the integers of a column with missing values.
+            a boolean is also one, as in CSV; the text null is a missing value; 0 and 1
+            are booleans; and 3.0 is an integer, as pandas writes the integers of a
+            column with missing values.
 
     Raises:
         JsonError: The value has another type than expected.

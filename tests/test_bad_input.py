@@ -220,7 +220,7 @@ def other_vocabulary(folder):
         (lambda _: {"EVAL_SPLIT": "tset"}, "EVAL_SPLIT is 'tset', expected one of"),
         (
             lambda folder: {"VOCABULARY_PATH": other_vocabulary(folder)},
-            "VOCAB_SIZE is 256, expected at least the vocabulary's 400 ids",
+            "VOCABULARY_PATH has 400 ids, expected at most the 256 rows",
         ),
     ],
 )

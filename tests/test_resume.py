@@ -338,14 +338,20 @@ def test_infinite_loss_names_the_step_and_saves_its_batch(train, tmp_path):
 
 @pytest.mark.slow
 def test_run_stops_early_after_patience_evaluations(train, tmp_path, capsys):
-    results = train(tmp_path / "run", LEARNING_RATE=0.0, PATIENCE=2, TRAIN_STEPS=90)
+    stopped = {"LEARNING_RATE": 0.0, "PATIENCE": 2, "TRAIN_STEPS": 90}
+    results = train(tmp_path / "run", **stopped)
+    curve = (tmp_path / "run/curve.jsonl").read_text()
     assert results["steps"] == 30 and results["last"]["step"] == 30
     assert "step 30: no better score in 2 evaluations" in capsys.readouterr().out
-    again = train(tmp_path / "run", LEARNING_RATE=0.0, PATIENCE=2, TRAIN_STEPS=90)
+    again = train(tmp_path / "run", **stopped)
     assert {**again, "seconds": 0} == {**results, "seconds": 0}
+    # A run of an earlier version has no curve.
+    (tmp_path / "run/curve.jsonl").unlink()
+    assert train(tmp_path / "run", **stopped)["steps"] == 30
     # Two evaluations are too few now, and one more is enough, after five steps.
-    more = {"PATIENCE": 3, "TRAIN_STEPS": 90, "EVAL_PERIOD": 5}
-    assert train(tmp_path / "run", LEARNING_RATE=0.0, **more)["steps"] == 35
+    (tmp_path / "run/curve.jsonl").write_text(curve)
+    more = {**stopped, "PATIENCE": 3, "EVAL_PERIOD": 5}
+    assert train(tmp_path / "run", **more)["steps"] == 35
 
 
 # Imports once; each run is a fork, which starts after the imports.

@@ -66,7 +66,7 @@ def report(
         if len(runs) > 1:
             raise UserError(f"{len(runs)} folders are given, expected that of one grid")
         made, folder = _of_study(first, table, figure, study)
-    print(made.write(pathlib.Path(output) if output else folder, record))
+    print(made.write(files.local_path(output) if output else folder, record))
 
 
 def _of_study(

@@ -16,12 +16,13 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import sentencepiece
 import seqio
 from etils import epath
 from google.protobuf.message import DecodeError
+from sentencepiece import sentencepiece_model_pb2
 
 from dsbs_jax import files, hub
 from dsbs_jax.data import tokenizer_json
@@ -54,7 +55,8 @@ def load(path_or_id: str, extra_ids: int = SENTINELS) -> Vocabulary:
             `spiece.model` or `tokenizer.json` or of a ByT5, a bucket address (gs://…),
             "hub:" and the id of a Hugging Face repository ("hub:google/t5-v1_1-base"),
             or "bytes".
-        extra_ids: Number of sentinels above the model's own pieces.
+        extra_ids: Number of sentinels above the model's own pieces. If sentinels are
+            pieces of the model, as in mT5's, it is their number.
 
     Raises:
         UserError: The file cannot be read or is not a SentencePiece model, or its pad,
@@ -97,9 +99,8 @@ def _load(given: str, extra_ids: int, version: Version) -> Vocabulary:
         raise UserError(f"vocabulary {file}: {reason(error)}") from error
     if not exists:
         raise UserError(f"vocabulary {file}: no such file{hub.hint(file)}")
-    vocabulary = seqio.SentencePieceVocabulary(path, extra_ids=extra_ids)
     try:
-        model = vocabulary.tokenizer
+        model = seqio.SentencePieceVocabulary(path, extra_ids=0).tokenizer
     except (RuntimeError, OSError, DecodeError) as error:
         raise UserError(
             f"vocabulary {file}: not a SentencePiece model: {reason(error)}"
@@ -109,7 +110,30 @@ def _load(given: str, extra_ids: int, version: Version) -> Vocabulary:
         raise UserError(
             f"vocabulary {file}: pad, eos and unk are {special}, expected (0, 1, 2)"
         )
-    return vocabulary
+    if own := _own_sentinels(model):
+        path, extra_ids = _without_sentinels(path, own), own
+    return seqio.SentencePieceVocabulary(path, extra_ids=extra_ids)
+
+
+def _own_sentinels(model: sentencepiece.SentencePieceProcessor) -> int:
+    """Counts the sentinels that are pieces of a model, as in mT5's.
+
+    They are the last pieces, in SeqIO's order: `<extra_id_0>` is the last.
+    """
+    size, count = model.get_piece_size(), 0
+    while model.id_to_piece(size - 1 - count).lstrip("▁") == f"<extra_id_{count}>":
+        count += 1
+    return count
+
+
+def _without_sentinels(path: str, count: int) -> str:
+    """Writes a model without its sentinels, to which SeqIO gives the same ids."""
+    proto: Any = sentencepiece_model_pb2
+    model = proto.ModelProto.FromString(epath.Path(path).read_bytes())
+    del model.pieces[-count:]
+    copy = pathlib.Path(tempfile.mkdtemp(dir=_copies().name), HUB_FILE)
+    copy.write_bytes(model.SerializeToString(deterministic=True))
+    return str(copy)
 
 
 def _check_reachable(path: str) -> None:

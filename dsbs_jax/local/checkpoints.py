@@ -176,8 +176,8 @@ def write_base(folder: pathlib.Path, params: Any, overlay: Overlay) -> None:
             write_overlay(folder / "checkpoints", overlay)
     # The disk is full or gone; the type depends on what was being written.
     except (OSError, ValueError, RuntimeError) as error:
-        reason = failed_writes.reason(error)
-        raise UserError(f"{path}: cannot be written: {reason}") from error
+        cause = failed_writes.reason(error)
+        raise UserError(f"{path}: cannot be written: {cause}") from error
 
 
 class Checkpoints:
@@ -261,9 +261,9 @@ class Checkpoints:
                 digests.remove_old(folder)
         # The disk is full or gone; the type depends on what was being written.
         except (OSError, ValueError, RuntimeError) as error:
-            reason = failed_writes.reason(error)
+            cause = failed_writes.reason(error)
             raise UserError(
-                f"{self._path(step)}: cannot be written: {reason}; earlier checkpoints "
+                f"{self._path(step)}: cannot be written: {cause}; earlier checkpoints "
                 "are complete, and the same command resumes from them"
             ) from error
 

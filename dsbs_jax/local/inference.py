@@ -4,10 +4,10 @@ from typing import Any
 
 from dsbs_jax import files
 from dsbs_jax.data import mixtures, vocabulary
+from dsbs_jax.errors import UserError
 from dsbs_jax.local import evaluation, report, state
 from dsbs_jax.local.config import EvalConfig, PredictionSettings
 from dsbs_jax.local.partitioning import Partitioner
-from dsbs_jax.student.config import check_vocabulary_size
 from dsbs_jax.student.network import Transformer
 from dsbs_jax.weights import load_params, open_checkpoint, student_config
 
@@ -26,13 +26,17 @@ def evaluate(
         The metrics of each task, in percent.
 
     Raises:
-        UserError: The checkpoint, task or split does not exist.
+        UserError: The checkpoint, task or split does not exist, or the vocabulary has
+            more ids than the student.
     """
     folder = files.check_output_folder(config.eval_output_dir)
     data = mixtures.build(shared.data, vocabulary.load(shared.data.vocabulary_path))
     mixtures.check_split(data.mixture, config.eval_split)
-    predictor, params = _load(config.checkpoint_path, shared)
-    check_vocabulary_size(predictor.model.config.vocab_size, data.vocabulary.vocab_size)
+    model = Transformer(student_config(shared.student, config.checkpoint_path))
+    _check_vocabulary(data, model, config.checkpoint_path)
+    partitioner = Partitioner(shared.partitioning.num_partitions)
+    params = read_params(config.checkpoint_path, model, partitioner)
+    predictor = evaluation.Predictor(model, shared.decoding, partitioner)
     scorer = evaluation.Scorer(
         data.mixture, config.eval_split, predictor, data.task_feature_lengths
     )
@@ -54,11 +58,13 @@ def read_params(checkpoint: str, model: Transformer, partitioner: Partitioner) -
     return load_params(open_checkpoint(checkpoint), abstract)
 
 
-def _load(
-    checkpoint: str, shared: PredictionSettings
-) -> tuple[evaluation.Predictor, Any]:
-    """Returns a predictor and the parameters of a checkpoint."""
-    model = Transformer(student_config(shared.student, checkpoint))
-    partitioner = Partitioner(shared.partitioning.num_partitions)
-    params = read_params(checkpoint, model, partitioner)
-    return evaluation.Predictor(model, shared.decoding, partitioner), params
+def _check_vocabulary(
+    data: mixtures.MethodData, model: Transformer, checkpoint: str
+) -> None:
+    ids, rows = data.vocabulary.vocab_size, model.config.vocab_size
+    if ids > rows:
+        raise UserError(
+            f"the vocabulary of VOCABULARY_PATH has {ids} ids, expected at most the "
+            f"{rows} rows of the embedding of CHECKPOINT_PATH, {checkpoint}; give the "
+            "vocabulary with which the student was trained"
+        )

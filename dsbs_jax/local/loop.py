@@ -348,15 +348,21 @@ def _stops_early(run: _Run, number: int) -> bool:
     if run.config.patience is None or number % run.config.eval_period:
         return False
     best = run.checkpoints.best
-    # EVAL_PERIOD may have changed, so evaluations are counted and not steps.
-    points = curves.read_curve(run.folder)
-    waited = [p for p in points if p.validation and best is not None and p.step > best]
-    if len(waited) < run.config.patience:
+    if best is None or _evaluations_since(run, best, number) < run.config.patience:
         return False
     run.log.say(
         f"step {number}: no better score in {run.config.patience} evaluations, stopping"
     )
     return True
+
+
+def _evaluations_since(run: _Run, best: int, number: int) -> int:
+    """Counts the evaluations after the best one; EVAL_PERIOD may have changed."""
+    steps = [point.step for point in curves.read_curve(run.folder) if point.validation]
+    if not any(step <= best for step in steps):
+        # A run of an earlier version, which wrote no curve.
+        return (number - best) // run.config.eval_period
+    return sum(step > best for step in steps)
 
 
 def _merge_rows(run: _Run, batch: row_merging.Batch) -> row_merging.Batch:

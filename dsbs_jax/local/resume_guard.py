@@ -92,8 +92,9 @@ NOTED = {
     "SCAN_LAYERS": _ROUNDING,
     "TRAIN_STEPS": "learning rate and alpha follow the schedules of the new length",
 }
-# Settings that change no update. EVAL_PERIOD and PATIENCE decide which checkpoints a
-# run has, and LABELS which answers predictions can have.
+# Settings that do not change the result of an update. EVAL_PERIOD decides which
+# checkpoints a run has, PATIENCE after which update it ends, and LABELS decides which
+# answers predictions can have.
 FREE = frozenset(
     {
         "DATASET_MODULE",

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from dsbs_jax.data import splits
 from dsbs_jax.data.splits import ALL_ROWS, Subsample
-from dsbs_jax.errors import UserError
+from dsbs_jax.errors import UserError, first_line
 from dsbs_jax.released.specs import released_spec
 
 # What SeqIO and TFDS raise for a dataset that is not prepared.
@@ -98,9 +98,9 @@ class ReleasedSource(seqio.TfdsDataSource):
             raise self._unprepared(error) from error
 
     def _unprepared(self, error: Exception) -> UserError:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        cause = first_line(error)
         return UserError(
-            f"dataset {self._name!r} is not prepared in --tfds_data_dir ({reason}); "
+            f"dataset {self._name!r} is not prepared in --tfds_data_dir ({cause}); "
             f"run python -m dsbs_jax.released.prepare --datasets={self._name} first"
         )
 

@@ -41,7 +41,8 @@ def prepare(folder: pathlib.Path, checkpoints: Iterable[pathlib.Path]) -> None:
     """
     if (folder / FOLDER).is_dir():
         return
-    # A run that is killed meanwhile must not leave a folder without some of them.
+    # The folder is renamed at the end, so that a run that is killed here does not leave
+    # a folder in which some checkpoints have no digests.
     new = folder / f"{FOLDER}.new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from dsbs_jax import errors
 from dsbs_jax.weights import arrays
 
 # Seconds to wait for the threads of a write that failed.
@@ -31,7 +32,8 @@ _lock = threading.RLock()
 
 def reason(error: Exception) -> str:
     """Returns the cause of a failed write in a few words."""
-    text = arrays.reason(error)
+    is_system = isinstance(error, OSError) and error.strerror
+    text = errors.reason(error) if is_system else arrays.reason(error)
     return "no space left on the disk" if _DISK_FULL.search(text) else text
 
 

@@ -33,7 +33,7 @@ SENTENCEPIECE = "spiece.model"
 # The file of a tokenizer, in one of two formats.
 TOKENIZERS = (SENTENCEPIECE, "tokenizer.json")
 _INDEX = ".index.json"
-# Types of weights in safetensors files that NumPy can read.
+# Floating point types of safetensors files that NumPy can read.
 _FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 T = TypeVar("T")
 
@@ -132,7 +132,7 @@ class SafetensorsFiles(TensorFiles):
         """Reads the part of a tensor at `index`.
 
         Raises:
-            UserError: NumPy does not have the type of the tensor, such as F8_E4M3.
+            UserError: The type of the tensor is not one of _FLOAT_TYPES.
         """
         part = self._slices[name]
         found = part.get_dtype()

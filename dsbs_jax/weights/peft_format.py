@@ -115,8 +115,8 @@ def _read_arrays(
         found = array.shape[-1:] if known[name].endswith(lora.A) else array.shape[:1]
         if found != (rank,):
             raise UserError(
-                f"{path}: tensor {name} has rank {', '.join(map(str, found))}, "
-                f"expected r, {rank}, of {CONFIG}"
+                f"{path}: tensor {name} has shape {array.T.shape}, expected rank "
+                f"{rank}, the r of {CONFIG}"
             )
         arrays[known[name]] = array
     return arrays

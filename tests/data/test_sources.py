@@ -5,7 +5,7 @@ import json
 import pytest
 import seqio
 
-from dsbs_jax.data import sources, splits
+from dsbs_jax.data import sources, splits, tables
 from dsbs_jax.data.records import Record
 from dsbs_jax.data.row_schema import record_columns
 from dsbs_jax.data.sources import RecordSource
@@ -71,6 +71,7 @@ def test_rows_without_a_human_label_are_counted(tmp_path, capsys):
         {"input": "d", "rationale": "r"},
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tables.note.cache_clear()
     for _ in range(2):
         sources.from_files("own", {"train": str(path)}, "sage")
     assert capsys.readouterr().err.splitlines() == [

@@ -7,6 +7,7 @@ import types
 
 import pytest
 import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 
 from dsbs_jax import train_vocabulary
 from dsbs_jax.data import vocabulary
@@ -124,6 +125,25 @@ def test_only_training_text_is_used(release_dir):
 @pytest.mark.parametrize("ids,rows", [(32_100, 32_128), (128, 128), (129, 256)])
 def test_padded_size_is_a_multiple_of_128(ids, rows):
     assert vocabulary.padded_size(types.SimpleNamespace(vocab_size=ids)) == rows
+
+
+@pytest.mark.parametrize("mark", ["▁", ""])
+def test_sentinels_that_are_pieces_keep_their_ids(model, tmp_path, mark):
+    """mT5's model has `▁<extra_id_99>` to `▁<extra_id_0>` as its last pieces."""
+    plain = vocabulary.load(str(model))
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model.read_bytes())
+    for number in reversed(range(100)):
+        proto.pieces.add(piece=f"{mark}<extra_id_{number}>", score=0.0, type=4)
+    path = tmp_path / "spiece.model"
+    path.write_bytes(proto.SerializeToString())
+    words = vocabulary.load(str(path))
+    assert (words.vocab_size, words.extra_ids) == (plain.vocab_size, 100)
+    assert words.encode("a text 12") == plain.encode("a text 12")
+    # Tokenizers that are exported have the pieces only, and add the sentinels.
+    exported = sentencepiece.SentencePieceProcessor(
+        model_file=words.sentencepiece_model_file
+    )
+    assert exported.get_piece_size() == plain.vocab_size - 100
 
 
 def test_a_vocabulary_is_loaded_once(model):

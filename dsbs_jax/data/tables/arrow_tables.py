@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from dsbs_jax.data.tables import streams
 from dsbs_jax.data.tables.table import BadRow, FileTable, TableError, Types
+from dsbs_jax.errors import first_line
 
 if TYPE_CHECKING:
     import pyarrow
@@ -217,5 +218,4 @@ def _arrow_errors() -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise TableError(f"cannot be read: {reason}") from error
+        raise TableError(f"cannot be read: {first_line(error)}") from error

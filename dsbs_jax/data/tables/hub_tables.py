@@ -9,6 +9,7 @@ from typing import Any
 from dsbs_jax import hub
 from dsbs_jax.data.tables import arrow_tables
 from dsbs_jax.data.tables.table import TableError, Types
+from dsbs_jax.errors import first_line
 
 _BATCH_ROWS = 2_000
 # Files that `save_to_disk` writes for one split and for several.
@@ -140,5 +141,4 @@ def _errors() -> Iterator[None]:
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         if isinstance(error, TableError):
             raise
-        reason = str(error).strip().partition("\n")[0]
-        raise TableError(f"cannot be read by datasets: {reason}") from error
+        raise TableError(f"cannot be read by datasets: {first_line(error)}") from error

@@ -35,7 +35,8 @@ class Ids:
                 other = Place(file, unit, known[given])
                 where = str(other) if file == place.file else f"{file}: {other}"
                 raise ValueError(
-                    f"id {given!r} is also the id of {where}, expected each id once"
+                    f"id {given!r} is also the id of {where}; change one of them, or "
+                    "rename the column of the ids"
                 )
         self._generated.append(False)
         self._given.setdefault((place.file, place.unit), {})[given] = place.number

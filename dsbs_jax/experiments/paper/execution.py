@@ -173,15 +173,10 @@ def _train_unless_finished(grid: Grid, run: PlannedRun) -> None:
     """Trains a run that no other process trains, and records a failure."""
     with contextlib.suppress(FileNotFoundError):
         grid.error_file(run).unlink()
-    if grid.seconds(run) is not None:
-        problem = _difference(grid, run)
-    else:
-        number = list(grid.runs).index(run) + 1
-        print(f"run {number} of {len(grid.runs)}: {run.name}", flush=True)
-        problem = _train(grid, run)
-        seconds = grid.seconds(run)
-        if seconds is not None:
-            print(f"  finished after {duration(seconds)}", flush=True)
+    try:
+        problem = _finish(grid, run)
+    except UserError as error:  # files of the run are damaged
+        problem = str(error)
     if problem is not None:
         files.write(grid.error_file(run), problem + "\n")
         print(f"  failed: {problem}", flush=True)
@@ -191,13 +186,30 @@ def _train_unless_finished(grid: Grid, run: PlannedRun) -> None:
         shutil.rmtree(grid.folder(run) / "checkpoints", ignore_errors=True)
 
 
+def _finish(grid: Grid, run: PlannedRun) -> str | None:
+    """Trains a run, unless it is finished; returns what is wrong, or None.
+
+    Raises:
+        UserError: A file of the run is damaged.
+    """
+    if grid.seconds(run) is not None:
+        return _difference(grid, run)
+    number = list(grid.runs).index(run) + 1
+    print(f"run {number} of {len(grid.runs)}: {run.name}", flush=True)
+    problem = _train(grid, run)
+    seconds = grid.seconds(run)
+    if seconds is not None:
+        print(f"  finished after {duration(seconds)}", flush=True)
+    return problem
+
+
 def _waits_for_pretraining(grid: Grid, run: PlannedRun) -> bool:
     """Whether another process still pretrains the student that a run starts from."""
     start = run.macros.get("INITIAL_CHECKPOINT_PATH")
     return any(
         str(grid.folder(other)) == start
-        and grid.seconds(other) is None
         and not grid.error_file(other).exists()
+        and grid.seconds(other) is None
         for other in grid.runs
         if other.cell.is_pretraining
     )
@@ -234,7 +246,7 @@ def _train(grid: Grid, run: PlannedRun) -> str | None:
     log.parent.mkdir(parents=True, exist_ok=True)
     arguments = run.arguments(grid.output, grid.tfds_data_dir)
     with log.open("ab") as output:
-        start = output.tell()  # earlier tries wrote what is before it
+        start = output.tell()  # the log before this byte is from earlier tries
         process = subprocess.Popen(
             [sys.executable, "-m", child.__name__, *arguments],
             stdin=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dsbs_jax import json_input, tensorflow_import
+from dsbs_jax import files, json_input, tensorflow_import
 from dsbs_jax.data.methods import PRETRAIN
 from dsbs_jax.errors import UserError
 from dsbs_jax.experiments.paper.cell import Cell
@@ -22,7 +22,14 @@ SELECTIONS = {LAST: "last step", BEST: "best on validation"}
 # Digits of a fingerprint in a signature.
 _DIGITS = 8
 _SEEDS = {"RANDOM_SEED", "SUBSAMPLE_SEED"}
-_INITIAL = "INITIAL_CHECKPOINT_PATH"
+# Settings that change the scores of a run, and not its updates.
+_OF_SCORES = {
+    "LENGTH_PENALTY",
+    "MAX_DECODE_LENGTH",
+    "NUM_BEAMS",
+    "PRECISION",
+    "TASK_FEATURE_LENGTHS",
+}
 # The value of a setting that most sizes do not set.
 _UNSET: dict[str, Any] = {"RELATIVE_BIAS_IN_LAYERS": False}
 
@@ -123,18 +130,18 @@ def _read_answers(folder: pathlib.Path, selection: str) -> TestAnswers:
 
 def _size_name(settings: Mapping[str, Any]) -> str:
     """Returns the name of a size: "base"; "custom" for a size without a name."""
-
-    def plain(value: Any) -> Any:
-        return list(value) if isinstance(value, tuple) else value
-
     for name, size in sizes.SIZES.items():
         complete = {**_UNSET, **size}
         if all(
-            plain(settings.get(k, _UNSET.get(k))) == plain(v)
+            _plain(settings.get(k, _UNSET.get(k))) == _plain(v)
             for k, v in complete.items()
         ):
             return name
     return "custom"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def read_run(folder: pathlib.Path) -> FinishedRun:
@@ -159,6 +166,21 @@ def read_run(folder: pathlib.Path) -> FinishedRun:
     )
 
 
+def read_planned(folder: pathlib.Path, planned: Cell) -> FinishedRun:
+    """Reads a run folder of a grid.
+
+    Alpha and the proportion of the rows are those of the run, which a file of RUN_FILES
+    may set.
+
+    Raises:
+        UserError: A file is missing or damaged.
+    """
+    run = read_run(folder)
+    alpha, fraction = run.cell.alpha, run.cell.fraction
+    cell = dataclasses.replace(planned, alpha=alpha, fraction=fraction)
+    return dataclasses.replace(run, given_cell=cell)
+
+
 def _read_object(path: pathlib.Path) -> dict[str, Any]:
     try:
         return json_input.parse(path.read_bytes(), dict[str, Any])
@@ -174,7 +196,7 @@ def find_runs(folders: Sequence[str]) -> list[FinishedRun]:
     """
     found: dict[pathlib.Path, None] = {}
     for name in folders:
-        folder = pathlib.Path(name)
+        folder = files.local_path(name)
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder, expected a folder of runs")
         paths = [folder / RESULTS, *sorted(folder.glob(f"*/{RESULTS}"))]
@@ -189,23 +211,39 @@ def find_runs(folders: Sequence[str]) -> list[FinishedRun]:
 
 
 def difference(first: FinishedRun, second: FinishedRun) -> str:
-    """Describes a setting besides the seeds in which two runs differ.
+    """Describes a setting in which two runs of a cell differ, besides the seeds.
+
+    The rows are not compared, because each seed may have another split of the same
+    rows. The signature of the report has hashes of them.
 
     Returns:
-        "LEARNING_RATE (0.001 and 5e-05)"; "" if all settings are the same.
+        "LEARNING_RATE (0.001 and 5e-05)"; "" if the initial weights and all settings
+        that decide the scores are the same.
     """
     tensorflow_import.import_quietly()
     from dsbs_jax.local import resume_guard
 
-    names = resume_guard.FIXED - _SEEDS | {_INITIAL}
+    names = (resume_guard.FIXED - _SEEDS) | _OF_SCORES
     for name in sorted(names & first.settings.keys() & second.settings.keys()):
         values = [run.settings[name] for run in (first, second)]
-        compared = values
-        if name == _INITIAL:  # a folder of weights may have moved
-            compared = [pathlib.PurePath(value or "").name for value in values]
-        if compared[0] != compared[1]:
+        if _plain(values[0]) != _plain(values[1]):
             return f"{name} ({values[0]!r} and {values[1]!r})"
+    starts = [_initial_weights(run) for run in (first, second)]
+    if starts[0] != starts[1]:
+        return f"INITIAL_CHECKPOINT_PATH ({starts[0]!r} and {starts[1]!r})"
     return ""
+
+
+def _initial_weights(run: FinishedRun) -> str | None:
+    """Returns the initial checkpoint: by its name if it is in the grid of the run.
+
+    So a grid that is moved between two runs has the same initial weights in both.
+    """
+    path = run.settings.get("INITIAL_CHECKPOINT_PATH")
+    grid = pathlib.PurePath(run.settings.get("MODEL_DIR", "")).parent
+    if path is None or pathlib.PurePath(path).parent != grid:
+        return path
+    return pathlib.PurePath(path).name
 
 
 def _by_steps(runs: Sequence[FinishedRun]) -> list[FinishedRun]:

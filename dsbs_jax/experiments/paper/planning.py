@@ -14,6 +14,15 @@ from dsbs_jax.experiments.paper.cell import TEXTS_OF_A_PAIR, Cell
 from dsbs_jax.experiments.paper.config import Budget, GridConfig, parse_method
 
 TRAIN_MODULE = "dsbs_jax.train"
+# Settings of a cell, also where the gin files set them.
+_OF_CELLS = {
+    "ALPHA",
+    "DATASET",
+    "METHOD",
+    "SUBSAMPLE_FRACTION",
+    "SUBSAMPLE_SEED",
+    "TEACHER",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,8 +185,7 @@ def _planned(
         macros["INITIAL_CHECKPOINT_PATH"] = checkpoint
     macros["RANDOM_SEED"] = seed
     changes = config.variants.get(cell.variant, {})
-    # The gin files set some of the grid's settings.
-    if taken := (macros.keys() | {"DATASET", "METHOD", "TEACHER"}) & changes.keys():
+    if taken := (macros.keys() | _OF_CELLS) & changes.keys():
         raise UserError(
             f"VARIANTS, {cell.variant!r}: {', '.join(sorted(taken))} is a setting of "
             "the grid, expected other settings"

@@ -475,10 +475,7 @@ def of_grid(
     missing = {
         run.name: failures.get(run.name, "") for run in planned if run.name not in names
     }
-    runs = [
-        dataclasses.replace(finished.read_run(output / run.name), given_cell=run.cell)
-        for run in done
-    ]
+    runs = [finished.read_planned(output / run.name, run.cell) for run in done]
     return make(runs, config, missing)
 
 

@@ -155,7 +155,7 @@ def _check_same_settings(first: FinishedRun, other: FinishedRun) -> None:
     if found := finished.difference(first, other):
         raise UserError(
             f"{first.folder} and {other.folder} have the same method and data, and "
-            f"differ in {found}; report them separately"
+            f"differ in {found}; report them separately, or train one of them again"
         )
 
 

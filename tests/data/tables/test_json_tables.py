@@ -111,7 +111,7 @@ def test_a_row_may_have_a_field_with_objects(write):
 
 def test_ids_must_differ(write):
     path = write(*({"input": x, "label": "x", "id": "same"} for x in "ab"))
-    message = "line 2: id 'same' is also the id of line 1, expected each id once"
+    message = "line 2: id 'same' is also the id of line 1; change one of them"
     for read in (tables.read_examples, tables.read_inputs, tables.read_rows):
         with pytest.raises(UserError, match=message):
             read(path)

@@ -74,6 +74,7 @@ def write_finished(tmp_path):
             "LEARNING_RATE": 5e-5,
             "SCHEDULE": "constant",
             "DROPOUT_RATE": 0.1,
+            "LORA_TARGETS": ("query",),
             "INITIAL_CHECKPOINT_PATH": None,
             "RANDOM_SEED": run.seed,
             **_size_of(cell.size),

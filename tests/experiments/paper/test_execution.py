@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -159,8 +160,12 @@ def test_damaged_results_are_one_error(tmp_path, content):
     grid = Grid([run], tmp_path)
     write_results(grid, run)
     (grid.folder(run) / "results.json").write_text(content)
-    with pytest.raises(UserError, match=r"results.json: .*; remove the file and run"):
+    message = r"results.json: .*; remove the file and run"
+    with pytest.raises(UserError, match=message):
         grid.seconds(run)
+    # The other runs of the grid are trained.
+    assert execution.execute(grid) is None
+    assert re.search(message, grid.failures()[run.name])
 
 
 def test_run_of_another_process_is_left_to_it(tmp_path, monkeypatch):

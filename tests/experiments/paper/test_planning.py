@@ -265,7 +265,14 @@ def test_variants_are_checked(changes, message):
 
 
 @pytest.mark.parametrize(
-    "change", [{"TRAIN_STEPS": 5}, {"METHOD": "distill"}, {"DATASET": "cqa"}]
+    "change",
+    [
+        {"TRAIN_STEPS": 5},
+        {"METHOD": "distill"},
+        {"DATASET": "cqa"},
+        {"ALPHA": 0.9},
+        {"SUBSAMPLE_FRACTION": 0.5},
+    ],
 )
 def test_variant_changes_no_setting_of_the_grid(change):
     config = dataclasses.replace(

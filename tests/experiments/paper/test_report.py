@@ -326,6 +326,8 @@ def test_runs_of_both_budgets_are_different_cells_without_a_plan(both_budgets):
         ({"LEARNING_RATE": 1e-3}, "differ in LEARNING_RATE (5e-05 and 0.001)"),
         ({"LEARNING_RATE": 1e-3, "RANDOM_SEED": 9}, "differ in LEARNING_RATE (5e-05"),
         ({"INITIAL_CHECKPOINT_PATH": "w", "RANDOM_SEED": 9}, "(None and 'w')"),
+        ({"PRECISION": "mixed", "RANDOM_SEED": 9}, "PRECISION ('float32' and 'mixed')"),
+        ({"LORA_TARGETS": ["wo"], "RANDOM_SEED": 9}, "LORA_TARGETS (('query',) and"),
         ({}, "the same method, data, settings and seed, 0; report one of them"),
     ],
 )
@@ -351,11 +353,22 @@ def test_a_folder_may_be_named_twice(both_budgets):
 
 def test_weights_of_a_run_may_have_moved(both_budgets, write_finished):
     _, (run, *_), folder = both_budgets
-    for seed, path in enumerate(["old/pretrained", "new/pretrained"]):
-        changes = {"INITIAL_CHECKPOINT_PATH": path, "RANDOM_SEED": seed}
+    targets = {0: ["query"], 1: ("query",)}
+    for seed, grid in enumerate(["old", "new"]):
+        changes = {
+            "INITIAL_CHECKPOINT_PATH": f"{grid}/pretrained",
+            "MODEL_DIR": f"{grid}/run",
+            "RANDOM_SEED": seed,
+            "LORA_TARGETS": targets[seed],
+        }
         write_finished(folder / "moved" / str(seed), run, [True, False], **changes)
     (cell,) = report.make(finished.find_runs([str(folder / "moved")])).cells
     assert len(cell.runs) == 2
+    # Other weights of the same name.
+    changes |= {"INITIAL_CHECKPOINT_PATH": "x/pretrained", "RANDOM_SEED": 2}
+    write_finished(folder / "moved/2", run, [True, False], **changes)
+    with pytest.raises(UserError, match="'pretrained' and 'x/pretrained'"):
+        report.make(finished.find_runs([str(folder / "moved")]))
 
 
 @pytest.mark.parametrize("name", list(sizes.SIZES))
