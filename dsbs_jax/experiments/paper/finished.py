@@ -22,14 +22,9 @@ SELECTIONS = {LAST: "last step", BEST: "best on validation"}
 # Digits of a fingerprint in a signature.
 _DIGITS = 8
 _SEEDS = {"RANDOM_SEED", "SUBSAMPLE_SEED"}
-# Settings that change the scores of a run, and not its updates.
-_OF_SCORES = {
-    "LENGTH_PENALTY",
-    "MAX_DECODE_LENGTH",
-    "NUM_BEAMS",
-    "PRECISION",
-    "TASK_FEATURE_LENGTHS",
-}
+# Other settings that change the scores of a run. MAX_DECODE_LENGTH and
+# TASK_FEATURE_LENGTHS are not compared: `fit` derives them from the rows of each split.
+_OF_SCORES = {"LENGTH_PENALTY", "NUM_BEAMS", "PRECISION"}
 # The value of a setting that most sizes do not set.
 _UNSET: dict[str, Any] = {"RELATIVE_BIAS_IN_LAYERS": False}
 
@@ -217,8 +212,8 @@ def difference(first: FinishedRun, second: FinishedRun) -> str:
     rows. The signature of the report has hashes of them.
 
     Returns:
-        "LEARNING_RATE (0.001 and 5e-05)"; "" if the initial weights and all settings
-        that decide the scores are the same.
+        "LEARNING_RATE (0.001 and 5e-05)"; "" if the initial weights and the compared
+        settings are the same.
     """
     tensorflow_import.import_quietly()
     from dsbs_jax.local import resume_guard
